@@ -1,0 +1,53 @@
+/* Every limit of tito, named, in one place. Units are last in the name. */
+#ifndef TI_BASE_LIMITS_H
+#define TI_BASE_LIMITS_H
+
+/* Documents and keys */
+#define TI_DOCUMENT_SIZE_MAX (1024 * 1024)
+#define TI_JSON_DEPTH_MAX 64
+#define TI_KEY_SIZE_MAX 4096
+#define TI_ID_SIZE_MAX 1024
+#define TI_NAME_SIZE_MAX 128
+#define TI_PATH_SIZE_MAX 256
+
+/* Models */
+#define TI_INDEX_FIELDS_MAX 16
+#define TI_INDEXES_MAX 64 /* per model; also the bits of a condition mask */
+#define TI_RECORD_ENTRIES_MAX 1024
+#define TI_RELATIONSHIPS_MAX 64 /* declared per model */
+#define TI_PREDICATE_NODES_MAX 256
+
+/* Queries */
+#define TI_PAGE_ITEMS_DEFAULT 100
+#define TI_PAGE_ITEMS_MAX 10000
+#define TI_PAGE_SIZE_MAX (64 * 1024 * 1024)
+#define TI_QUERY_RELATIONSHIPS_MAX 16
+#define TI_CHAIN_DEPTH_MAX 4
+#define TI_CURSOR_SIZE_MAX 8192
+
+/* Transactions */
+#define TI_TXN_MUTATIONS_MAX 100000
+#define TI_TXN_SIZE_MAX (64 * 1024 * 1024)
+#define TI_TXN_AGE_DEFAULT_S 60
+#define TI_TXN_AGE_MAX_S 600
+#define TI_TIMEOUT_DEFAULT_S 30
+#define TI_RETRY_ATTEMPTS_MAX 64
+#define TI_RETRY_BASE_US 2000
+#define TI_RETRY_CAP_US 1000000
+
+/* Queue */
+#define TI_EVENT_SIZE_MAX (1024 * 1024)
+#define TI_PARTITIONS_DEFAULT 1024
+#define TI_PARTITIONS_MAX 9999
+#define TI_GRACE_US 5000000
+#define TI_EVENT_ERROR_SIZE_MAX 4096
+
+/* Memory */
+#define TI_ARENA_CHUNK_SIZE 4096
+#define TI_ARENA_SIZE_MAX (1024ull * 1024 * 1024)
+
+/* Executor */
+#define TI_EXECUTOR_QUEUE_MAX 65536
+#define TI_EXECUTOR_THREADS_DEFAULT 4
+
+#endif
