@@ -5,7 +5,6 @@
 #define TI_BASE_ENV_H
 
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,7 +19,7 @@ struct ti_env {
     void (*sleep_ns)(const ti_env *env, int64_t ns);
 };
 
-/* The real machine. Static. */
+/* The real machine. Static, never freed. @thread any */
 const ti_env *ti_env_real(void);
 
 static inline int64_t ti_env_wall_us(const ti_env *env)
@@ -30,6 +29,14 @@ static inline int64_t ti_env_wall_us(const ti_env *env)
 static inline int64_t ti_env_mono_ns(const ti_env *env)
 {
     return env->mono_ns(env);
+}
+static inline void ti_env_random(const ti_env *env, void *out, size_t len)
+{
+    env->random(env, out, len);
+}
+static inline void ti_env_sleep_ns(const ti_env *env, int64_t ns)
+{
+    env->sleep_ns(env, ns);
 }
 
 /* A bound on one call: who may end it early, and when. Lives as long as the call; passed down by
@@ -44,12 +51,14 @@ typedef struct ti_call {
 #define TI_NO_DEADLINE INT64_MAX
 
 /* A call that ends timeout_us from now (timeout_us <= 0: TIMEOUT at its first check;
- * TI_NO_DEADLINE: none). */
+ * TI_NO_DEADLINE: none) and can not be cancelled. Reads the clock only when there is a deadline.
+ * @thread any */
 ti_call ti_call_within(const ti_env *env, int64_t timeout_us);
 /* OK, or TIMEOUT or CANCELLED with a message naming what ("commit"). Looked at before every wait
- * and between steps of long work. */
+ * and between steps of long work. Cheap: the clock is read only when there is a deadline. @thread
+ * any */
 ti_status ti_call_check(const ti_call *call, const char *what, ti_err *err);
-/* ns until the deadline, never negative; INT64_MAX without one. */
+/* ns until the deadline, never negative; INT64_MAX without one. @thread any */
 int64_t ti_call_left_ns(const ti_call *call);
 
 #endif

@@ -28,22 +28,23 @@ typedef struct ti_err {
     char index[TI_ERR_NAME_SIZE];      /* "" when there is none */
 } ti_err;
 
-/* Empties an error: status OK, all texts "". */
+/* Empties an error: status OK, all texts "". @thread owner of err */
 void ti_err_clear(ti_err *err);
 
 /* Sets status and message (printf format), clears table and index, and returns status, so that
- * `return ti_err_set(…)` reads well. */
+ * `return ti_err_set(…)` reads well. The status is never OK. Arguments may point into err itself.
+ * Without err nothing is formatted. @thread owner of err */
 ti_status ti_err_set(ti_err *err, ti_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 ti_status ti_err_setv(ti_err *err, ti_status status, const char *format, va_list args)
     __attribute__((format(printf, 3, 0)));
 
-/* Adds where: table and index (each may be empty: data NULL). Returns err->status, or INTERNAL when
- * err is NULL: use the value of ti_err_set then. */
+/* Adds where: table and index, each may be empty (NULL, 0) and then is "". Called after ti_err_set,
+ * which clears both. @thread owner of err */
 void ti_err_where(ti_err *err, const char *table, size_t table_len, const char *index,
                   size_t index_len);
 
-/* "Out of memory" without any formatting. */
+/* "Out of memory" without any formatting; returns OUT_OF_MEMORY. @thread owner of err */
 ti_status ti_err_no_memory(ti_err *err);
 
 #define TI_TRY(call)                                                                               \

@@ -43,7 +43,13 @@
 #define TI_EVENT_ERROR_SIZE_MAX 4096
 
 /* Memory */
-#define TI_ARENA_CHUNK_SIZE 4096
+#ifdef TI_TESTING
+#define TI_ARENA_CHUNK_SIZE 64 /* most allocations get a chunk of their own: bugs get a chance */
+#define TI_ARENA_CHUNK_SIZE_MAX 64
+#else
+#define TI_ARENA_CHUNK_SIZE 4096             /* the first chunk */
+#define TI_ARENA_CHUNK_SIZE_MAX (256 * 1024) /* chunks double up to here */
+#endif
 #define TI_ARENA_SIZE_MAX (1024ull * 1024 * 1024)
 
 /* Executor */

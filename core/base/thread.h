@@ -46,27 +46,46 @@ typedef struct ti_thread {
     pthread_t handle;
 } ti_thread;
 
+/* An unlocked mutex of that rank. UNAVAILABLE or OUT_OF_MEMORY when the system refuses. Destroyed
+ * with ti_mutex_destroy. @thread any */
 ti_status ti_mutex_init(ti_mutex *m, ti_rank rank, ti_err *err);
+/* Ends an unlocked mutex that nobody waits for. */
 void ti_mutex_destroy(ti_mutex *m);
+/* Waits until the mutex is the caller's. The rank must be above every rank that the thread holds.
+ */
 void ti_mutex_lock(ti_mutex *m);
+/* As ti_mutex_lock, but false instead of waiting. The rank rule holds too. */
 bool ti_mutex_try_lock(ti_mutex *m);
+/* Gives the mutex back; the order of unlocking is free. */
 void ti_mutex_unlock(ti_mutex *m);
-void ti_mutex_assert_held(const ti_mutex *m); /* debug and test builds */
+/* Aborts unless the calling thread holds m; debug and test builds, otherwise nothing. */
+void ti_mutex_assert_held(const ti_mutex *m);
+/* Aborts when the calling thread holds any mutex: called before a callback of the host or a
+ * blocking call. Debug and test builds, otherwise nothing. */
+void ti_mutex_assert_none_held(void);
 
+/* A condition on the monotonic clock. UNAVAILABLE or OUT_OF_MEMORY when the system refuses.
+ * Destroyed with ti_cond_destroy. */
 ti_status ti_cond_init(ti_cond *c, ti_err *err);
+/* Ends a condition that nobody waits for. */
 void ti_cond_destroy(ti_cond *c);
 void ti_cond_signal(ti_cond *c);
 void ti_cond_broadcast(ti_cond *c);
+/* Gives m back, waits until signalled, takes m again; may wake early. m is the only mutex that the
+ * caller holds. */
 void ti_cond_wait(ti_cond *c, ti_mutex *m);
 /* Waits until signalled or the monotonic time deadline_ns (TI_NO_DEADLINE: for ever). false when
- * the time has come. May wake early. */
+ * the time has come. May wake early. With another env than the real one, env's clock is looked at
+ * again at least every millisecond. */
 bool ti_cond_wait_until(ti_cond *c, ti_mutex *m, const ti_env *env, int64_t deadline_ns);
 
 /* Starts run(arg) on a new thread with all signals blocked and the given name (at most 15 bytes are
- * shown). UNAVAILABLE when the system refuses. */
+ * shown). UNAVAILABLE when the system refuses. Joined exactly once with ti_thread_join. */
 ti_status ti_thread_start(ti_thread *t, const char *name, void *(*run)(void *arg), void *arg,
                           ti_err *err);
+/* Waits until the thread's function has returned. Not called by the thread itself. */
 void ti_thread_join(ti_thread *t);
-uint64_t ti_thread_self(void); /* an id of the calling thread, never 0 */
+/* An id of the calling thread, never 0 and never that of an earlier thread. */
+uint64_t ti_thread_self(void);
 
 #endif
