@@ -23,6 +23,8 @@
 #define TI_PAGE_SIZE_MAX (64 * 1024 * 1024)
 #define TI_QUERY_RELATIONSHIPS_MAX 16
 #define TI_CHAIN_DEPTH_MAX 4
+/* A document with hydrated ones inside it, each in a list; read back by bindings */
+#define TI_JSON_DEPTH_HYDRATED_MAX ((TI_CHAIN_DEPTH_MAX + 1) * (TI_JSON_DEPTH_MAX + 1))
 #define TI_CURSOR_SIZE_MAX 8192
 
 /* Transactions */

@@ -133,7 +133,6 @@ void ti_mutex_destroy(ti_mutex *m)
 {
     int rc = pthread_mutex_destroy(&m->handle);
     ti_assert(rc == 0);
-    (void)rc;
 }
 
 void ti_mutex_lock(ti_mutex *m)
@@ -175,7 +174,6 @@ void ti_cond_destroy(ti_cond *c)
 {
     int rc = pthread_cond_destroy(&c->handle);
     ti_assert(rc == 0);
-    (void)rc;
 }
 
 void ti_cond_signal(ti_cond *c)
