@@ -1,0 +1,225 @@
+# The suites of tests/run, one function each. Sourced by it, with the current folder at the root of the project.
+#
+# A suite reports through count(): how many cases passed, failed and were skipped. What a suite prints besides is for
+# people. Anything that keeps a suite from running is a failure of that suite, never a skip.
+
+prepare() {
+    jobs=${TITO_JOBS:-$(nproc)}
+    [ "$jobs" -le 4 ] || jobs=4
+    scale=${TITO_TEST_SCALE:-1}
+    small_scale=$(awk -v s="$scale" 'BEGIN { print s * 0.05 }')
+    mkdir -p build/log
+    results=build/log/results
+    : >$results
+    launcher=""
+    if command -v ccache >/dev/null 2>&1; then
+        launcher="-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache"
+    fi
+    if [ -e build/release/CMakeCache.txt ]; then
+        # A checkout that was copied or moved brings paths that are no longer true.
+        grep -qx "CMAKE_HOME_DIRECTORY:INTERNAL=$root" build/release/CMakeCache.txt ||
+            rm -rf build/release build/test build/clang build/asan build/tsan build/install
+    fi
+}
+
+# count PASSED FAILED SKIPPED: adds to the current suite.
+count() {
+    echo "$suite $1 $2 $3" >>$results
+}
+
+# could_not_run TEXT: the suite, or a part of it, did not run.
+could_not_run() {
+    echo "FAILED $suite: $1"
+    count 0 1 0
+}
+
+# add_counts LOG: adds the counts of the last line `tests: N passed, N failed, N skipped` of a log.
+add_counts() {
+    line=$(grep -E '^tests: [0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$1" | tail -n 1)
+    if [ -z "$line" ]; then
+        could_not_run "no counts in $1"
+        return
+    fi
+    # shellcheck disable=SC2046
+    count $(echo "$line" | tr -dc '0-9 ')
+}
+
+run_suite() {
+    suite=$1
+    started=$(date +%s)
+    echo "== $suite: $(describe "$suite")"
+    before=$(wc -l <$results)
+    "suite_$suite" </dev/null
+    [ "$(wc -l <$results)" -gt "$before" ] || could_not_run "it reported nothing"
+    awk -v s="$suite" -v t="$(($(date +%s) - started))" '$1 == s { p += $2; f += $3; k += $4 }
+        END { printf "== %s: %d passed, %d failed, %d skipped, %d s\n\n", s, p, f, k, t }' $results
+}
+
+summary() {
+    awk '{ p += $2; f += $3; s += $4; if ($3 > 0) bad[$1] = 1 }
+        END {
+            for (name in bad) printf "failed: %s\n", name
+            printf "tests: %d passed, %d failed, %d skipped\n", p, f, s
+            exit f > 0
+        }' $results
+}
+
+# build NAME "CMAKE OPTIONS" TARGET...: configures and builds build/NAME; the log is shown only when it fails.
+# What can be built is built also when something else can not.
+build() {
+    name=$1
+    options=$2
+    shift 2
+    log=build/log/build-$name.log
+    began=$(date +%s)
+    # shellcheck disable=SC2086
+    if ! cmake -G Ninja -S . -B "build/$name" $options $launcher >"$log" 2>&1; then
+        tail -n 40 "$log"
+        could_not_run "build/$name could not be configured"
+        return 1
+    fi
+    for target in "$@"; do
+        if ! cmake --build "build/$name" -j "$jobs" --target "$target" -- -k 0 >>"$log" 2>&1; then
+            grep -A 12 -E 'error|FAILED|undefined|ninja:' "$log" | head -n 120
+            could_not_run "build/$name did not build ($log)"
+            return 1
+        fi
+    done
+    echo "built build/$name in $(($(date +%s) - began)) s"
+}
+
+build_release() {
+    build release "-DCMAKE_BUILD_TYPE=Release -DTITO_TESTS=OFF -DTITO_TESTING=OFF" "$@"
+}
+
+build_test() {
+    build test "-DCMAKE_BUILD_TYPE=RelWithDebInfo -DTITO_TESTING=ON -DTITO_TESTS=ON" "$@"
+}
+
+# ctest_in NAME SCALE CTEST-ARGUMENTS...: runs tests of build/NAME and counts the cases in them.
+ctest_in() {
+    where=build/$1
+    test_scale=$2
+    shift 2
+    junit=$root/build/log/$suite.xml
+    log=build/log/$suite.log
+    rm -f "$junit"
+    TITO_TEST_SCALE=$test_scale ctest --test-dir "$where" -j "$jobs" --timeout "${TITO_TEST_TIMEOUT:-900}" \
+        --output-on-failure --no-tests=error --output-junit "$junit" \
+        --test-output-size-passed 4000000 --test-output-size-failed 4000000 ${only:+-R "$only"} "$@" >"$log" 2>&1
+    grep -vE '^ +Start +[0-9]+:|^Internal ctest|^Test project' "$log" | tail -n 2000
+    if [ -s "$junit" ]; then
+        python3 tests/counts.py junit "$junit" >build/log/counts
+        add_counts build/log/counts
+    else
+        could_not_run "ctest did not run ($log)"
+    fi
+}
+
+# ---- C tests: the label of a test is its folder under tests/
+
+own_labels='^(engine|model|queue|crash|abi)$'
+
+suite_unit() {
+    build_test all && ctest_in test "$scale" -LE "$own_labels"
+}
+labelled() {
+    build_test all && ctest_in test "$scale" -L "^$1\$"
+}
+suite_engine() { labelled engine; }
+suite_model() { labelled model; }
+suite_queue() { labelled queue; }
+suite_crash() { labelled crash; }
+suite_abi() { labelled abi; }
+
+suite_clang() {
+    build clang "-DCMAKE_BUILD_TYPE=Release -DTITO_TESTING=ON -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++" \
+        all || return
+    count 1 0 0
+    ctest_in clang "$small_scale" -LE "$own_labels"
+}
+
+suite_asan() {
+    build asan "-DCMAKE_BUILD_TYPE=RelWithDebInfo -DTITO_TESTING=ON -DTITO_SANITIZE=address" all || return
+    export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:abort_on_error=0"
+    export UBSAN_OPTIONS="print_stacktrace=1"
+    export LSAN_OPTIONS="suppressions=$root/tests/lsan.supp:print_suppressions=0"
+    ctest_in asan "$small_scale"
+    # The interpreter itself is not instrumented: the runtime is put in front of it.
+    preload="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so.6)"
+    busted_in asan "$small_scale" "$preload"
+    unset ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS
+}
+
+suite_tsan() {
+    build tsan "-DCMAKE_BUILD_TYPE=RelWithDebInfo -DTITO_TESTING=ON -DTITO_SANITIZE=thread" all || return
+    export TSAN_OPTIONS="suppressions=$root/tests/tsan.supp:second_deadlock_stack=1:history_size=4"
+    ctest_in tsan "$small_scale"
+    unset TSAN_OPTIONS
+}
+
+# ---- Lua
+
+# busted_in NAME SCALE [PRELOAD]: runs each spec of tests/lua in a process of its own against build/NAME.
+busted_in() {
+    core=$(find "$root/build/$1/bindings/lua" -path '*/tito/core.so' 2>/dev/null | head -n 1)
+    if [ -z "$core" ]; then
+        could_not_run "build/$1 has no tito/core.so"
+        return
+    fi
+    modules=${core%/tito/core.so}
+    found=no
+    for spec in tests/lua/*_spec.lua; do
+        [ -e "$spec" ] || continue
+        found=yes
+        log=build/log/$suite-$(basename "$spec" .lua).log
+        began=$(date +%s)
+        (
+            export TITO_TEST_SCALE="$2"
+            export TITO_BUILD="$root/build/$1"
+            export LUA_PATH="$root/lua/?.lua;$root/lua/?/init.lua;$root/tests/lua/?.lua;;"
+            export LUA_CPATH="$modules/?.so;;"
+            export LD_LIBRARY_PATH="$root/build/$1/abi${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+            timeout -k 10 "${TITO_TEST_TIMEOUT:-900}" \
+                env ${3:+"LD_PRELOAD=$3"} lua5.4 /usr/bin/busted -o plainTerminal "$spec" >"$log" 2>&1
+        )
+        status=$?
+        python3 tests/counts.py busted "$log" $status >build/log/counts
+        add_counts build/log/counts
+        echo "$(basename "$spec"): $(tail -n 1 build/log/counts), $(($(date +%s) - began)) s"
+        [ $status -eq 0 ] || tail -n 200 "$log"
+    done
+    [ $found = yes ] || could_not_run "there is no spec in tests/lua"
+}
+
+suite_lua() {
+    build_test all && busted_in test "$scale"
+}
+
+# ---- Scripts with tests of their own; each prints a line `tests: N passed, N failed, N skipped` at its end
+
+# script LOG COMMAND...: shows its output and adds its counts.
+script() {
+    log=$1
+    shift
+    "$@" >"$log" 2>&1
+    cat "$log"
+    add_counts "$log"
+}
+
+suite_lint() {
+    build_release tito
+    script build/log/lint.log python3 tests/lint/lint.py --self-test --library build/release
+}
+
+suite_examples() {
+    script build/log/examples.log python3 tests/examples/compare.py
+}
+
+suite_install() {
+    build_release all && script build/log/install.log sh tests/install/run build/release
+}
+
+suite_bench() {
+    build_release all && script build/log/bench.log python3 tests/bench/smoke.py build/release
+}
