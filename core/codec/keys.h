@@ -74,7 +74,7 @@ ti_slice ti_keyspace_name(const ti_keyspace *ks);
  * above. */
 bool ti_keyspace_owns(const ti_keyspace *ks, ti_slice key);
 /* Whether a whole range lies in this keyspace. */
-bool ti_keyspace_owns_range(const ti_keyspace *ks, const ti_range *range);
+bool ti_keyspace_owns_range(const ti_keyspace *ks, const ti_key_range *range);
 
 /* ---- builders: the key in the arena, or data NULL when there was no memory ---- */
 
@@ -176,18 +176,18 @@ typedef enum ti_span {
 /* The range of a span. name: the table or type (empty where the span takes none); index: as stored
  * (empty likewise). */
 ti_status ti_key_span(const ti_keyspace *ks, ti_arena *a, ti_span span, ti_slice name,
-                      ti_slice index, ti_range *range_out, ti_err *err);
+                      ti_slice index, ti_key_range *range_out, ti_err *err);
 /* Pending events of one partition with from_us <= timestamp < to_us (0 and UINT64_MAX: all). */
 ti_status ti_key_events_between(const ti_keyspace *ks, ti_arena *a, ti_slice type,
                                 uint32_t partition, uint64_t from_us, uint64_t to_us,
-                                ti_range *range_out, ti_err *err);
+                                ti_key_range *range_out, ti_err *err);
 /* History of one partition, the same way. */
 ti_status ti_key_history_between(const ti_keyspace *ks, ti_arena *a, ti_slice type,
                                  ti_history state, uint32_t partition, uint64_t from_us,
-                                 uint64_t to_us, ti_range *range_out, ti_err *err);
+                                 uint64_t to_us, ti_key_range *range_out, ti_err *err);
 /* Parked events of one partition; key NULL: of every key, else of this one, oldest place first. */
 ti_status ti_key_parked_of(const ti_keyspace *ks, ti_arena *a, ti_slice type, uint32_t partition,
-                           const ti_slice *key, ti_range *range_out, ti_err *err);
+                           const ti_slice *key, ti_key_range *range_out, ti_err *err);
 /* The smallest key after key (key and a NUL byte), in a, or data NULL: where a scan resumes. */
 ti_slice ti_key_after(ti_arena *a, ti_slice key);
 

@@ -84,11 +84,12 @@ ti_status ti_tuple_next(ti_slice *in, bool descending, ti_arena *a, ti_value *va
  * (may be NULL): its bytes. */
 ti_status ti_tuple_skip(ti_slice *in, bool descending, ti_slice *field_out, ti_err *err);
 
-/* A half-open range of bytes: lo <= x < hi. */
-typedef struct ti_range {
+/* A half-open range of bytes: lo <= x < hi. (ti_range is the engine contract's own, in
+ * kv/engine.h.) */
+typedef struct ti_key_range {
     ti_slice lo;
     ti_slice hi; /* data NULL: no upper end */
-} ti_range;
+} ti_key_range;
 
 /* Bounds on the one field after an equality prefix. */
 typedef struct ti_tuple_bounds {
@@ -106,12 +107,12 @@ typedef struct ti_tuple_bounds {
  * INVALID_ARGUMENT (NaN, null as a bound, two types, no bound at all), LIMIT_EXCEEDED
  * (TI_KEY_SIZE_MAX), OUT_OF_MEMORY. */
 ti_status ti_tuple_range(ti_arena *a, ti_slice prefix, const ti_tuple_bounds *bounds,
-                         ti_range *range_out, ti_err *err);
+                         ti_key_range *range_out, ti_err *err);
 
 /* The smallest key greater than every key that begins with prefix, in a: data NULL and len 0 when
  * there is none (empty, or all bytes ff). OUT_OF_MEMORY. */
 ti_status ti_prefix_end(ti_arena *a, ti_slice prefix, ti_slice *end_out, ti_err *err);
 /* Every key that begins with prefix. lo borrows prefix; hi is in a. OUT_OF_MEMORY. */
-ti_status ti_prefix_range(ti_arena *a, ti_slice prefix, ti_range *range_out, ti_err *err);
+ti_status ti_prefix_range(ti_arena *a, ti_slice prefix, ti_key_range *range_out, ti_err *err);
 
 #endif
