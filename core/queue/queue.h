@@ -1,0 +1,183 @@
+/* The queue of a database handle: event types, publishing, looking at and tending stored events.
+ *
+ *   ti_queues (one per store) --- type "user" --- partitions 0 … n-1 --- events in order of place
+ *        |                          |
+ *        |                          counters, partition count (queue_meta), workers to wake
+ *        the store's event sink: model events arrive here
+ *
+ * INVARIANTS
+ *  1. An event is written by the commit that publishes it, at place max(due, T): T is the
+ *     database's time fetched when that commit begins, which then can not commit later than
+ *     T + TI_GRACE_US. So a reader at snapshot S has seen every event whose place is below
+ *     S - TI_GRACE_US.
+ *  2. The uuid of an event is version 7 and ordered by (T, ordinal within the transaction).
+ *  3. The partition of an event is a stable hash of its key modulo the type's partition count,
+ *     which is stored at first use and never changes while a handle may remember it.
+ *  4. A transaction that does not commit leaves no event and wakes nobody.
+ *
+ * Thread rule: a ti_queues may be used by any number of threads; a transaction by one at a time.
+ * What is NOT here: delivery (worker.h), leases, replay, retention. */
+#ifndef TI_QUEUE_QUEUE_H
+#define TI_QUEUE_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/slice.h"
+#include "codec/keys.h"
+#include "kv/txn.h"
+
+typedef struct ti_store ti_store;
+typedef struct ti_queues ti_queues;
+
+/* ---- opening ---- */
+
+typedef struct ti_queues_options {
+    uint32_t partitions_default; /* of types that nobody declares; 0 = TI_PARTITIONS_DEFAULT */
+} ti_queues_options;
+
+/* The queue state of a store; installs itself as the store's event sink. options may be NULL. The
+ * store must outlive it. INVALID_ARGUMENT (partitions), OUT_OF_MEMORY. */
+ti_status ti_queues_open(ti_store *store, const ti_queues_options *options, ti_queues **queues_out,
+                         ti_err *err);
+/* Ends it. Every worker on it has been freed before; no transaction with events is open. NULL is
+ * allowed. */
+void ti_queues_close(ti_queues *queues);
+
+typedef enum ti_ordering {
+    TI_ORDERING_KEY = 0,       /* events of one key one after the other */
+    TI_ORDERING_PARTITION = 1, /* events of one partition one after the other */
+    TI_ORDERING_NONE = 2,      /* every event for itself */
+} ti_ordering;
+
+#define TI_RETENTION_DEFAULT_US (3ll * 24 * 3600 * 1000000)
+
+typedef struct ti_queue_options {
+    uint32_t partitions;  /* 0: as stored, else the database's default */
+    int64_t retention_us; /* how long completed rows stay; 0 = none are written;
+                             < 0 = TI_RETENTION_DEFAULT_US */
+    ti_ordering ordering;
+} ti_queue_options;
+
+/* Declares a type in this handle and stores its partition count at first use. Declaring again is
+ * normal; the last retention and ordering count, for workers that register the type afterwards.
+ * SCHEMA_MISMATCH when partitions is given and another count is stored; INVALID_ARGUMENT (type,
+ * partitions). @thread any */
+ti_status ti_queue_declare(ti_queues *queues, ti_slice type, const ti_queue_options *options,
+                           const ti_call *call, ti_err *err);
+/* The type's partition count, storing the default at first use. @thread any */
+ti_status ti_queue_partitions(ti_queues *queues, ti_slice type, uint32_t *partitions_out,
+                              const ti_call *call, ti_err *err);
+/* The partition of a key. @thread any */
+uint32_t ti_queue_partition_of(ti_slice key, uint32_t partitions);
+
+/* ---- publishing ---- */
+
+/* What is published. All slices borrowed for the call. */
+typedef struct ti_event_spec {
+    ti_slice type;
+    ti_slice key;        /* the business key: 1 … TI_ID_SIZE_MAX bytes of UTF-8 */
+    ti_slice payload;    /* JSON; empty = null */
+    ti_slice action;     /* "INSERT", …; may be empty, as all below */
+    ti_slice entity;     /* "table:user:u1" */
+    ti_slice entity_id;  /* "u1" */
+    ti_slice references; /* a JSON array */
+    int64_t due_us;      /* not before this time of the database, µs since the epoch; 0 = now */
+    int64_t delay_us;    /* not before T + delay; <= 0 = none. The later of both counts */
+    bool json_checked;   /* payload and references are known to be valid JSON */
+} ti_event_spec;
+
+/* Adds an event to a transaction: it is written when that commits. With txn NULL a transaction of
+ * its own is run and retried. id_out (TI_EVENT_ID_SIZE + 1 bytes, or NULL) is filled only without
+ * txn: before the commit an event has no id. A failure dooms txn.
+ * INVALID_ARGUMENT (type, key, payload), LIMIT_EXCEEDED (TI_EVENT_SIZE_MAX), what the commit
+ * answers. @thread owner of txn */
+ti_status ti_queue_publish(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec, char *id_out,
+                           const ti_call *call, ti_err *err);
+
+/* ---- looking ---- */
+
+typedef enum ti_event_state {
+    TI_EVENT_PENDING = 0,   /* waits for its due time or a worker */
+    TI_EVENT_PARKED = 1,    /* waits for a retry, or behind one */
+    TI_EVENT_COMPLETED = 2, /* history */
+    TI_EVENT_FAILED = 3,    /* history: gave up */
+} ti_event_state;
+
+/* An event as stored. Slices are borrowed from wherever the event is (named at each use). */
+typedef struct ti_event_info {
+    ti_slice type;
+    ti_event_place place;          /* its place among pending events (of history: the last one) */
+    char id[TI_EVENT_ID_SIZE + 1]; /* of that place: "{partition}.{timestamp}.{uuid}" */
+    ti_slice key;
+    ti_slice payload; /* JSON; "null" when there is none, or when the row is damaged */
+    ti_slice action;
+    ti_slice entity;
+    ti_slice entity_id;
+    ti_slice references;    /* a JSON array; "[]" when there is none */
+    ti_slice last_error;    /* empty when it never failed */
+    uint32_t attempts;      /* failed runs so far */
+    int64_t not_before_us;  /* a retry waits until then; 0 = no wait */
+    int64_t finished_at_us; /* of history; 0 otherwise */
+    ti_event_state state;
+} ti_event_info;
+
+/* The ordered part of an id: "{timestamp}.{uuid}". Borrowed from info. */
+ti_slice ti_event_sequence(const ti_event_info *info);
+
+typedef struct ti_event_filter {
+    ti_slice type;
+    ti_slice key; /* data NULL = every key */
+    ti_event_state state;
+    int64_t from_us; /* place (history: finished_at) >= from_us; 0 = all */
+    int64_t to_us;   /* … < to_us; 0 = all */
+    size_t limit;    /* 0 = TI_PAGE_ITEMS_DEFAULT; at most TI_PAGE_ITEMS_MAX */
+    ti_slice cursor; /* of an earlier list with the same filter; empty = from the start */
+} ti_event_filter;
+
+typedef struct ti_event_list {
+    ti_event_info *items; /* in the arena */
+    size_t count;
+    ti_slice cursor; /* where to go on, in the arena; empty at the end */
+} ti_event_list;
+
+/* A page of stored events by partition, then place (parked: then key and place; history: then time
+ * of completion). Items and what they point to are in a. INVALID_ARGUMENT (cursor, limit, type).
+ * @thread any */
+ti_status ti_queue_list(ti_queues *queues, const ti_event_filter *filter, ti_arena *a,
+                        ti_event_list *list_out, const ti_call *call, ti_err *err);
+/* How many events are in a state, counted up to limit. @thread any */
+ti_status ti_queue_count(ti_queues *queues, ti_slice type, ti_event_state state, uint64_t limit,
+                         uint64_t *count_out, const ti_call *call, ti_err *err);
+/* Makes a FAILED event pending again, at a new place (now), without its attempts. id: of the event.
+ * id_out (TI_EVENT_ID_SIZE + 1 bytes, or NULL): its new one. NOT_FOUND with a text. @thread any */
+ti_status ti_queue_retry(ti_queues *queues, ti_slice type, ti_slice id, char *id_out,
+                         const ti_call *call, ti_err *err);
+/* Deletes a FAILED event. NOT_FOUND with a text. @thread any */
+ti_status ti_queue_drop(ti_queues *queues, ti_slice type, ti_slice id, const ti_call *call,
+                        ti_err *err);
+
+/* Counters of one type since this handle was opened, of this handle alone. */
+typedef struct ti_queue_stats {
+    uint64_t published;    /* committed */
+    uint64_t delivered;    /* given to handlers, runs again included */
+    uint64_t acknowledged; /* committed */
+    uint64_t retried;      /* failures that will be tried again */
+    uint64_t failed;       /* events given up */
+    uint64_t rescheduled;
+    uint64_t advanced;
+    uint64_t timed_out;   /* among retried and failed */
+    uint64_t conflicts;   /* runs thrown away by a conflict of their transaction */
+    uint64_t dropped;     /* outcomes whose row was gone or had changed */
+    uint64_t parked;      /* rows moved behind a parked key */
+    uint64_t waiting;     /* events in the memory of workers now */
+    uint64_t parked_keys; /* keys that workers hold back now */
+} ti_queue_stats;
+
+/* Zeroes for a type that this handle has not met. @thread any */
+void ti_queue_stats_of(ti_queues *queues, ti_slice type, ti_queue_stats *stats_out);
+
+#endif

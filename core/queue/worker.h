@@ -1,0 +1,166 @@
+/* A worker: pulls events in order, gives them to the host's handlers, commits their outcomes.
+ *
+ *   store --reader--> window --ready--> ti_worker_take --host's handler--> ti_event_ack …
+ *     ^                 ^                                                        |
+ *     |                 +--- next event of the key ---+                          v
+ *     +------------------------ committers (outcomes in groups) <---------- settled
+ *
+ * Life of a taken event: TAKEN -> settled exactly once by ti_event_ack, _fail, _reschedule,
+ * _advance or _abandon. From then on the host does not touch it, nor its transaction.
+ *
+ * INVARIANTS
+ *  1. Of one ordering key at most one event is with the host. The next one is ready when the
+ *     handler has settled without having written through the event's transaction, or when that
+ *     transaction has committed.
+ *  2. An outcome is committed in a transaction that has re-read the event's row: when the row is
+ *     gone or has changed the outcome is dropped, with everything written in the event's
+ *     transaction. So every event has exactly one effective outcome.
+ *  3. Events in memory are bounded in number and bytes, whatever is stored. Events of a key that
+ *     failed, or that is too long, move to queue_parked.
+ *  4. The checkpoint of a partition never passes min(oldest unfinished place, S - TI_GRACE_US).
+ *  5. Settling never blocks: it takes a mutex and wakes a thread.
+ *  6. A partition is read, and its outcomes committed, only while the ownership says so; outcomes
+ *     commit not after its fence.
+ *
+ * Thread rule: every function may be called from any thread unless it says otherwise; one event is
+ * used by one thread at a time. Callbacks run on the worker's threads without locks held and must
+ * not block. What is NOT here: handlers and how they are called (the host), leases (an ownership
+ * that comes later). */
+#ifndef TI_QUEUE_WORKER_H
+#define TI_QUEUE_WORKER_H
+
+#include "queue/queue.h"
+
+typedef struct ti_worker ti_worker;
+typedef struct ti_event ti_event;
+
+/* ---- ownership: which partitions, until when ---- */
+
+/* Who decides which partitions a worker may work on. Asked by the worker's threads, never with its
+ * locks held; answers must be quick. */
+typedef struct ti_ownership ti_ownership;
+typedef struct ti_ownership_vt {
+    uint32_t version; /* 1 */
+    /* A number that changes whenever an answer of owns may have changed. */
+    uint64_t (*epoch)(ti_ownership *o);
+    /* Whether the partition of a type is this worker's now. */
+    bool (*owns)(ti_ownership *o, ti_slice type, uint32_t partition);
+    /* Outcomes commit not after this; TI_TS_NONE = no bound. Read before each commit. */
+    ti_ts (*fence)(ti_ownership *o, ti_slice type);
+    /* After the last use. */
+    void (*release)(ti_ownership *o);
+} ti_ownership_vt;
+struct ti_ownership {
+    const ti_ownership_vt *vt;
+};
+
+/* ---- options ---- */
+
+typedef struct ti_retry_policy {
+    uint32_t max_retries; /* runs after the first; then the event is FAILED */
+    int64_t base_us;      /* the first wait */
+    double factor;        /* each further wait is this many times longer */
+    int64_t cap_us;       /* the longest wait */
+    double jitter;        /* 0 … 1: the share of a wait that is random */
+} ti_retry_policy;
+
+/* 25 retries, 1 s, factor 2, cap 600 s, jitter 0.5. */
+ti_retry_policy ti_retry_policy_default(void);
+
+typedef struct ti_worker_options {
+    uint32_t concurrency;    /* events with the host at once; 0 = 1; at most TI_CONCURRENCY_MAX */
+    uint32_t partition_from; /* the fixed range [from, to) */
+    uint32_t partition_to;   /* 0 = all partitions */
+    ti_ownership *ownership; /* instead of the range; taken over; or NULL */
+    bool follower;           /* begin without leadership: see ti_worker_set_leader */
+    ti_retry_policy retry;   /* all zero = the default */
+    int64_t handler_timeout_us; /* 0 = 10 min; < 0 = none */
+    /* Called when events became ready (or the worker ended) after a take that came back with fewer
+     * than it asked for; on a thread of the worker or of a publisher; may be spurious. Or NULL. */
+    void (*on_ready)(void *context);
+    void *context;
+} ti_worker_options;
+
+typedef struct ti_worker_type_options {
+    void *data;                   /* the host's own, found on each event */
+    const ti_retry_policy *retry; /* NULL = the worker's */
+    int64_t handler_timeout_us;   /* 0 = the worker's; < 0 = none */
+} ti_worker_type_options;
+
+#define TI_HANDLER_TIMEOUT_DEFAULT_US (600ll * 1000000)
+#define TI_DRAIN_TIMEOUT_DEFAULT_US (30ll * 1000000)
+
+/* ---- life ---- */
+
+/* A worker without types that does not run yet. The queues must outlive it. INVALID_ARGUMENT,
+ * OUT_OF_MEMORY. Freed with ti_worker_free. */
+ti_status ti_worker_open(ti_queues *queues, const ti_worker_options *options,
+                         ti_worker **worker_out, ti_err *err);
+/* Registers a type, before start; its ordering and retention are those declared (ti_queue_declare)
+ * by then. ALREADY_EXISTS, INVALID_STATE (started), INVALID_ARGUMENT. */
+ti_status ti_worker_on(ti_worker *worker, ti_slice type, const ti_worker_type_options *options,
+                       const ti_call *call, ti_err *err);
+/* Starts the threads: reader and committers. INVALID_STATE (no types, started, stopped). */
+ti_status ti_worker_start(ti_worker *worker, ti_err *err);
+/* Begins to stop: no event is pulled or given out any more; what was taken can be settled. Returns
+ * at once; may be repeated. */
+void ti_worker_drain(ti_worker *worker);
+/* Drains, waits until all taken events are settled and their outcomes committed, at most timeout_us
+ * (< 0 = TI_DRAIN_TIMEOUT_DEFAULT_US), then ends the threads. OK: drained. TIMEOUT: events were
+ * still with the host or outcomes uncommitted; their events will run again (elsewhere or after a
+ * restart). May be repeated: then it answers the same. Not called by a worker's own callback. */
+ti_status ti_worker_stop(ti_worker *worker, int64_t timeout_us, ti_err *err);
+/* Stops (without waiting for the host) when still running, and gives up the host's reference.
+ * Events still with the host stay valid until settled (settling them then does nothing). NULL is
+ * allowed. */
+void ti_worker_free(ti_worker *worker);
+
+/* The leader gate: without leadership nothing is pulled and events not yet taken are forgotten
+ * (they are still stored). Taken ones may be finished. Hosts that have an is_leader function ask it
+ * each second and say so here. Has no effect with an ownership of one's own. */
+void ti_worker_set_leader(ti_worker *worker, bool leader);
+
+/* ---- events ---- */
+
+/* Gives up to max ready events, waiting up to timeout_us (0 = not at all, < 0 = for ever) for the
+ * first one. OK with count 0: none by then. CLOSED: draining and none will come any more. Another
+ * status: the worker can not go on (IO, CORRUPT: the store is broken). Never gives out more than
+ * `concurrency` unsettled events. */
+ti_status ti_worker_take(ti_worker *worker, ti_event **events_out, size_t max, int64_t timeout_us,
+                         size_t *count_out, ti_err *err);
+/* Events with the host now, and outcomes not yet committed. */
+void ti_worker_pending(ti_worker *worker, uint32_t *taken_out, uint32_t *uncommitted_out);
+
+/* What the event is; borrowed until it is settled. */
+const ti_event_info *ti_event_info_of(const ti_event *event);
+/* The `data` of its type's options. */
+void *ti_event_data(const ti_event *event);
+/* True once the handler has had its time: the failure is recorded, nothing of the event's
+ * transaction will commit; the host should end the handler, then settle (which then only gives the
+ * key free). */
+bool ti_event_timed_out(const ti_event *event);
+/* The event's transaction, begun at first use (its snapshot at its first read). It belongs to the
+ * event: the host reads, writes and publishes in it, and neither commits, rolls back nor frees it.
+ * Committed with the outcome (dropped by _fail and _abandon). TIMEOUT after the handler's timeout.
+ */
+ti_status ti_event_txn(ti_event *event, ti_txn **txn_out, ti_err *err);
+
+/* Done: what was written in the event's transaction and the removal of the event commit together.
+ * When that commit answers CONFLICT (or was not applied), the event runs again, without counting
+ * as an attempt, at most TI_EVENT_CONFLICTS_MAX times in a row; when it answers any other error,
+ * the run has failed with that text. */
+void ti_event_ack(ti_event *event);
+/* The run failed: retried after a wait while its key waits, or FAILED after max_retries. error is
+ * copied, cut at TI_EVENT_ERROR_SIZE_MAX. */
+void ti_event_fail(ti_event *event, ti_slice error);
+/* Not now: a new place max(timestamp_us, T), attempts kept; later events of the key may overtake.
+ */
+void ti_event_reschedule(ti_event *event, int64_t timestamp_us);
+/* The next step: same place, new payload (JSON), attempts 0; runs next, before other events of its
+ * key. INVALID_ARGUMENT (not JSON), LIMIT_EXCEEDED, OUT_OF_MEMORY: then the event is not settled.
+ */
+ti_status ti_event_advance(ti_event *event, ti_slice payload, ti_err *err);
+/* As if it had never been taken: it runs again (used when a host gives up). */
+void ti_event_abandon(ti_event *event);
+
+#endif
