@@ -1,0 +1,5 @@
+/* Planted. */
+void f(char *a)
+{
+    sprintf(a, "x");
+}

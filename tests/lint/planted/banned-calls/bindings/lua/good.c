@@ -1,0 +1,5 @@
+/* Memory may be used here. */
+void *f(void)
+{
+    return malloc(1);
+}

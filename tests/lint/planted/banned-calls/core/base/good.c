@@ -1,0 +1,5 @@
+/* Here it is allowed. */
+void *f(void)
+{
+    return malloc(1);
+}

@@ -1,0 +1,5 @@
+/* Planted. */
+int f(char *a, char *b)
+{
+    clock_gettime(0, &t);
+}

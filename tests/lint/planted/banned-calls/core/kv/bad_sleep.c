@@ -1,0 +1,6 @@
+/* Planted. */
+int f(char *a, char *b)
+{
+    if (x)
+        usleep(5);
+}

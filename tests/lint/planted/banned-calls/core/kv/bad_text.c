@@ -1,0 +1,5 @@
+/* Planted. */
+int f(char *a, char *b)
+{
+    strcpy(a, b);
+}

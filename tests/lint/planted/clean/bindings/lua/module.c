@@ -1,0 +1,3 @@
+/* The module. */
+#include <lua.h>
+#include "tito.h"

@@ -1,0 +1,2 @@
+local tito = {}
+return tito

@@ -1,0 +1,3 @@
+/* Not formatted. */
+int f(int a) {
+  return a; }

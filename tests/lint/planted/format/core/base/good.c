@@ -1,0 +1,5 @@
+/* Formatted. */
+int f(int a)
+{
+    return a;
+}

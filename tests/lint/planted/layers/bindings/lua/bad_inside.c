@@ -1,0 +1,2 @@
+/* Reaches around the interface. */
+#include "base/good.h"

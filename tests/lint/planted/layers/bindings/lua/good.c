@@ -1,0 +1,3 @@
+/* The public header only. */
+#include "tito.h"
+#include <lua.h>

@@ -1,0 +1,2 @@
+/* Not by room. */
+#include "good.h"

@@ -1,0 +1,2 @@
+/* base may not use kv. */
+#include "kv/kv.h"

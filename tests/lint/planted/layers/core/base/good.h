@@ -1,0 +1,3 @@
+/* A header of base. */
+#include <string.h>
+#include "base/other.h"

@@ -1,0 +1,2 @@
+/* A private header of another room. */
+#include "base/x_int.h"

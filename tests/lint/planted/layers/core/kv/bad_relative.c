@@ -1,0 +1,2 @@
+/* Out of its folder. */
+#include "../base/good.h"

@@ -1,0 +1,3 @@
+/* kv may use base. */
+#include "base/good.h"
+#include "kv/kv_int.h"

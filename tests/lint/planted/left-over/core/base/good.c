@@ -1,0 +1,1 @@
+/* mkdtemp("/tmp/XXXXXX"), todo lists and hackers are fine. */

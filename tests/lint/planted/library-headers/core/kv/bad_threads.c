@@ -1,0 +1,2 @@
+/* Not here. */
+#include <pthread.h>

@@ -1,0 +1,2 @@
+/* Not here. */
+# include "simdjson.h"

@@ -1,0 +1,2 @@
+/* The one room. */
+#include <rocksdb/c.h>

@@ -1,0 +1,3 @@
+function leaked(a)
+  return a
+end
