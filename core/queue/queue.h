@@ -62,13 +62,15 @@ typedef struct ti_queue_options {
     ti_ordering ordering;
 } ti_queue_options;
 
-/* Declares a type in this handle and stores its partition count at first use. Declaring again is
- * normal; the last retention and ordering count, for workers that register the type afterwards.
- * SCHEMA_MISMATCH when partitions is given and another count is stored; INVALID_ARGUMENT (type,
- * partitions). @thread any */
+/* Declares a type in this handle; contacts nobody. Declaring again is normal; the last retention
+ * and ordering count, for workers that register the type afterwards. A partition count is stored at
+ * first use. SCHEMA_MISMATCH when partitions is given and another count is known by now (a count
+ * that only the store knows shows at first use); INVALID_ARGUMENT (type, partitions). @thread any
+ */
 ti_status ti_queue_declare(ti_queues *queues, ti_slice type, const ti_queue_options *options,
-                           const ti_call *call, ti_err *err);
-/* The type's partition count, storing the default at first use. @thread any */
+                           ti_err *err);
+/* The type's partition count, storing it (declared, else the default) at first use. SCHEMA_MISMATCH
+ * when another one was declared than is stored. @thread any */
 ti_status ti_queue_partitions(ti_queues *queues, ti_slice type, uint32_t *partitions_out,
                               const ti_call *call, ti_err *err);
 /* The partition of a key. @thread any */
@@ -87,6 +89,8 @@ typedef struct ti_event_spec {
     ti_slice references; /* a JSON array */
     int64_t due_us;      /* not before this time of the database, µs since the epoch; 0 = now */
     int64_t delay_us;    /* not before T + delay; <= 0 = none. The later of both counts */
+    uint32_t partitions; /* what the caller declared: another stored count is SCHEMA_MISMATCH; 0 =
+                            follow the stored one */
     bool json_checked;   /* payload and references are known to be valid JSON */
 } ti_event_spec;
 
@@ -156,7 +160,8 @@ ti_status ti_queue_count(ti_queues *queues, ti_slice type, ti_event_state state,
  * id_out (TI_EVENT_ID_SIZE + 1 bytes, or NULL): its new one. NOT_FOUND with a text. @thread any */
 ti_status ti_queue_retry(ti_queues *queues, ti_slice type, ti_slice id, char *id_out,
                          const ti_call *call, ti_err *err);
-/* Deletes a FAILED event. NOT_FOUND with a text. @thread any */
+/* Deletes a FAILED, pending or parked event, whichever has this id. One that a handler has in hand
+ * is finished there without effect. NOT_FOUND with a text. @thread any */
 ti_status ti_queue_drop(ti_queues *queues, ti_slice type, ti_slice id, const ti_call *call,
                         ti_err *err);
 

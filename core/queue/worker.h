@@ -5,8 +5,9 @@
  *     |                 +--- next event of the key ---+                          v
  *     +------------------------ committers (outcomes in groups) <---------- settled
  *
- * Life of a taken event: TAKEN -> settled exactly once by ti_event_ack, _fail, _reschedule,
- * _advance or _abandon. From then on the host does not touch it, nor its transaction.
+ * Life of a taken event: TAKEN -> settled once by ti_event_ack, _fail, _reschedule, _advance or
+ * _abandon (from then on its transaction is no longer the host's) -> ti_event_free. What
+ * ti_event_info_of answers stays valid until the free.
  *
  * INVARIANTS
  *  1. Of one ordering key at most one event is with the host. The next one is ready when the
@@ -23,9 +24,8 @@
  *     commit not after its fence.
  *
  * Thread rule: every function may be called from any thread unless it says otherwise; one event is
- * used by one thread at a time. Callbacks run on the worker's threads without locks held and must
- * not block. What is NOT here: handlers and how they are called (the host), leases (an ownership
- * that comes later). */
+ * used by one thread at a time. Settling an event that is settled does nothing. What is NOT here:
+ * handlers and how they are called (the host), leases (an ownership that comes later). */
 #ifndef TI_QUEUE_WORKER_H
 #define TI_QUEUE_WORKER_H
 
@@ -76,7 +76,8 @@ typedef struct ti_worker_options {
     ti_retry_policy retry;   /* all zero = the default */
     int64_t handler_timeout_us; /* 0 = 10 min; < 0 = none */
     /* Called when events became ready (or the worker ended) after a take that came back with fewer
-     * than it asked for; on a thread of the worker or of a publisher; may be spurious. Or NULL. */
+     * than it asked for, without locks of tito held, on a thread of the worker or on the one that
+     * settles an event; may be spurious. Must not call tito. Or NULL. */
     void (*on_ready)(void *context);
     void *context;
 } ti_worker_options;
@@ -99,20 +100,23 @@ ti_status ti_worker_open(ti_queues *queues, const ti_worker_options *options,
 /* Registers a type, before start; its ordering and retention are those declared (ti_queue_declare)
  * by then. ALREADY_EXISTS, INVALID_STATE (started), INVALID_ARGUMENT. */
 ti_status ti_worker_on(ti_worker *worker, ti_slice type, const ti_worker_type_options *options,
-                       const ti_call *call, ti_err *err);
-/* Starts the threads: reader and committers. INVALID_STATE (no types, started, stopped). */
-ti_status ti_worker_start(ti_worker *worker, ti_err *err);
-/* Begins to stop: no event is pulled or given out any more; what was taken can be settled. Returns
- * at once; may be repeated. */
-void ti_worker_drain(ti_worker *worker);
-/* Drains, waits until all taken events are settled and their outcomes committed, at most timeout_us
- * (< 0 = TI_DRAIN_TIMEOUT_DEFAULT_US), then ends the threads. OK: drained. TIMEOUT: events were
- * still with the host or outcomes uncommitted; their events will run again (elsewhere or after a
- * restart). May be repeated: then it answers the same. Not called by a worker's own callback. */
-ti_status ti_worker_stop(ti_worker *worker, int64_t timeout_us, ti_err *err);
-/* Stops (without waiting for the host) when still running, and gives up the host's reference.
- * Events still with the host stay valid until settled (settling them then does nothing). NULL is
- * allowed. */
+                       ti_err *err);
+/* Stores or reads the partition counts of its types, then starts the threads: reader and
+ * committers. INVALID_STATE (no types, started, stopped), SCHEMA_MISMATCH. */
+ti_status ti_worker_start(ti_worker *worker, const ti_call *call, ti_err *err);
+/* Begins to stop: no event is pulled or given out any more; what was taken can be settled within
+ * drain_timeout_us (< 0 = TI_DRAIN_TIMEOUT_DEFAULT_US). Returns at once; the first call counts, a
+ * later one can only shorten the time. May be called by a handler. */
+void ti_worker_stop(ti_worker *worker, int64_t drain_timeout_us);
+/* After ti_worker_stop: waits until all taken events are settled and their outcomes committed, at
+ * most until the drain timeout, then ends the threads. OK: drained. TIMEOUT: events were still with
+ * the host or outcomes uncommitted; these events will run again (elsewhere or after a restart). May
+ * be repeated: then it answers the same. INVALID_STATE when not stopped. Not called by a handler
+ * that has an event in hand, nor by a callback. */
+ti_status ti_worker_join(ti_worker *worker, ti_err *err);
+/* Stops (without waiting for the host) and joins when that was not done, and gives up the host's
+ * reference. Events still with the host stay valid until freed; settling them then does nothing.
+ * NULL is allowed. */
 void ti_worker_free(ti_worker *worker);
 
 /* The leader gate: without leadership nothing is pulled and events not yet taken are forgotten
@@ -128,10 +132,12 @@ void ti_worker_set_leader(ti_worker *worker, bool leader);
  * `concurrency` unsettled events. */
 ti_status ti_worker_take(ti_worker *worker, ti_event **events_out, size_t max, int64_t timeout_us,
                          size_t *count_out, ti_err *err);
+/* How many events a take would give now; *ended_out (may be NULL): none will come any more. */
+size_t ti_worker_ready(ti_worker *worker, bool *ended_out);
 /* Events with the host now, and outcomes not yet committed. */
 void ti_worker_pending(ti_worker *worker, uint32_t *taken_out, uint32_t *uncommitted_out);
 
-/* What the event is; borrowed until it is settled. */
+/* What the event is; borrowed until ti_event_free. */
 const ti_event_info *ti_event_info_of(const ti_event *event);
 /* The `data` of its type's options. */
 void *ti_event_data(const ti_event *event);
@@ -162,5 +168,9 @@ void ti_event_reschedule(ti_event *event, int64_t timestamp_us);
 ti_status ti_event_advance(ti_event *event, ti_slice payload, ti_err *err);
 /* As if it had never been taken: it runs again (used when a host gives up). */
 void ti_event_abandon(ti_event *event);
+/* Whether one of the calls above was made. */
+bool ti_event_is_settled(const ti_event *event);
+/* Gives up the host's reference; an event that was not settled fails. NULL is allowed. */
+void ti_event_free(ti_event *event);
 
 #endif
