@@ -180,10 +180,18 @@ typedef struct ti_engine_vt {
     void (*unref)(ti_engine *e);
 } ti_engine_vt;
 
+/* State that a room above keeps once per engine and process (the catalog). Zeroed by whoever makes
+ * the engine, left alone by it: its owner empties it before the last unref. */
+typedef struct ti_engine_slot {
+    _Atomic(int) busy; /* held for pointer work only */
+    void *state;
+} ti_engine_slot;
+
 /* An implementation embeds this first. */
 struct ti_engine {
     const ti_engine_vt *vt;
     const ti_env *env; /* borrowed: outlives the engine */
+    ti_engine_slot slot;
 };
 struct ti_snapshot {
     ti_engine *engine; /* borrowed */
