@@ -16,6 +16,11 @@
 #define TI_RECORD_ENTRIES_MAX 1024
 #define TI_RELATIONSHIPS_MAX 64 /* declared per model */
 #define TI_PREDICATE_NODES_MAX 256
+#define TI_CATALOG_LEASE_US 5000000 /* how long a shared catalog may be used unread */
+#define TI_REINDEX_BATCH 128        /* records per transaction */
+#define TI_REINDEX_LEASE_US 10000000 /* a runner that is silent for so long is gone */
+#define TI_REINDEX_DUPLICATES_MAX 10
+#define TI_CHECK_FINDINGS_MAX 256   /* told per step */
 
 /* Queries */
 #define TI_PAGE_ITEMS_DEFAULT 100
@@ -36,6 +41,29 @@
 #define TI_RETRY_ATTEMPTS_MAX 64
 #define TI_RETRY_BASE_US 2000
 #define TI_RETRY_CAP_US 1000000
+#ifdef TI_TESTING
+#define TI_WRITES_LEAF_MAX 4
+#define TI_TXN_MEMORY_SIZE 256
+#else
+#define TI_WRITES_LEAF_MAX 64   /* writes in one leaf of a write set */
+#define TI_TXN_MEMORY_SIZE 3072 /* arena bytes allocated together with a transaction */
+#endif
+
+/* The embedded engine */
+#define TI_ROCKS_CACHE_SIZE_DEFAULT (64 * 1024 * 1024)
+#define TI_ROCKS_WRITE_BUFFER_SIZE_DEFAULT (32 * 1024 * 1024)
+#define TI_ROCKS_OPEN_FILES_DEFAULT 512
+#define TI_ROCKS_JOBS_DEFAULT 2
+#define TI_ROCKS_GROUP_SIZE_MAX (4 * 1024 * 1024) /* bytes of commits written together */
+#define TI_ROCKS_MULTI_GET_MAX 64                 /* keys looked up by one call of RocksDB */
+#define TI_ROCKS_CLOCK_WINDOW_US 3000000          /* how far ahead timestamps are reserved */
+#ifdef TI_TESTING
+#define TI_ROCKS_RECENT_SLOTS_MIN 16
+#define TI_ROCKS_RECENT_SLOTS_MAX 1024
+#else
+#define TI_ROCKS_RECENT_SLOTS_MIN 2048
+#define TI_ROCKS_RECENT_SLOTS_MAX (256 * 1024) /* 16 bytes each; keys of recent commits */
+#endif
 
 /* Queue */
 #define TI_EVENT_SIZE_MAX (1024 * 1024)
