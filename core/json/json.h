@@ -71,8 +71,8 @@ ti_status ti_json_parse(ti_json_parser *parser, ti_arena *a, ti_slice text, ti_j
 typedef enum ti_json_type {
     TI_JSON_NULL = 0,
     TI_JSON_BOOL,
-    TI_JSON_INT,    /* an integer in the range of int64, written without fraction or exponent */
-    TI_JSON_DOUBLE, /* written with a fraction or exponent; also -0 */
+    TI_JSON_INT,    /* in the range of int64, written without fraction or exponent; -0 is 0 */
+    TI_JSON_DOUBLE, /* written with a fraction or exponent */
     TI_JSON_BIG,    /* an integer outside int64: kept as text, refused in indexed fields */
     TI_JSON_STRING,
     TI_JSON_ARRAY,
