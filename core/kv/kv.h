@@ -30,17 +30,21 @@ typedef struct ti_kv {
     ti_engine *engine; /* one reference, owned */
     const ti_env *env;
     ti_kv_options options; /* prefix points into prefix_bytes */
-    char *prefix_bytes;    /* owned */
+    ti_slice prefix_end;   /* the first key after all keys of the prefix; len 0 = no end */
+    char *prefix_bytes;    /* owned: the prefix, then prefix_end */
 } ti_kv;
 
-/* Takes over the caller's reference on engine also when it fails. */
+/* Opens a handle (zeroes in options stand for the defaults; options may be NULL). Takes over the
+ * caller's reference on engine also when it fails. OUT_OF_MEMORY, INVALID_ARGUMENT. */
 ti_status ti_kv_open(ti_kv *kv, ti_engine *engine, const ti_kv_options *options, ti_err *err);
+/* Drops the reference on the engine; all transactions are freed before. Safe on a zeroed or closed
+ * handle. */
 void ti_kv_close(ti_kv *kv);
 /* The database's time. @thread any */
 ti_status ti_kv_now(ti_kv *kv, ti_ts *ts_out, const ti_call *call, ti_err *err);
-/* A call bounded by the handle's timeout. */
+/* A call bounded by the handle's timeout. @thread any */
 ti_call ti_kv_call(const ti_kv *kv);
-/* Stops the process when key is outside the prefix. */
+/* Stops the process when key is outside the prefix. @thread any */
 void ti_kv_require_key(const ti_kv *kv, ti_slice key);
 
 #endif
