@@ -1,0 +1,386 @@
+/* Opening, using and closing a database handle; see db.h.
+ *
+ * Closing, in this order:
+ *   1. state CLOSING: enter answers CLOSED from now on.
+ *   2. stop of every child: workers give out nothing more.
+ *   3. wait until nobody is inside.
+ *   4. let_go of every child: transactions end, workers' threads end, steps give up what they hold.
+ *   5. store, kv (with the engine's reference), state CLOSED.
+ *
+ * INVARIANTS
+ *  1. users is raised before state is looked at, and state is changed before users is looked at,
+ * both sequentially consistent: either the close sees the user, or the user sees the close.
+ *  2. A thread that is inside (depth > 0), or that is the library's, never waits for a close.
+ *
+ * Locks: mutex (rank DB) guards the list of children and the changes of state; it is never held
+ * while a child's function runs. */
+#include "db/db.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "db/db_int.h"
+
+#define US_PER_S INT64_C(1000000)
+
+/* How often the calling thread is inside a database, and whether the thread is the library's. */
+static _Thread_local uint32_t depth;
+static _Thread_local bool library_thread;
+
+ti_db_options ti_db_options_default(void)
+{
+    return (ti_db_options){
+        .name_space = TI_SLICE_NONE,
+        .partitions = TI_PARTITIONS_DEFAULT,
+        .timeout_us = TI_TIMEOUT_DEFAULT_S * US_PER_S,
+        .txn_age_us = TI_TXN_AGE_DEFAULT_S * US_PER_S,
+        .threads = TI_EXECUTOR_THREADS_DEFAULT,
+    };
+}
+
+/* ---- making and freeing ---- */
+
+static void free_memory(ti_db *db)
+{
+    ti_assert(atomic_load(&db->users) == 0);
+    ti_queues_close(db->queues);
+    ti_store_free(db->store);
+    ti_arena_free(&db->arena);
+    ti_cond_destroy(&db->changed);
+    ti_mutex_destroy(&db->mutex);
+    ti_fork_guard_end(&db->fork_guard);
+    ti_free(db);
+}
+
+static ti_status make_rooms(ti_db *db, ti_slice name_space, ti_err *err)
+{
+    ti_store_options store = {.env = db->env, .name_space = name_space, .log = &db->log};
+    ti_queues_options queues = {.partitions_default = (uint32_t)db->options.partitions};
+    TI_TRY(ti_store_new(&store, &db->store, err));
+    return ti_queues_open(db->store, &queues, &db->queues, err);
+}
+
+static ti_status init_rest(ti_db *db, ti_slice target, const ti_db_options *options, ti_err *err)
+{
+    TI_TRY(ti_fork_guard_begin(&db->fork_guard, err));
+    TI_TRY(ti_target_parse(target, &db->arena, &db->target, err));
+    return make_rooms(db, options->name_space, err);
+}
+
+ti_status ti_db_new(ti_slice target, const ti_db_options *options, ti_db **db_out, ti_err *err)
+{
+    *db_out = NULL;
+    ti_db *db = ti_alloc_zero(sizeof(*db));
+    if (db == NULL)
+        return ti_err_no_memory(err);
+    ti_status status = ti_mutex_init(&db->mutex, TI_RANK_DB, err);
+    if (status == TI_OK && (status = ti_cond_init(&db->changed, err)) != TI_OK)
+        ti_mutex_destroy(&db->mutex);
+    if (status != TI_OK) {
+        ti_free(db);
+        return status;
+    }
+    atomic_init(&db->refs, 1);
+    db->env = ti_env_real();
+    db->options = *options;
+    db->options.name_space = TI_SLICE_NONE;
+    db->log = (ti_log){.level = TI_LOG_WARN};
+    ti_arena_init(&db->arena);
+    status = init_rest(db, target, options, err);
+    if (status != TI_OK)
+        free_memory(db);
+    else
+        *db_out = db;
+    return status;
+}
+
+ti_db *ti_db_ref(ti_db *db)
+{
+    uint32_t before = atomic_fetch_add_explicit(&db->refs, 1, memory_order_relaxed);
+    ti_require(before > 0);
+    return db;
+}
+
+void ti_db_unref(ti_db *db)
+{
+    uint32_t before = atomic_fetch_sub_explicit(&db->refs, 1, memory_order_acq_rel);
+    ti_require(before > 0);
+    if (before > 1 || ti_db_forked(db))
+        return; /* in a child nothing is freed: see INVARIANT 4 of db.h */
+    if (ti_db_close(db, NULL) == TI_OK)
+        free_memory(db);
+}
+
+ti_status ti_db_set_log(ti_db *db, const ti_log *log, ti_err *err)
+{
+    ti_status status = TI_OK;
+    TI_TRY(ti_db_check(db, err));
+    ti_mutex_lock(&db->mutex);
+    if (atomic_load(&db->state) == DB_NEW)
+        db->log = *log;
+    else
+        status = ti_err_set(err, TI_INVALID_STATE, "the log is set before the database is opened");
+    ti_mutex_unlock(&db->mutex);
+    return status;
+}
+
+/* ---- opening ---- */
+
+static void set_state(ti_db *db, db_state from, db_state to)
+{
+    ti_mutex_lock(&db->mutex);
+    ti_assert(atomic_load(&db->state) == (int)from);
+    atomic_store(&db->state, (int)to);
+    ti_cond_broadcast(&db->changed);
+    ti_mutex_unlock(&db->mutex);
+}
+
+static ti_status begin_open(ti_db *db, ti_err *err)
+{
+    TI_TRY(ti_db_check(db, err));
+    ti_mutex_lock(&db->mutex);
+    int state = atomic_load(&db->state);
+    if (state == DB_NEW)
+        atomic_store(&db->state, DB_OPENING);
+    ti_mutex_unlock(&db->mutex);
+    switch (state) {
+    case DB_NEW:
+        return TI_OK;
+    case DB_OPENING:
+        return ti_err_set(err, TI_INVALID_STATE, "the database is being opened");
+    case DB_OPEN:
+        return ti_err_set(err, TI_INVALID_STATE, "the database is open");
+    default:
+        return ti_err_set(err, TI_CLOSED, "the database was closed");
+    }
+}
+
+static ti_status open_rooms(ti_db *db, const ti_call *call, ti_err *err)
+{
+    const ti_keyspace *keyspace = ti_store_keyspace(db->store);
+    ti_kv_options options = {
+        .prefix = {.data = keyspace->prefix, .len = keyspace->prefix_len},
+        .timeout_us = db->options.timeout_us,
+        .txn_age_us = db->options.txn_age_us,
+        .describe = ti_store_describe_key,
+        .describe_context = db->store,
+        .log = &db->log,
+    };
+    ti_engine *engine = NULL;
+    TI_TRY(ti_db_engine(db, &engine, call, err));
+    TI_TRY(ti_kv_open(&db->kv, engine, &options, err));
+    ti_status status = ti_store_open(db->store, &db->kv, call, err);
+    if (status != TI_OK)
+        ti_kv_close(&db->kv);
+    return status;
+}
+
+ti_status ti_db_open(ti_db *db, const ti_call *call, ti_err *err)
+{
+    TI_TRY(begin_open(db, err));
+    ti_status status = open_rooms(db, call, err);
+    set_state(db, DB_OPENING, status == TI_OK ? DB_OPEN : DB_NEW);
+    return status;
+}
+
+/* ---- closing ---- */
+
+/* Calls one function of every child, the newest first. Removes the child from the list before
+ * let_go; a stop leaves it there. */
+static void stop_children(ti_db *db)
+{
+    ti_mutex_lock(&db->mutex);
+    for (ti_db_child *child = db->children; child != NULL;) {
+        if (child->stop != NULL) {
+            db->letting_go = child;
+            ti_mutex_unlock(&db->mutex);
+            child->stop(child);
+            ti_mutex_lock(&db->mutex);
+            db->letting_go = NULL;
+            ti_cond_broadcast(&db->changed);
+        }
+        child = child->next;
+    }
+    ti_mutex_unlock(&db->mutex);
+}
+
+static void unlist(ti_db *db, ti_db_child *child)
+{
+    if (child->prev != NULL)
+        child->prev->next = child->next;
+    else
+        db->children = child->next;
+    if (child->next != NULL)
+        child->next->prev = child->prev;
+    child->listed = false;
+}
+
+static void let_children_go(ti_db *db)
+{
+    ti_mutex_lock(&db->mutex);
+    while (db->children != NULL) {
+        ti_db_child *child = db->children;
+        unlist(db, child);
+        db->letting_go = child;
+        ti_mutex_unlock(&db->mutex);
+        child->let_go(child);
+        ti_mutex_lock(&db->mutex);
+        db->letting_go = NULL;
+        ti_cond_broadcast(&db->changed);
+    }
+    ti_mutex_unlock(&db->mutex);
+}
+
+static void wait_for_users(ti_db *db)
+{
+    ti_mutex_lock(&db->mutex);
+    while (atomic_load(&db->users) > 0)
+        ti_cond_wait(&db->changed, &db->mutex);
+    ti_mutex_unlock(&db->mutex);
+}
+
+/* Moves to CLOSING, after an opening or another close has ended. false: it is closed already. */
+static bool begin_close(ti_db *db)
+{
+    ti_mutex_lock(&db->mutex);
+    for (;;) {
+        int state = atomic_load(&db->state);
+        if (state == DB_NEW)
+            atomic_store(&db->state, DB_CLOSED);
+        if (state == DB_OPEN)
+            atomic_store(&db->state, DB_CLOSING);
+        if (state != DB_OPENING && state != DB_CLOSING) {
+            ti_mutex_unlock(&db->mutex);
+            return state == DB_OPEN;
+        }
+        ti_cond_wait(&db->changed, &db->mutex);
+    }
+}
+
+ti_status ti_db_close(ti_db *db, ti_err *err)
+{
+    if (ti_db_forked(db))
+        return ti_err_set(err, TI_FORKED, "the database was opened before this process was forked");
+    if (depth > 0 || library_thread)
+        return ti_err_set(err, TI_INVALID_STATE,
+                          "the database can not be closed from inside one of its operations, "
+                          "handlers or callbacks");
+    if (!begin_close(db))
+        return TI_OK;
+    stop_children(db);
+    wait_for_users(db);
+    let_children_go(db);
+    ti_store_close(db->store);
+    ti_kv_close(&db->kv);
+    set_state(db, DB_CLOSING, DB_CLOSED);
+    return TI_OK;
+}
+
+/* ---- use ---- */
+
+bool ti_db_forked(const ti_db *db)
+{
+    return ti_fork_happened(&db->fork_guard);
+}
+
+static ti_status refuse(const ti_db *db, int state, ti_err *err)
+{
+    if (ti_db_forked(db))
+        return ti_err_set(err, TI_FORKED,
+                          "the database was opened before this process was forked: open it after "
+                          "the fork");
+    if (state == DB_CLOSING || state == DB_CLOSED)
+        return ti_err_set(err, TI_CLOSED, "the database was closed");
+    return ti_err_set(err, TI_INVALID_STATE, "the database is not open yet");
+}
+
+ti_status ti_db_check(const ti_db *db, ti_err *err)
+{
+    int state = atomic_load(&db->state);
+    if (!ti_db_forked(db) && state != DB_CLOSING && state != DB_CLOSED)
+        return TI_OK;
+    return refuse(db, state, err);
+}
+
+ti_status ti_db_enter(ti_db *db, ti_err *err)
+{
+    if (ti_db_forked(db))
+        return refuse(db, DB_CLOSED, err);
+    atomic_fetch_add(&db->users, 1);
+    depth++;
+    int state = atomic_load(&db->state);
+    if (state == DB_OPEN)
+        return TI_OK;
+    ti_db_leave(db);
+    return refuse(db, state, err);
+}
+
+void ti_db_leave(ti_db *db)
+{
+    ti_assert(depth > 0);
+    depth--;
+    uint32_t before = atomic_fetch_sub(&db->users, 1);
+    ti_require(before > 0);
+    if (before > 1 || atomic_load(&db->state) != DB_CLOSING)
+        return;
+    ti_mutex_lock(&db->mutex);
+    ti_cond_broadcast(&db->changed);
+    ti_mutex_unlock(&db->mutex);
+}
+
+void ti_db_thread_is_library(void)
+{
+    library_thread = true;
+}
+
+ti_store *ti_db_store(const ti_db *db)
+{
+    return db->store;
+}
+
+ti_queues *ti_db_queues(const ti_db *db)
+{
+    return db->queues;
+}
+
+ti_kv *ti_db_kv(ti_db *db)
+{
+    return &db->kv;
+}
+
+const ti_env *ti_db_env(const ti_db *db)
+{
+    return db->env;
+}
+
+int64_t ti_db_timeout_us(const ti_db *db)
+{
+    return db->options.timeout_us;
+}
+
+/* ---- children ---- */
+
+void ti_db_adopt(ti_db *db, ti_db_child *child)
+{
+    ti_assert(atomic_load(&db->users) > 0);
+    ti_assert(!child->listed);
+    ti_mutex_lock(&db->mutex);
+    child->prev = NULL;
+    child->next = db->children;
+    if (child->next != NULL)
+        child->next->prev = child;
+    db->children = child;
+    child->listed = true;
+    ti_mutex_unlock(&db->mutex);
+}
+
+void ti_db_disown(ti_db *db, ti_db_child *child)
+{
+    ti_mutex_lock(&db->mutex);
+    while (db->letting_go == child)
+        ti_cond_wait(&db->changed, &db->mutex);
+    if (child->listed)
+        unlist(db, child);
+    ti_mutex_unlock(&db->mutex);
+}

@@ -1,0 +1,118 @@
+/* A database handle: one engine, one store, one set of queues, one executor; opened, used, closed.
+ *
+ *   NEW ──open──> OPENING ──> OPEN ──close──> CLOSING ──> CLOSED
+ *    ^               │ failed                                ^
+ *    └───────────────┘          NEW ──close──────────────────┘
+ *
+ *   target ──parse──> kind ──> engine (rocks; tikv) ──> ti_kv ──> ti_store ──> models, queries
+ *                                                                    └──────> ti_queues ──> workers
+ *
+ * INVARIANTS
+ *  1. Everything that touches the store stands between ti_db_enter and ti_db_leave; the close waits
+ *     until nobody is inside, so nothing below ever sees a closed engine.
+ *  2. What holds engine state between two calls (a transaction, steps, a worker) is a ti_db_child;
+ *     the close lets go of all children before the engine.
+ *  3. The memory of a ti_db lives until the last reference is dropped; after the close it holds no
+ *     file, thread or connection.
+ *  4. In a forked child nothing below is touched: not even freed, since its locks may be held by
+ *     threads that do not exist there.
+ *
+ * Threads: any, at the same time. What is NOT here: handles as the host sees them (abi/). */
+#ifndef TI_DB_DB_H
+#define TI_DB_DB_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/env.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/slice.h"
+#include "kv/kv.h"
+#include "model/store.h"
+#include "queue/queue.h"
+
+typedef struct ti_db ti_db;
+
+typedef struct ti_db_options {
+    ti_slice name_space;      /* "" = none */
+    int64_t partitions;       /* of event types that nobody declares */
+    int64_t timeout_us;       /* of an operation with all its attempts */
+    int64_t txn_age_us;       /* how old a transaction may become */
+    int64_t durability;       /* 0 = sync, 1 = buffered */
+    int64_t open_wait_us;     /* how long to wait for another process to let go */
+    int64_t block_cache_size; /* 0 = the engine's default, as below */
+    int64_t write_buffer_size;
+    int64_t threads; /* of the executor, once for operations and once for commits */
+} ti_db_options;
+
+/* What counts when nothing is given. */
+ti_db_options ti_db_options_default(void);
+
+/* A handle that contacts nobody. db_out holds one reference. INVALID_ARGUMENT (target, namespace),
+ * OUT_OF_MEMORY. @thread any */
+ti_status ti_db_new(ti_slice target, const ti_db_options *options, ti_db **db_out, ti_err *err);
+/* One more reference; the same handle. @thread any */
+ti_db *ti_db_ref(ti_db *db);
+/* Drops one; the last one closes when that was not done, and frees. @thread any but the library's
+ */
+void ti_db_unref(ti_db *db);
+
+/* Where log lines go. INVALID_STATE unless NEW. @thread any */
+ti_status ti_db_set_log(ti_db *db, const ti_log *log, ti_err *err);
+/* Opens the engine. On failure the handle is NEW again. INVALID_STATE when it is open or being
+ * opened, CLOSED, UNSUPPORTED (an engine that this build has not), what the engine answers. */
+ti_status ti_db_open(ti_db *db, const ti_call *call, ti_err *err);
+/* Ends everything: running operations are asked to end, children let go, the engine's reference is
+ * dropped. Blocks until that is done, also when another thread began it. FORKED in a child;
+ * INVALID_STATE when called from inside an operation or from a thread of the library. */
+ti_status ti_db_close(ti_db *db, ti_err *err);
+
+/* ---- use ---- */
+
+/* Whether the calling process is a child of the one that made db. @thread any */
+bool ti_db_forked(const ti_db *db);
+/* FORKED or CLOSED with a text, else OK: also for a handle that is not open yet. @thread any */
+ti_status ti_db_check(const ti_db *db, ti_err *err);
+/* As ti_db_check; further INVALID_STATE when it is not open yet. After OK the database stays open
+ * until ti_db_leave. @thread any */
+ti_status ti_db_enter(ti_db *db, ti_err *err);
+void ti_db_leave(ti_db *db);
+
+/* Says that the calling thread is one of the library's own: it can not close a database. */
+void ti_db_thread_is_library(void);
+
+/* Parts; borrowed from db. The store and the queues are there from new on, the kv between enter and
+ * leave. */
+ti_store *ti_db_store(const ti_db *db);
+ti_queues *ti_db_queues(const ti_db *db);
+ti_kv *ti_db_kv(ti_db *db);
+const ti_env *ti_db_env(const ti_db *db);
+int64_t ti_db_timeout_us(const ti_db *db);
+
+/* Appends statistics of engine, executor and queues as a JSON object. Inside enter and leave. */
+ti_status ti_db_stats(ti_db *db, ti_buf *out, ti_err *err);
+
+/* ---- children ---- */
+
+/* Something that holds engine state between calls. Embedded by its owner. */
+typedef struct ti_db_child ti_db_child;
+struct ti_db_child {
+    ti_db_child *next; /* the list of the database; all three are under its mutex */
+    ti_db_child *prev;
+    bool listed;
+    /* Stops what makes operations, while operations still run. Does not block. Or NULL. */
+    void (*stop)(ti_db_child *child);
+    /* Lets go of what the engine owns: called once by the close, when nobody is inside the database
+     * any more. */
+    void (*let_go)(ti_db_child *child);
+};
+
+/* Adds a child, inside enter and leave. */
+void ti_db_adopt(ti_db *db, ti_db_child *child);
+/* Removes it; nothing when the close has let it go. Afterwards neither stop nor let_go is called or
+ * runs. */
+void ti_db_disown(ti_db *db, ti_db_child *child);
+
+#endif

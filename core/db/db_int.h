@@ -1,0 +1,42 @@
+/* What the files of this room share: the handle itself. */
+#ifndef TI_DB_DB_INT_H
+#define TI_DB_DB_INT_H
+
+#include "base/mem.h"
+#include "base/thread.h"
+#include "db/db.h"
+#include "db/fork.h"
+#include "kv/target.h"
+
+typedef enum db_state {
+    DB_NEW,
+    DB_OPENING,
+    DB_OPEN,
+    DB_CLOSING,
+    DB_CLOSED,
+} db_state;
+
+struct ti_db {
+    _Atomic(uint32_t) refs;
+    _Atomic(uint32_t) users; /* inside enter and leave */
+    _Atomic(int) state;      /* a db_state; changed under mutex */
+    ti_fork_guard fork_guard;
+    const ti_env *env;
+    ti_db_options options; /* name_space is "" here: the store has it */
+    ti_arena arena;        /* of target */
+    ti_target target;
+    ti_log log;
+    ti_mutex mutex;
+    ti_cond changed;         /* state, users at 0 while CLOSING, letting_go */
+    ti_db_child *children;   /* the newest first */
+    ti_db_child *letting_go; /* whose let_go or stop runs now */
+    ti_store *store;         /* owned */
+    ti_queues *queues;       /* owned */
+    ti_kv kv;                /* open while OPEN and CLOSING */
+};
+
+/* Opens the engine that the target names; the reference is the caller's. UNSUPPORTED when this
+ * build has none of this kind. */
+ti_status ti_db_engine(const ti_db *db, ti_engine **engine_out, const ti_call *call, ti_err *err);
+
+#endif

@@ -1,0 +1,29 @@
+/* From a target to an engine: the only place that knows which engines there are. */
+#include "db/db_int.h"
+#include "rocks/rocks.h"
+
+static ti_rocks_options rocks_options(const ti_db *db)
+{
+    return (ti_rocks_options){
+        .durability = db->options.durability == 1 ? TI_DURABILITY_BUFFERED : TI_DURABILITY_SYNC,
+        .block_cache_size = (size_t)db->options.block_cache_size,
+        .write_buffer_size = (size_t)db->options.write_buffer_size,
+        .open_wait_us = db->options.open_wait_us,
+        .log = NULL, /* the engine may outlive this handle and its sink; what fails is answered */
+    };
+}
+
+ti_status ti_db_engine(const ti_db *db, ti_engine **engine_out, const ti_call *call, ti_err *err)
+{
+    ti_rocks_options options = rocks_options(db);
+    *engine_out = NULL;
+    switch (db->target.kind) {
+    case TI_TARGET_ROCKSDB:
+        return ti_rocks_open(db->target.path.data, &options, db->env, engine_out, call, err);
+    case TI_TARGET_MEMORY:
+        return ti_rocks_open_memory(&options, db->env, engine_out, call, err);
+    case TI_TARGET_TIKV:
+        return ti_err_set(err, TI_UNSUPPORTED, "this tito was built without the TiKV engine");
+    }
+    return ti_err_set(err, TI_INTERNAL, "unknown kind of target");
+}
