@@ -192,6 +192,7 @@ struct ti_engine {
     const ti_engine_vt *vt;
     const ti_env *env; /* borrowed: outlives the engine */
     ti_engine_slot slot;
+    ti_engine_slot queue_slot; /* the same for who waits for events */
 };
 struct ti_snapshot {
     ti_engine *engine; /* borrowed */

@@ -250,6 +250,11 @@ bool ti_txn_own_write(const ti_txn *txn, ti_slice key, bool *present_out)
     return true;
 }
 
+bool ti_txn_has_effects(const ti_txn *txn)
+{
+    return txn->writes.count > 0 || txn->commit_hooks.first != NULL || txn->state == TI_TXN_DOOMED;
+}
+
 void ti_txn_not_after(ti_txn *txn, ti_ts ts)
 {
     ti_assert(ts != TI_TS_NONE);

@@ -73,6 +73,10 @@ ti_status ti_txn_delete(ti_txn *txn, ti_slice key, ti_err *err);
 ti_status ti_txn_lock(ti_txn *txn, ti_slice key,
                       ti_err *err); /* a LOCK mutation: excludes write skew */
 
+/* Whether a commit would do anything: writes, keys locked, commit hooks, or a dooming error to
+ * answer. */
+bool ti_txn_has_effects(const ti_txn *txn);
+
 /* Lowers the bound of the commit timestamp (kept: the lowest given). */
 void ti_txn_not_after(ti_txn *txn, ti_ts ts);
 /* Makes commit answer this error. The first one is kept. Returns err->status. */
