@@ -1,36 +1,38 @@
 /* The whole keyspace, on one page. Nothing else builds or parses keys.
  *
- *   [{namespace}:]…                                                  holds
- *   table:{table}:{id}                                               the record (record.h)
- *   index:{table}:{index}:{tuple(fields…, id)}                       a marker, or the document
- * (covering) unique-index:{table}:{index}:{tuple(fields…)}                    the owner's id
- *   schema:{table}                                                   declared indexes, their states
- * and versions index_todo:{table}:{index}:{id}                                  a row that a
- * backfill must still visit event:{type}:{partition}:{timestamp}:{uuid}                      a
- * pending event queue:{type}:COMPLETED:{partition}:{timestamp}:{uuid}            history
- *   queue:{type}:FAILED:{partition}:{timestamp}:{uuid}
- *   queue_parked:{type}:{partition}:{tuple(key, timestamp, uuid)}    an event behind a failed or
- * overlong key queue_checkpoint:{type}:{partition} queue_lease:{type}:{partition}
- *   queue_worker:{type}:{worker}
- *   queue_hint:{type}:{process}
- *   queue_meta:{type}
- *   queue_unique:{type}:{token}
- *   queue_schedule:{name}
- *   meta:{name}
+ *   key, after the optional {namespace}:                            holds
+ *   --------------------------------------------------------------  ---------------------------
+ *   table:{table}:{id}                                              the record (record.h)
+ *   index:{table}:{index}:{tuple(fields…, id)}                      a marker, or the document
+ *   unique-index:{table}:{index}:{tuple(fields…)}                   the owner's id
+ *   schema:{table}                                                  declared indexes, their states
+ *   index_todo:{table}:{index}:{id}                                 a row a backfill must visit
+ *   event:{type}:{partition}:{timestamp}:{uuid}                     a pending event
+ *   queue:{type}:COMPLETED:{partition}:{timestamp}:{uuid}           history
+ *   queue:{type}:FAILED:{partition}:{timestamp}:{uuid}              history
+ *   queue_parked:{type}:{partition}:{tuple(key, timestamp, uuid)}   an event behind another one
+ *   queue_checkpoint:{type}:{partition}                             where reading begins
+ *   queue_lease:{type}:{partition}                                  who owns the partition
+ *   queue_worker:{type}:{worker}                                    a worker and its expiry
+ *   queue_hint:{type}:{process}                                     lowest places published
+ *   queue_meta:{type}                                               partition count
+ *   queue_unique:{type}:{token}                                     a pending event's token
+ *   queue_schedule:{name}                                           a recurring event
+ *   meta:{name}                                                     format, clock bound, secret
  *
- * partition: 4 digits. timestamp: 20 digits, µs since the epoch. uuid: 36 bytes. {index} of version
- * n > 1: {index}@{n}.
+ * partition: 4 digits. timestamp: 20 digits, µs since the epoch. uuid: 36 bytes.
+ * {index} of version n > 1: {index}@{n}.
  *
  * INVARIANTS
  *  1. Names (namespace, table, index, type, worker, process, schedule, meta) match
- * [A-Za-z0-9_.-]{1,128}: no ':' and no '@', so every slot ends at the first ':' and no range of one
- * table, index or type holds a key of another.
- *  2. Free text (id, token) is always last: it may hold any byte.
- *  3. A namespace is never a first segment, so a database without one and one with one do not meet.
- *  4. Builders require (in release too) names that are valid; ids and whole keys are checked by the
- * caller with ti_id_check and ti_key_check, since they come from users.
+ *     [A-Za-z0-9_.-]{1,128}: no ':' and no '@', so every slot ends at the first ':' and no range
+ *     of one table, index or type holds a key of another.
+ *  2. Free text (id, token, tuple) is always last: it may hold any byte.
+ *  3. A namespace is never a first segment, so databases with and without one do not meet.
+ *  4. Builders require valid names (in release too). Ids and whole keys come from users: callers
+ *     check them with ti_id_check and ti_key_check.
  *
- * Threads: pure functions. What is NOT here: values (record.h), what tuples look like (tuple.h). */
+ * Threads: pure functions. What is NOT here: values (record.h), bytes of tuples (tuple.h). */
 #ifndef TI_CODEC_KEYS_H
 #define TI_CODEC_KEYS_H
 
@@ -53,9 +55,8 @@ ti_status ti_name_check(ti_slice name, const char *what, ti_err *err);
 /* A record id: non-empty UTF-8 of at most TI_ID_SIZE_MAX bytes; INVALID_ARGUMENT, LIMIT_EXCEEDED.
  */
 ti_status ti_id_check(ti_slice id, ti_err *err);
-/* A built key: INTERNAL's opposite for users: LIMIT_EXCEEDED naming what ("index key") when it is
- * longer than TI_KEY_SIZE_MAX; OUT_OF_MEMORY when data is NULL, so that a builder's answer can be
- * passed straight in. */
+/* A built key: LIMIT_EXCEEDED naming what ("index key") when it is longer than TI_KEY_SIZE_MAX;
+ * OUT_OF_MEMORY when data is NULL, so that a builder's answer can be passed straight in. */
 ti_status ti_key_check(ti_slice key, const char *what, ti_err *err);
 
 /* ---- the keyspace of a database ---- */

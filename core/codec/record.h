@@ -1,13 +1,20 @@
-/* Values: how rows look inside. Every value has a version byte first and, unless it is one byte
- * long, a checksum that covers its key too.
+/* Values: how rows look inside. A version byte comes first and, unless the value is one byte long,
+ * a checksum that covers its key too.
  *
- *   marker    01
- *   sealed    vv cccc payload…              covering documents, unique owners, and any other row
- *   record    01 cccc rrrrrrrr gg groups… document…
- *               cccc      CRC-32C, little-endian, of: key length (8 bytes), key, version byte, all
- * bytes after it rrrrrrrr  record version, little-endian gg        varint: bytes of groups group:
- * k n name… v c { t tuple… } k kind (1 plain, 2 unique), n varint: bytes of name, v varint: version
- * of the index, c varint: entries, t varint: bytes of the tuple (of the fields: without the id)
+ *   marker   01
+ *   sealed   vv cccc payload…        covering documents, unique owners, and any other row
+ *   record   01 cccc rrrrrrrr gg group… document…
+ *   group    k n name… v c { t tuple… }
+ *
+ *     vv        kind of row, see ti_sealed_kind
+ *     cccc      CRC-32C, little-endian, of: size of the key (8 bytes), key, version byte, and all
+ *               bytes after the checksum
+ *     rrrrrrrr  version of the record, little-endian
+ *     gg        varint: bytes of all groups
+ *     k         1 plain, 2 unique
+ *     n name    varint and bytes: name of the index
+ *     v c       varints: version of the index, number of entries
+ *     t tuple   varint and bytes: encoded fields, without the id
  *
  * INVARIANTS
  *  1. A value of another key, a cut one, and any flipped bit give CORRUPT, never wrong data.

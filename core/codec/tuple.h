@@ -1,19 +1,22 @@
-/* Order-preserving tuples: the bytes of index keys. memcmp of two encodings = order of the values.
+/* Order-preserving tuples: the bytes of index keys. memcmp of encodings = order of the values.
  *
  *   null     05
  *   false    06
  *   true     07
- *   number   10 dddddddd [rr]   d: the largest double <= the number, big-endian, sign bit flipped
- * (negative: all bits flipped); rr: number - d, big-endian, only where -2^63 <= d <= -2^53 or 2^53
- * <= d < 2^63 string   20 bytes… 00 01    a NUL byte inside is 00 ff
+ *   number   10 dddddddd [rr]
+ *              d   the largest double <= the number, big-endian, the sign bit flipped
+ *                  (of a negative one: all bits flipped)
+ *              rr  number - d, big-endian: only where int64 is finer than double, that is where
+ *                  -2^63 <= d <= -2^53 or 2^53 <= d < 2^63
+ *   string   20 bytes… 00 01       a NUL byte inside is 00 ff
  *
  * A descending field is the complement of all its bytes. No encoding is a prefix of another one.
  *
  * INVARIANTS
  *  1. null < false < true < numbers < strings. Numbers are in one order by exact mathematical
- * value: the int64 1, the double 1.0 are one value; -0.0 is 0. Strings are ordered by bytes.
- *  2. Injective and canonical: two different values never share bytes, and no value has two
- * encodings; the decoder answers CORRUPT to anything that the encoder would not write.
+ *     value: the int64 1 and the double 1.0 are one value, -0.0 is 0. Strings go by bytes.
+ *  2. Injective and canonical: two values never share bytes, and no value has two encodings; the
+ *     decoder answers CORRUPT to anything that the encoder would not write.
  *  3. Self-delimiting: fields follow each other without separators.
  *  4. NaN and infinities are refused. Integers outside int64 can not be given.
  *
@@ -74,6 +77,10 @@ int ti_value_compare(const ti_value *left, const ti_value *right);
 /* Appends one field. INVALID_ARGUMENT (NaN, infinity), OUT_OF_MEMORY, LIMIT_EXCEEDED (the buffer's
  * maximum); the buffer is unchanged then. */
 ti_status ti_tuple_append(ti_buf *b, const ti_value *value, bool descending, ti_err *err);
+
+/* Writes an ascending string field to out, which has room for 2 * text.len + 3 bytes, and gives its
+ * size. */
+size_t ti_tuple_string(ti_slice text, char *out);
 
 /* Takes the first field off in. A number is an INT when it is integral and within int64, else a
  * DOUBLE. A string borrows from in when it can, else it is in a. CORRUPT, OUT_OF_MEMORY; in is

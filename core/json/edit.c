@@ -1,20 +1,17 @@
-/* Editing by splicing: a list of edits, sorted by place, then one pass over the containers that
- * they touch.
+/* Editing by splicing: a list of edits, sorted by place, then one pass over the containers they
+ * touch. Runs of untouched children are copied whole, white space between them included.
  *
- *   {"a":1, "b":{"x":1,"y":2}, "c":3}     remove b.x, set d
- *   {"a":1, "b":{"y":2}, "c":3,"d":4}     runs of untouched children are copied whole, white space
- * between them included
+ *   {"a":1, "b":{"x":1,"y":2}, "c":3}          remove b.x, set d
+ *   {"a":1, "b":{"y":2}, "c":3,"d":4}
  *
- *   edit:  REMOVE node | REPLACE node with raw | ADD members to node
- *   added: a tree, since two paths may share an object that does not exist yet: set a.x, set a.y ->
- * "a":{"x":1,"y":2}
+ *   edit:  REMOVE node | REPLACE node with raw | ADD raw at a path below node
+ *   added: a tree built when applying, since two paths may share an object that does not exist:
+ *          set a.x, set a.y   ->   "a":{"x":1,"y":2}
  *
  * INVARIANTS
- *  1. Sorted by node, edits of one node in the order they were made: preorder is the order of the
- * text.
- *  2. At most one ADD edit per node; no two of its members have one key, and none has a key that
- * the node has.
- *  3. Of REMOVE and REPLACE of one node the later wins.
+ *  1. Sorted by node, edits of one node as they were made: preorder is the order of the text.
+ *  2. No two members of a tree have one key, and none has a key that its node has.
+ *  3. Of two edits of one place the later wins.
  *
  * Recursion is as deep as documents are nested (bounded by the parser) or as paths have steps
  * (bounded by their length).
@@ -32,22 +29,23 @@ typedef enum edit_kind {
     EDIT_REPLACE,
 } edit_kind;
 
-/* A member that is to be added, or an object of such members. */
-typedef struct added added;
-struct added {
-    ti_slice key; /* unescaped; in the arena */
-    ti_slice raw; /* data NULL: an object of children */
-    added *child; /* first */
-    added *last;  /* of the children */
-    added *next;  /* sibling */
-};
-
 struct ti_json_edit {
     uint32_t node;
     uint32_t order; /* of being made */
     edit_kind kind;
-    ti_slice raw; /* REPLACE */
-    added tree;   /* ADD: children are the members */
+    bool dotted;   /* ADD: path is dotted, else one key */
+    ti_slice path; /* ADD: unescaped; in the arena */
+    ti_slice raw;  /* REPLACE, ADD */
+};
+
+/* A member that is to be added, or an object of such members. */
+typedef struct added added;
+struct added {
+    ti_slice key; /* unescaped */
+    ti_slice raw; /* data NULL: an object of children */
+    added *child; /* first */
+    added *last;  /* of the children */
+    added *next;  /* sibling */
 };
 
 void ti_json_edits_init(ti_json_edits *edits, const ti_json_doc *doc, ti_arena *a)
@@ -57,7 +55,7 @@ void ti_json_edits_init(ti_json_edits *edits, const ti_json_doc *doc, ti_arena *
 
 /* ---- collecting ---- */
 
-static ti_status push(ti_json_edits *edits, ti_json_edit edit, ti_json_edit **out, ti_err *err)
+static ti_status push(ti_json_edits *edits, ti_json_edit edit, ti_err *err)
 {
     if (edits->count == edits->capacity) {
         size_t capacity = edits->capacity == 0 ? 8 : edits->capacity * 2;
@@ -70,105 +68,45 @@ static ti_status push(ti_json_edits *edits, ti_json_edit edit, ti_json_edit **ou
         edits->capacity = capacity;
     }
     edit.order = (uint32_t)edits->count;
-    edits->edits[edits->count] = edit;
-    *out = &edits->edits[edits->count++];
+    edits->edits[edits->count++] = edit;
     return TI_OK;
 }
 
 ti_status ti_json_edits_remove(ti_json_edits *edits, ti_json_value value, ti_err *err)
 {
-    ti_json_edit *edit = NULL;
     ti_assert(value.doc == edits->doc);
     ti_require(value.node > 0);
-    return push(edits, (ti_json_edit){.node = value.node, .kind = EDIT_REMOVE}, &edit, err);
+    return push(edits, (ti_json_edit){.node = value.node, .kind = EDIT_REMOVE}, err);
 }
 
 ti_status ti_json_edits_replace(ti_json_edits *edits, ti_json_value value, ti_slice raw,
                                 ti_err *err)
 {
-    ti_json_edit *edit = NULL;
     ti_assert(value.doc == edits->doc);
     ti_assert(raw.len > 0);
-    return push(edits, (ti_json_edit){.node = value.node, .kind = EDIT_REPLACE, .raw = raw}, &edit,
-                err);
+    return push(edits, (ti_json_edit){.node = value.node, .kind = EDIT_REPLACE, .raw = raw}, err);
 }
 
-/* The ADD edit of an object, made when there is none. Sets are few and mostly of the newest object:
- * searched backwards. */
-static ti_status adding_to(ti_json_edits *edits, uint32_t node, ti_json_edit **out, ti_err *err)
+static ti_status push_add(ti_json_edits *edits, ti_json_value object, ti_slice path, bool dotted,
+                          ti_slice raw, ti_err *err)
 {
-    for (size_t i = edits->count; i > 0; i--) {
-        ti_json_edit *edit = &edits->edits[i - 1];
-        if (edit->kind == EDIT_ADD && edit->node == node) {
-            *out = edit;
-            return TI_OK;
-        }
-    }
-    return push(edits, (ti_json_edit){.node = node, .kind = EDIT_ADD}, out, err);
-}
-
-/* The child of an added object with this key, made when there is none. */
-static ti_status added_child(ti_json_edits *edits, added *parent, ti_slice key, added **out,
-                             ti_err *err)
-{
-    for (added *child = parent->child; child != NULL; child = child->next)
-        if (ti_slice_equal(child->key, key)) {
-            *out = child;
-            return TI_OK;
-        }
-    added *child = ti_arena_alloc_zero(edits->arena, sizeof *child);
-    if (child == NULL)
+    ti_json_edit edit = {.node = object.node, .kind = EDIT_ADD, .dotted = dotted, .raw = raw};
+    ti_assert(ti_json_type_of(object) == TI_JSON_OBJECT);
+    edit.path = ti_arena_copy(edits->arena, path);
+    if (edit.path.data == NULL)
         return ti_err_no_memory(err);
-    child->key = ti_arena_copy(edits->arena, key);
-    if (child->key.data == NULL)
-        return ti_err_no_memory(err);
-    if (parent->last == NULL)
-        parent->child = child;
-    else
-        parent->last->next = child;
-    parent->last = child;
-    *out = child;
-    return TI_OK;
-}
-
-/* Adds steps of a path that do not exist in the document, below an object that does. */
-static ti_status add_path(ti_json_edits *edits, ti_json_value object, ti_slice path, ti_slice raw,
-                          ti_err *err)
-{
-    ti_json_edit *edit = NULL;
-    ti_slice step;
-    TI_TRY(adding_to(edits, object.node, &edit, err));
-    added *at = &edit->tree;
-    while (ti_json_path_step(&path, &step)) {
-        if (at != &edit->tree && at->raw.data != NULL)
-            return ti_err_set(err, TI_INVALID_ARGUMENT,
-                              "a path leads through a member that is set to another value");
-        TI_TRY(added_child(edits, at, step, &at, err));
-    }
-    if (at->child != NULL) { /* the whole replaces what was built of parts */
-        at->child = NULL;
-        at->last = NULL;
-    }
-    at->raw = raw;
-    return TI_OK;
+    return push(edits, edit, err);
 }
 
 ti_status ti_json_edits_set(ti_json_edits *edits, ti_json_value object, ti_slice key, ti_slice raw,
                             ti_err *err)
 {
-    ti_json_edit *edit = NULL;
-    added *member = NULL;
-    ti_assert(ti_json_type_of(object) == TI_JSON_OBJECT);
+    ti_assert(object.doc == edits->doc);
     ti_assert(raw.len > 0);
     ti_json_value found = ti_json_get(object, key);
     if (ti_json_is_present(found))
         return ti_json_edits_replace(edits, found, raw, err);
-    TI_TRY(adding_to(edits, object.node, &edit, err));
-    TI_TRY(added_child(edits, &edit->tree, key, &member, err));
-    member->child = NULL;
-    member->last = NULL;
-    member->raw = raw;
-    return TI_OK;
+    return push_add(edits, object, key, false, raw, err);
 }
 
 ti_status ti_json_edits_set_path(ti_json_edits *edits, ti_json_value object, ti_slice path,
@@ -185,7 +123,7 @@ ti_status ti_json_edits_set_path(ti_json_edits *edits, ti_json_value object, ti_
         ti_json_value found = ti_json_get(object, step);
         if (!ti_json_is_present(found)) {
             ti_slice missing = {step.data, (size_t)(path.data + path.len - step.data)};
-            return add_path(edits, object, missing, raw, err);
+            return push_add(edits, object, missing, true, raw, err);
         }
         object = found;
     }
@@ -221,6 +159,7 @@ typedef struct splice {
     const ti_json_edit *edits;
     size_t count;
     size_t at;
+    ti_arena *arena;
     ti_buf *out;
     ti_err *err;
     uint32_t depth;
@@ -271,6 +210,43 @@ static ti_status put(splice *s, ti_slice bytes)
     return ti_buf_append_slice(s->out, bytes, s->err);
 }
 
+/* The child of an added object with this key, made when there is none. */
+static ti_status added_child(splice *s, added *parent, ti_slice key, added **out)
+{
+    added *child = parent->child;
+    while (child != NULL && !ti_slice_equal(child->key, key))
+        child = child->next;
+    if (child == NULL) {
+        child = ti_arena_alloc_zero(s->arena, sizeof *child);
+        if (child == NULL)
+            return ti_err_no_memory(s->err);
+        child->key = key;
+        *(parent->last == NULL ? &parent->child : &parent->last->next) = child;
+        parent->last = child;
+    }
+    *out = child;
+    return TI_OK;
+}
+
+/* Puts an ADD edit's value into the tree of its object; what stood in its way is replaced. */
+static ti_status grow_tree(splice *s, added *tree, const ti_json_edit *edit)
+{
+    ti_slice path = edit->path;
+    ti_slice step = edit->path;
+    added *at = tree;
+    if (!edit->dotted)
+        TI_TRY(added_child(s, at, edit->path, &at));
+    while (edit->dotted && ti_json_path_step(&path, &step)) {
+        at->raw = TI_SLICE_NONE;
+        TI_TRY(added_child(s, at, step, &at));
+    }
+    ti_assert(at != tree);
+    at->child = NULL;
+    at->last = NULL;
+    at->raw = edit->raw;
+    return TI_OK;
+}
+
 static ti_status put_added(splice *s, const added *tree, bool comma)
 {
     for (const added *child = tree->child; child != NULL; child = child->next) {
@@ -299,21 +275,21 @@ static size_t child_start(const ti_json_node *node)
 /* What happens to one node. */
 typedef struct verdict {
     const ti_json_edit *fate; /* REMOVE or REPLACE; NULL: stays */
-    const added *tree;        /* members to add */
+    added tree;               /* its children: members to add */
 } verdict;
 
 /* Takes the edits of one node off the list. */
-static verdict judge(splice *s, uint32_t node)
+static ti_status judge(splice *s, uint32_t node, verdict *out)
 {
-    verdict v = {.fate = NULL, .tree = NULL};
+    *out = (verdict){.fate = NULL};
     for (; s->at < s->count && s->edits[s->at].node == node; s->at++) {
         const ti_json_edit *edit = &s->edits[s->at];
         if (edit->kind == EDIT_ADD)
-            v.tree = &edit->tree;
+            TI_TRY(grow_tree(s, &out->tree, edit));
         else
-            v.fate = edit;
+            out->fate = edit;
     }
-    return v;
+    return TI_OK;
 }
 
 /* Drops the edits inside a subtree that is gone. */
@@ -323,7 +299,7 @@ static void skip_edits(splice *s, uint32_t end)
         s->at++;
 }
 
-static ti_status splice_value(splice *s, uint32_t node, verdict v);
+static ti_status splice_value(splice *s, uint32_t index, const verdict *v);
 
 /* Puts [from, to) of the text as one run of children. */
 static ti_status put_run(splice *s, size_t from, size_t to, bool *comma)
@@ -340,7 +316,8 @@ static ti_status splice_child(splice *s, uint32_t index, bool *comma)
 {
     const ti_json_node *node = &s->doc->nodes[index];
     size_t start = child_start(node);
-    verdict v = judge(s, index);
+    verdict v;
+    TI_TRY(judge(s, index, &v));
     if (v.fate != NULL && v.fate->kind == EDIT_REMOVE) {
         skip_edits(s, node->end);
         return TI_OK;
@@ -349,7 +326,7 @@ static ti_status splice_child(splice *s, uint32_t index, bool *comma)
         TI_TRY(put(s, TI_SLICE(",")));
     *comma = true;
     TI_TRY(put(s, (ti_slice){s->doc->text.data + start, node->start - start}));
-    return splice_value(s, index, v);
+    return splice_value(s, index, &v);
 }
 
 /* A container with edits on it or inside it. */
@@ -376,26 +353,25 @@ static ti_status splice_container(splice *s, uint32_t index, const added *tree)
     }
     if (run_to > 0)
         TI_TRY(put_run(s, run_from, run_to, &comma));
-    if (tree != NULL)
-        TI_TRY(put_added(s, tree, comma));
+    TI_TRY(put_added(s, tree, comma));
     return put(s, object ? TI_SLICE("}") : TI_SLICE("]"));
 }
 
 /* A value that stays or is replaced, without its key. */
-static ti_status splice_value(splice *s, uint32_t index, verdict v)
+static ti_status splice_value(splice *s, uint32_t index, const verdict *v)
 {
     const ti_json_node *node = &s->doc->nodes[index];
-    if (v.fate != NULL) {
-        ti_assert(v.fate->kind == EDIT_REPLACE);
+    if (v->fate != NULL) {
+        ti_assert(v->fate->kind == EDIT_REPLACE);
         skip_edits(s, node->end);
-        return put(s, v.fate->raw);
+        return put(s, v->fate->raw);
     }
     bool inside = s->at < s->count && s->edits[s->at].node < node->end;
-    if (v.tree == NULL && !inside)
+    if (v->tree.child == NULL && !inside)
         return put(s, (ti_slice){s->doc->text.data + node->start, node->size});
     ti_assert(s->depth < TI_JSON_DEPTH_HYDRATED_MAX);
     s->depth++;
-    TI_TRY(splice_container(s, index, v.tree));
+    TI_TRY(splice_container(s, index, &v->tree));
     s->depth--;
     return TI_OK;
 }
@@ -407,10 +383,13 @@ ti_status ti_json_edits_apply(ti_json_edits *edits, ti_buf *out, ti_err *err)
                 .edits = edits->edits,
                 .count = edits->count,
                 .at = 0,
+                .arena = edits->arena,
                 .out = out,
                 .err = err,
                 .depth = 0};
-    TI_TRY(splice_value(&s, 0, judge(&s, 0)));
+    verdict v;
+    TI_TRY(judge(&s, 0, &v));
+    TI_TRY(splice_value(&s, 0, &v));
     ti_assert(s.at == s.count);
     edits->count = 0;
     return TI_OK;
