@@ -46,9 +46,7 @@ def count_junit(path):
     return total
 
 
-def count_busted(path, status):
-    with open(path, encoding="utf-8", errors="replace") as file:
-        text = file.read()
+def count_busted(text, status):
     lines = re.findall(r"(\d+) success\w* / (\d+) failures? / (\d+) errors? / (\d+) pending", text)
     if not lines:
         return [0, 1, 0]
@@ -63,10 +61,12 @@ def main():
     if sys.argv[1] == "junit":
         counts = count_junit(sys.argv[2])
     else:
-        counts = count_busted(sys.argv[2], int(sys.argv[3]))
+        with open(sys.argv[2], encoding="utf-8", errors="replace") as file:
+            counts = count_busted(file.read(), int(sys.argv[3]))
     if sum(counts) == 0:
         counts[1] = 1
     print("tests: %d passed, %d failed, %d skipped" % tuple(counts))
 
 
-main()
+if __name__ == "__main__":
+    main()

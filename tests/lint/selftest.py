@@ -8,9 +8,13 @@ are built here, each with one fault.
 import os
 import re
 import subprocess
+import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
 import binary
+import counts
 from rules import RULES
 from source import Tree
 
@@ -26,6 +30,7 @@ def run():
         yield "clean " + rule, ["reported: " + line for line in RULES[rule](Tree(os.path.join(PLANTED, "clean")))]
     with tempfile.TemporaryDirectory() as folder:
         yield from _libraries(folder)
+    yield "counting test cases", list(_counting())
 
 
 def _planted(rule):
@@ -94,3 +99,45 @@ def _libraries(folder):
 
     yield "clean soname", list(binary.soname(good, "libx.so.1"))
     yield "planted soname", [] if list(binary.soname(good, "libx.so.2")) else ["not found"]
+
+
+_CMOCKA = """[==========] a: Running 3 test(s).
+[ RUN      ] one
+[       OK ] one
+[ RUN      ] two
+[  ERROR   ] --- 0x1 != 0x2
+[  FAILED  ] two
+[ RUN      ] three
+[  SKIPPED ] three
+[==========] a: 3 test(s) run.
+[  PASSED  ] 1 test(s).
+[  SKIPPED ] a: 1 test(s), listed below:
+[  SKIPPED ] three
+[  FAILED  ] a: 1 test(s), listed below:
+[  FAILED  ] two
+"""
+
+
+def _counting():
+    """What tests/counts.py makes of the outputs it meets; a program that died counts as a failure."""
+    cut = _CMOCKA[: _CMOCKA.index("[ RUN      ] two")]
+    for output, failed, wanted in (
+        (_CMOCKA, True, [1, 1, 1]),
+        (_CMOCKA + _CMOCKA.replace("a: ", ""), True, [2, 2, 2]),
+        (cut, True, [1, 1, 0]),
+        ("nothing", False, [1, 0, 0]),
+        ("nothing", True, [0, 1, 0]),
+        ("tests: 5 passed, 0 failed, 1 skipped\n", False, [5, 0, 1]),
+        ("tests: 5 passed, 0 failed, 1 skipped\n", True, [5, 1, 1]),
+    ):
+        found = counts.count_program(output, failed)
+        if found != wanted:
+            yield "%s instead of %s" % (found, wanted)
+    for text, status, wanted in (
+        ("7 successes / 1 failure / 2 errors / 3 pending : 0.1 seconds", 3, [7, 3, 3]),
+        ("1 success / 0 failures / 0 errors / 0 pending : 0.1 seconds", 139, [1, 1, 0]),
+        ("Segmentation fault", 139, [0, 1, 0]),
+    ):
+        found = counts.count_busted(text, status)
+        if found != wanted:
+            yield "%s instead of %s" % (found, wanted)
