@@ -2,7 +2,9 @@
  *
  * INVARIANTS
  *   1. Every operation is done once: callers take the next number from one counter.
- *   2. Time begins when all callers stand ready, and ends when the last has done its last one. */
+ *   2. Time begins when the first caller begins (all of them stand ready then) and ends when the
+ *      last has done its last one. The callers read it themselves: the thread that waits for them
+ *      may get a processor late. */
 #include "bench.h"
 
 #include <pthread.h>
@@ -102,6 +104,7 @@ typedef struct bench_caller {
     bench_crew *crew;
     int number;
     pthread_t thread;
+    uint64_t began_ns, ended_ns;
     bench_histogram latencies;
 } bench_caller;
 
@@ -110,6 +113,7 @@ static void *caller_main(void *arg)
     bench_caller *me = arg;
     const bench_run *run = me->crew->run;
     pthread_barrier_wait(&me->crew->ready);
+    me->began_ns = me->ended_ns = bench_now_ns();
     for (;;) {
         long i = atomic_fetch_add_explicit(&me->crew->next, 1, memory_order_relaxed);
         if (i >= run->n)
@@ -117,7 +121,8 @@ static void *caller_main(void *arg)
         uint64_t began = bench_now_ns();
         if (!run->op(run->context, me->number, i))
             bench_fail("%s %s: operation %ld failed", run->engine, run->workload, i);
-        bench_histogram_add(&me->latencies, bench_now_ns() - began);
+        me->ended_ns = bench_now_ns();
+        bench_histogram_add(&me->latencies, me->ended_ns - began);
     }
 }
 
@@ -135,18 +140,18 @@ static double do_all(const bench_run *run, bench_histogram *all)
             bench_fail("no thread for caller %d", c);
     }
     pthread_barrier_wait(&crew.ready);
-    uint64_t began = bench_now_ns();
-    for (int c = 0; c < run->callers; c++)
-        pthread_join(callers[c].thread, NULL);
-    double seconds = (double)(bench_now_ns() - began) / 1e9;
+    uint64_t began = UINT64_MAX, ended = 0;
     for (int c = 0; c < run->callers; c++) {
+        pthread_join(callers[c].thread, NULL);
+        began = callers[c].began_ns < began ? callers[c].began_ns : began;
+        ended = callers[c].ended_ns > ended ? callers[c].ended_ns : ended;
         for (size_t b = 0; b < sizeof all->counts / sizeof all->counts[0]; b++)
             all->counts[b] += callers[c].latencies.counts[b];
         all->total += callers[c].latencies.total;
     }
     pthread_barrier_destroy(&crew.ready);
     free(callers);
-    return seconds;
+    return (double)(ended - began) / 1e9;
 }
 
 void bench_measure(const bench_run *run)

@@ -142,9 +142,13 @@ void bench_report_table(const bench_options *options, const bench_rows *rows, FI
     for (size_t i = 0; i < rows->count; i++) {
         const bench_row *row = &rows->row[i];
         double share = ratio(rows, row);
-        fprintf(out, "%-22s %-6s %4d %11.0f %10.1f %10.1f %8.1f ", row->workload, row->engine,
-                row->callers, bench_row_rate(row), row->p50_us, row->p99_us,
-                (double)row->rss_kib / 1024);
+        fprintf(out, "%-22s %-6s %4d %11.0f ", row->workload, row->engine, row->callers,
+                bench_row_rate(row));
+        if (row->p50_us > 0)
+            fprintf(out, "%10.1f %10.1f ", row->p50_us, row->p99_us);
+        else
+            fprintf(out, "%10s %10s ", "-", "-");
+        fprintf(out, "%8.1f ", (double)row->rss_kib / 1024);
         if (share > 0)
             fprintf(out, "%7.2f\n", share);
         else
