@@ -165,7 +165,7 @@ ti_status ti_queue_retry(ti_queues *queues, ti_slice type, ti_slice id, char *id
 ti_status ti_queue_drop(ti_queues *queues, ti_slice type, ti_slice id, const ti_call *call,
                         ti_err *err);
 
-/* Counters of one type since this handle was opened, of this handle alone. */
+/* Counters of one type in this process, over all its handles on the database. */
 typedef struct ti_queue_stats {
     uint64_t published;    /* committed */
     uint64_t delivered;    /* given to handlers, runs again included */
@@ -182,7 +182,7 @@ typedef struct ti_queue_stats {
     uint64_t parked_keys; /* keys that workers hold back now */
 } ti_queue_stats;
 
-/* Zeroes for a type that this handle has not met. @thread any */
+/* Zeroes for a type that nobody has met yet. @thread any */
 void ti_queue_stats_of(ti_queues *queues, ti_slice type, ti_queue_stats *stats_out);
 
 #endif

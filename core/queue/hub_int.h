@@ -1,0 +1,123 @@
+/* The hub: what the handles of one process on one database share about queues: event types with
+ * their partition counts and counters, and who waits for events of them.
+ *
+ *   engine->queue_slot --> hub (prefix "") --> type "user" --> listener (a worker), listener …
+ *                     `--> hub (prefix "a:")
+ *
+ * INVARIANTS
+ *  1. One hub per engine and prefix; it lives while a ti_queues holds it. Types live as long as
+ *     their hub and never move.
+ *  2. A listener's wake is called with the hub's mutex held: it only notes and signals, and takes
+ *     no mutex below TI_RANK_LEAF.
+ *  3. A partition count that was learned from the store is remembered for ever on an engine of one
+ *     process; on a shared one it is looked up again when older than TI_META_LEASE_US, and
+ *     publishing commits not after that, so that a later change of it can be fenced by time.
+ *
+ * Thread rule: any thread. */
+#ifndef TI_QUEUE_HUB_INT_H
+#define TI_QUEUE_HUB_INT_H
+
+#include <stdatomic.h>
+
+#include "base/thread.h"
+#include "queue/queue.h"
+
+#define HUB_BUCKETS 64
+
+typedef enum ti_counter {
+    TI_COUNT_PUBLISHED = 0,
+    TI_COUNT_DELIVERED,
+    TI_COUNT_ACKNOWLEDGED,
+    TI_COUNT_RETRIED,
+    TI_COUNT_FAILED,
+    TI_COUNT_RESCHEDULED,
+    TI_COUNT_ADVANCED,
+    TI_COUNT_TIMED_OUT,
+    TI_COUNT_CONFLICTS,
+    TI_COUNT_DROPPED,
+    TI_COUNT_PARKED,
+    TI_COUNT_WAITING,     /* a gauge */
+    TI_COUNT_PARKED_KEYS, /* a gauge */
+    TI_COUNTERS
+} ti_counter;
+
+typedef struct ti_listener ti_listener;
+struct ti_listener {
+    ti_listener *next;
+    void *context;
+    /* place_us: of an event of that partition which has just been committed. */
+    void (*wake)(void *context, uint32_t partition, uint64_t place_us);
+};
+
+/* The partition count of a type. */
+typedef struct ti_hub_meta {
+    uint32_t partitions; /* 0 = not known */
+    ti_ts read_at;       /* when it was read, in the database's time */
+    int64_t read_ns;     /* and on the monotonic clock */
+} ti_hub_meta;
+
+typedef struct ti_hub_type ti_hub_type;
+struct ti_hub_type {
+    ti_hub_type *next; /* in its bucket */
+    char name[TI_NAME_SIZE_MAX + 1];
+    size_t name_len;
+    ti_hub_meta meta;            /* under the hub's mutex, as the next three */
+    ti_queue_options declared;   /* partitions 0 = nobody declared a count */
+    ti_listener *listeners;      /* borrowed from workers */
+    _Atomic(uint64_t) counters[TI_COUNTERS];
+};
+
+typedef struct ti_hub ti_hub;
+struct ti_hub {
+    ti_hub *next; /* in the engine's slot, under its busy flag */
+    uint32_t refs;
+    char prefix[TI_NAME_SIZE_MAX + 2];
+    ti_mutex mutex;
+    uint32_t type_count;
+    ti_hub_type *buckets[HUB_BUCKETS];
+};
+
+struct ti_queues {
+    ti_store *store; /* borrowed */
+    ti_kv *kv;       /* borrowed from the store */
+    const ti_keyspace *keyspace;
+    ti_hub *hub;
+    uint32_t partitions_default;
+    bool shared; /* other processes use the same database */
+};
+
+/* The hub of kv's engine and prefix, made when there is none. OUT_OF_MEMORY, UNAVAILABLE. */
+ti_status ti_hub_attach(ti_kv *kv, ti_hub **hub_out, ti_err *err);
+void ti_hub_detach(ti_hub *hub, ti_kv *kv);
+/* The type of that (valid) name, made when there is none. LIMIT_EXCEEDED, OUT_OF_MEMORY. */
+ti_status ti_hub_type_of(ti_hub *hub, ti_slice name, ti_hub_type **type_out, ti_err *err);
+/* The type when it is known, else NULL. */
+ti_hub_type *ti_hub_type_find(ti_hub *hub, ti_slice name);
+ti_slice ti_hub_type_name(const ti_hub_type *type);
+
+/* What is known about its partitions now; remembering what was read. */
+ti_hub_meta ti_hub_meta_get(ti_hub *hub, const ti_hub_type *type);
+void ti_hub_meta_set(ti_hub *hub, ti_hub_type *type, ti_hub_meta meta);
+
+void ti_hub_listen(ti_hub *hub, ti_hub_type *type, ti_listener *listener);
+void ti_hub_unlisten(ti_hub *hub, ti_hub_type *type, ti_listener *listener);
+/* Tells the type's listeners; the hub's mutex is held by the caller. */
+void ti_hub_wake_held(ti_hub *hub, const ti_hub_type *type, uint32_t partition, uint64_t place_us);
+/* Same, taking the mutex. */
+void ti_hub_wake(ti_hub *hub, const ti_hub_type *type, uint32_t partition, uint64_t place_us);
+
+static inline void ti_hub_count(ti_hub_type *type, ti_counter counter, uint64_t by)
+{
+    atomic_fetch_add_explicit(&type->counters[counter], by, memory_order_relaxed);
+}
+static inline void ti_hub_uncount(ti_hub_type *type, ti_counter counter, uint64_t by)
+{
+    atomic_fetch_sub_explicit(&type->counters[counter], by, memory_order_relaxed);
+}
+
+/* The type's meta as of now, read from the store (and stored at first use) when needed. declared:
+ * 0, or the count that the caller wants it to be: another one is SCHEMA_MISMATCH. */
+ti_status ti_queue_meta_resolve(ti_queues *queues, ti_hub_type *type, uint32_t declared,
+                                ti_hub_meta *meta_out, const ti_call *call, ti_err *err);
+
+#endif

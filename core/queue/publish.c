@@ -1,0 +1,375 @@
+/* Publishing: events wait in an outbox in the transaction and get their place when it commits.
+ *
+ *   ti_queue_publish -> outbox (the transaction's slot, its arena)
+ *   commit begins    -> hook with T: place = max(due, T + delay), row put, not_after = T + grace
+ *   it has ended     -> hook: counted, workers woken (also when the outcome is unknown)
+ *
+ *   uuid of an event:  tttttttt-tttt-7lll-vllo-oooorrrrrrrr
+ *                      t: ms of T, l: logical part of T (18 bits), o: ordinal (24 bits), v: variant
+ *
+ * INVARIANTS
+ *  1. Order of uuids = order of (T, ordinal): T is unique in the database, so uuids are, too.
+ *  2. The partition is chosen by the count that was valid at the commit (hub_int.h, 3).
+ *  3. Everything in an outbox lives in the transaction's arena. */
+#include "queue/publish_int.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/id.h"
+#include "base/limits.h"
+#include "json/json.h"
+#include "kv/retry.h"
+#include "queue/value_int.h"
+
+typedef struct outbox_type {
+    struct outbox_type *next;
+    ti_hub_type *type;
+    ti_hub_meta meta;
+} outbox_type;
+
+typedef struct outbox_event {
+    struct outbox_event *next;
+    outbox_type *type;
+    ti_event_fields fields;
+    int64_t due_us;
+    int64_t delay_us;
+    ti_event_place place; /* from the commit on */
+} outbox_event;
+
+typedef struct outbox {
+    ti_queues *queues;
+    outbox_type *types;
+    outbox_event *first;
+    outbox_event **last;
+    uint32_t count;
+} outbox;
+
+static const char outbox_owner; /* its address names the slot */
+
+/* ---- places ---- */
+
+#define ORDINAL_MAX ((1u << 24) - 1)
+
+void ti_place_base(const ti_env *env, ti_ts t, char base_out[TI_UUID_TEXT_SIZE + 1])
+{
+    ti_uuid_v7(env, (uint64_t)(t >> TI_TS_LOGICAL_BITS), ti_ts_logical(t) << 8, base_out);
+}
+
+void ti_place_make(const char base[TI_UUID_TEXT_SIZE + 1], uint32_t ordinal, uint32_t partition,
+                   uint64_t timestamp_us, ti_event_place *place_out)
+{
+    static const char digits[] = "0123456789abcdef";
+    /* the lowest 8 bits of the 26 that ti_uuid_v7 orders by, then the 16 bits after them */
+    static const unsigned char at[6] = {21, 22, 24, 25, 26, 27};
+    ti_assert(ordinal <= ORDINAL_MAX);
+    place_out->partition = partition;
+    place_out->timestamp_us = timestamp_us;
+    memcpy(place_out->uuid, base, TI_UUID_TEXT_SIZE + 1);
+    for (unsigned i = 0; i < 6; i++)
+        place_out->uuid[at[i]] = digits[(ordinal >> (20 - 4 * i)) & 15];
+}
+
+/* ---- the commit ---- */
+
+/* Makes sure that every type's partition count may be used by a commit at t, and bounds it. */
+static ti_status fence_types(outbox *box, ti_txn *txn, ti_ts t, const ti_call *call, ti_err *err)
+{
+    if (!box->queues->shared)
+        return TI_OK;
+    for (outbox_type *type = box->types; type != NULL; type = type->next) {
+        uint32_t known = type->meta.partitions;
+        if (t > ti_ts_add_us(type->meta.read_at, TI_META_LEASE_US / 2))
+            TI_TRY(ti_queue_meta_resolve(box->queues, type->type, 0, &type->meta, call, err));
+        if (type->meta.partitions != known)
+            return ti_err_set(err, TI_CONFLICT,
+                              "the partitions of event type '%s' have changed; run again",
+                              type->type->name);
+        ti_txn_not_after(txn, ti_ts_add_us(type->meta.read_at, TI_META_LEASE_US));
+    }
+    return TI_OK;
+}
+
+static uint64_t place_time(const outbox_event *event, ti_ts t)
+{
+    int64_t us = ti_ts_to_us(t);
+    int64_t delayed = us;
+    if (event->delay_us > 0 && __builtin_add_overflow(us, event->delay_us, &delayed))
+        delayed = INT64_MAX;
+    int64_t due = event->due_us > delayed ? event->due_us : delayed;
+    ti_assert(due >= us);
+    return (uint64_t)due;
+}
+
+static ti_status put_event(const outbox *box, outbox_event *event, ti_txn *txn,
+                           ti_event_sealer *sealer, ti_arena *a, ti_err *err)
+{
+    ti_slice value;
+    ti_slice key = ti_key_event(box->queues->keyspace, a, ti_hub_type_name(event->type->type),
+                                &event->place);
+    TI_TRY(ti_key_check(key, "event key", err));
+    TI_TRY(ti_event_seal(sealer, TI_SEALED_EVENT, key, &event->fields, &value, err));
+    return ti_txn_put(txn, key, value, err);
+}
+
+/* A ti_txn_commit_hook. */
+static ti_status write_events(void *context, ti_txn *txn, ti_ts t, ti_err *err)
+{
+    outbox *box = context;
+    char base[TI_UUID_TEXT_SIZE + 1];
+    ti_event_sealer sealer;
+    ti_arena a;
+    uint32_t ordinal = 0;
+    ti_call call = ti_kv_call(box->queues->kv);
+    ti_status status = fence_types(box, txn, t, &call, err);
+    ti_txn_not_after(txn, ti_ts_add_us(t, TI_GRACE_US));
+    ti_place_base(box->queues->kv->env, t, base);
+    ti_event_sealer_init(&sealer);
+    ti_arena_init(&a);
+    for (outbox_event *event = box->first; event != NULL && status == TI_OK; event = event->next) {
+        uint32_t partition =
+            ti_queue_partition_of(event->fields.key, event->type->meta.partitions);
+        ti_place_make(base, ordinal++, partition, place_time(event, t), &event->place);
+        status = put_event(box, event, txn, &sealer, &a, err);
+        ti_arena_reset(&a);
+    }
+    ti_arena_free(&a);
+    ti_event_sealer_free(&sealer);
+    return status;
+}
+
+/* A ti_txn_end_hook. */
+static void events_ended(void *context, ti_status status, ti_ts commit_ts)
+{
+    const outbox *box = context;
+    ti_hub *hub = box->queues->hub;
+    (void)commit_ts;
+    if (status != TI_OK && status != TI_OUTCOME_UNKNOWN)
+        return;
+    ti_mutex_lock(&hub->mutex);
+    for (const outbox_event *event = box->first; event != NULL; event = event->next)
+        ti_hub_wake_held(hub, event->type->type, event->place.partition,
+                         event->place.timestamp_us);
+    ti_mutex_unlock(&hub->mutex);
+    for (const outbox_event *event = box->first; event != NULL && status == TI_OK;
+         event = event->next)
+        ti_hub_count(event->type->type, TI_COUNT_PUBLISHED, 1);
+}
+
+/* ---- the outbox ---- */
+
+/* The transaction's outbox, made at its first event. */
+static ti_status outbox_of(ti_queues *queues, ti_txn *txn, outbox **box_out, ti_err *err)
+{
+    outbox *box = ti_txn_slot(txn, &outbox_owner);
+    if (box == NULL) {
+        box = ti_arena_alloc_zero(ti_txn_arena(txn), sizeof(*box));
+        if (box == NULL)
+            return ti_err_no_memory(err);
+        box->queues = queues;
+        box->last = &box->first;
+        TI_TRY(ti_txn_set_slot(txn, &outbox_owner, box, err));
+        TI_TRY(ti_txn_on_commit(txn, write_events, box, err));
+        TI_TRY(ti_txn_on_end(txn, events_ended, box, err));
+    }
+    *box_out = box;
+    return TI_OK;
+}
+
+static ti_status type_of(outbox *box, ti_txn *txn, const ti_event_spec *spec,
+                         outbox_type **type_out, const ti_call *call, ti_err *err)
+{
+    outbox_type *type = box->types;
+    while (type != NULL && !ti_slice_equal(ti_hub_type_name(type->type), spec->type))
+        type = type->next;
+    if (type == NULL) {
+        type = ti_arena_alloc_zero(ti_txn_arena(txn), sizeof(*type));
+        if (type == NULL)
+            return ti_err_no_memory(err);
+        TI_TRY(ti_hub_type_of(box->queues->hub, spec->type, &type->type, err));
+        TI_TRY(ti_queue_meta_resolve(box->queues, type->type, spec->partitions, &type->meta, call,
+                                     err));
+        type->next = box->types;
+        box->types = type;
+    }
+    *type_out = type;
+    if (spec->partitions == 0 || spec->partitions == type->meta.partitions)
+        return TI_OK;
+    return ti_queue_meta_resolve(box->queues, type->type, spec->partitions, &type->meta, call,
+                                 err);
+}
+
+/* Copies a field; an empty one stays empty without memory. */
+static bool copy_field(ti_arena *a, ti_slice *field)
+{
+    if (field->len == 0) {
+        *field = TI_SLICE_NONE;
+        return true;
+    }
+    *field = ti_arena_copy(a, *field);
+    return field->data != NULL;
+}
+
+static bool copy_fields(ti_arena *a, ti_event_fields *f)
+{
+    return copy_field(a, &f->key) && copy_field(a, &f->action) && copy_field(a, &f->entity) &&
+           copy_field(a, &f->entity_id) && copy_field(a, &f->references) &&
+           copy_field(a, &f->payload);
+}
+
+static ti_status outbox_add(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec,
+                            const ti_event_fields *fields, const ti_call *call, ti_err *err)
+{
+    outbox *box;
+    outbox_type *type;
+    TI_TRY(outbox_of(queues, txn, &box, err));
+    ti_assert(box->queues->kv == queues->kv);
+    TI_TRY(type_of(box, txn, spec, &type, call, err));
+    if (box->count >= ORDINAL_MAX)
+        return ti_err_set(err, TI_LIMIT_EXCEEDED, "too many events in one transaction");
+    outbox_event *event = ti_arena_alloc_zero(ti_txn_arena(txn), sizeof(*event));
+    if (event == NULL)
+        return ti_err_no_memory(err);
+    event->type = type;
+    event->fields = *fields;
+    event->due_us = spec->due_us;
+    event->delay_us = spec->delay_us;
+    if (!copy_fields(ti_txn_arena(txn), &event->fields))
+        return ti_err_no_memory(err);
+    *box->last = event;
+    box->last = &event->next;
+    box->count++;
+    return TI_OK;
+}
+
+/* ---- what may be published ---- */
+
+static ti_status check_json(ti_slice text, const char *what, bool array, ti_err *err)
+{
+    ti_json_parser parser;
+    ti_json_doc doc;
+    ti_arena a;
+    if (text.len == 0)
+        return TI_OK;
+    ti_json_parser_init(&parser);
+    ti_arena_init(&a);
+    ti_status status = ti_json_parse(&parser, &a, text, &doc, err);
+    if (status == TI_OK && array && ti_json_type_of(ti_json_root(&doc)) != TI_JSON_ARRAY)
+        status = ti_err_set(err, TI_INVALID_ARGUMENT, "the %s of an event must be a JSON array",
+                            what);
+    ti_arena_free(&a);
+    ti_json_parser_free(&parser);
+    return status;
+}
+
+static ti_status check_text(ti_slice text, const char *what, ti_err *err)
+{
+    if (text.len > TI_KEY_SIZE_MAX)
+        return ti_err_set(err, TI_LIMIT_EXCEEDED, "the %s of an event can have at most %d bytes",
+                          what, TI_KEY_SIZE_MAX);
+    if (!ti_slice_is_utf8(text))
+        return ti_err_set(err, TI_INVALID_ARGUMENT, "the %s of an event must be UTF-8", what);
+    return TI_OK;
+}
+
+static ti_status check_spec(const ti_event_spec *spec, const ti_event_fields *fields, ti_err *err)
+{
+    TI_TRY(ti_name_check(spec->type, "event type", err));
+    if (spec->key.len == 0 || spec->key.len > TI_ID_SIZE_MAX)
+        return ti_err_set(err, TI_INVALID_ARGUMENT,
+                          "an event of type '%.*s' needs a key of 1 to %d bytes",
+                          (int)spec->type.len, spec->type.data, TI_ID_SIZE_MAX);
+    TI_TRY(check_text(spec->key, "key", err));
+    TI_TRY(check_text(spec->action, "action", err));
+    TI_TRY(check_text(spec->entity, "entity", err));
+    TI_TRY(check_text(spec->entity_id, "entity id", err));
+    if (spec->due_us < 0)
+        return ti_err_set(err, TI_INVALID_ARGUMENT, "an event can not be due before 1970");
+    if (ti_event_fields_size(fields) > TI_EVENT_SIZE_MAX)
+        return ti_err_set(err, TI_LIMIT_EXCEEDED,
+                          "an event of type '%.*s' has %zu bytes; at most %d are allowed",
+                          (int)spec->type.len, spec->type.data, ti_event_fields_size(fields),
+                          TI_EVENT_SIZE_MAX);
+    if (spec->json_checked)
+        return TI_OK;
+    TI_TRY(check_json(spec->payload, "payload", false, err));
+    return check_json(spec->references, "references", true, err);
+}
+
+static ti_status publish_in(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec,
+                            const ti_call *call, ti_err *err)
+{
+    ti_event_fields fields = {
+        .key = spec->key,
+        .payload = spec->payload,
+        .action = spec->action,
+        .entity = spec->entity,
+        .entity_id = spec->entity_id,
+        .references = spec->references,
+    };
+    TI_TRY(ti_txn_check(txn, true, err));
+    TI_TRY(check_spec(spec, &fields, err));
+    return outbox_add(queues, txn, spec, &fields, call, err);
+}
+
+/* ---- entries ---- */
+
+typedef struct publish_one {
+    ti_queues *queues;
+    const ti_event_spec *spec;
+    char *id_out;
+} publish_one;
+
+/* A ti_txn_commit_hook, after write_events: the event has its place. */
+static ti_status tell_id(void *context, ti_txn *txn, ti_ts t, ti_err *err)
+{
+    const publish_one *one = context;
+    const outbox *box = ti_txn_slot(txn, &outbox_owner);
+    (void)t;
+    (void)err;
+    ti_assert(box != NULL);
+    ti_event_id_format(&box->first->place, one->id_out);
+    return TI_OK;
+}
+
+/* A ti_transact_fn. */
+static ti_status publish_alone(void *context, ti_txn *txn, const ti_call *call, ti_err *err)
+{
+    publish_one *one = context;
+    TI_TRY(publish_in(one->queues, txn, one->spec, call, err));
+    return one->id_out != NULL ? ti_txn_on_commit(txn, tell_id, one, err) : TI_OK;
+}
+
+ti_status ti_queue_publish(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec, char *id_out,
+                           const ti_call *call, ti_err *err)
+{
+    ti_err local;
+    ti_err *out = err != NULL ? err : &local;
+    ti_assert(queues != NULL);
+    ti_assert(spec != NULL);
+    if (txn == NULL) {
+        publish_one one = {.queues = queues, .spec = spec, .id_out = id_out};
+        return ti_kv_transact(queues->kv, NULL, NULL, publish_alone, &one, NULL, call, out);
+    }
+    ti_status status = publish_in(queues, txn, spec, call, out);
+    if (status != TI_OK && ti_txn_is_open(txn))
+        ti_txn_doom(txn, out);
+    return status;
+}
+
+ti_status ti_publish_model_event(void *context, ti_txn *txn, const ti_model_event *event,
+                                 const ti_call *call, ti_err *err)
+{
+    ti_event_spec spec = {
+        .type = event->type,
+        .key = event->key,
+        .payload = event->payload,
+        .action = event->action,
+        .entity = event->entity,
+        .entity_id = event->entity_id,
+        .references = event->references,
+        .due_us = event->due_us,
+        .json_checked = true,
+    };
+    return ti_queue_publish(context, txn, &spec, NULL, call, err);
+}

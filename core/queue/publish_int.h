@@ -1,0 +1,18 @@
+/* Inside publishing: the event sink of models. */
+#ifndef TI_QUEUE_PUBLISH_INT_H
+#define TI_QUEUE_PUBLISH_INT_H
+
+#include "model/store.h"
+#include "queue/hub_int.h"
+
+/* A ti_event_sink's publish; context is the ti_queues. */
+ti_status ti_publish_model_event(void *context, ti_txn *txn, const ti_model_event *event,
+                                 const ti_call *call, ti_err *err);
+
+/* The place of the n-th event (from 0) of a transaction whose commit began at t. base: a uuid that
+ * ti_place_base made for that transaction; the same for all its events. */
+void ti_place_base(const ti_env *env, ti_ts t, char base_out[TI_UUID_TEXT_SIZE + 1]);
+void ti_place_make(const char base[TI_UUID_TEXT_SIZE + 1], uint32_t ordinal, uint32_t partition,
+                   uint64_t timestamp_us, ti_event_place *place_out);
+
+#endif

@@ -1,0 +1,351 @@
+/* Inside of a worker; shared by the files of this room. The rules for users are in worker.h.
+ *
+ *   ti_worker --- ti_wtype (one per registered type) --- ti_part (one per partition)
+ *       |                                                   |
+ *       |                                                   events: all of it in memory
+ *       +-- keys (hash table): ti_key --- window:  events read from event rows, not started
+ *       |                            `--- parked:  events read from queue_parked, not started
+ *       |                            `--- running: with the host, or its outcome holds the key
+ *       +-- ready: keys whose next event may run
+ *       +-- outcomes: settled events for the next group; own: those with a transaction of their own
+ *
+ * Life of an event object:
+ *
+ *   WAITING --take--> TAKEN --settle, timeout--> SETTLED --committed--> DONE --last reference--> freed
+ *      |                                            |
+ *      `--moved behind a parked key, damaged--------'   (never with the host)
+ *
+ * A run that is thrown away (conflict, abandon) ends its object; a clone takes its place.
+ *
+ * Threads: the reader (read.c, parked.c, timers, checkpoints), committers (commit.c), the host.
+ * Files: worker.c life; take.c the host's side; window.c events, keys, what runs next; reader.c the
+ * reader's loop; read.c one partition; parked.c parked keys; commit.c committers; outcome.c what an
+ * outcome writes; owner.c the fixed ownership.
+ *
+ * INVARIANTS
+ *  1. Everything below is under worker->mutex unless it says otherwise. The inbox has its own.
+ *  2. An event object is in the index (by place) from its insertion until DONE, and a DONE one stays
+ *     there while its partition is being read: that read may be older than the outcome.
+ *  3. A key is freed when nothing refers to it any more (ti_key_is_idle).
+ *  4. Outcomes of one key are committed in the order in which they were settled: one group at a time
+ *     is in flight, in order; an event with its own transaction waits until key->unacked is 0.
+ *  5. A key that is parked runs its parked events before its window. */
+#ifndef TI_QUEUE_WORKER_INT_H
+#define TI_QUEUE_WORKER_INT_H
+
+#include "base/limits.h"
+#include "base/thread.h"
+#include "queue/hub_int.h"
+#include "queue/timers_int.h"
+#include "queue/value_int.h"
+#include "queue/worker.h"
+
+typedef struct ti_key ti_key;
+typedef struct ti_part ti_part;
+typedef struct ti_wtype ti_wtype;
+
+typedef enum ti_stage { TI_WAITING, TI_TAKEN, TI_SETTLED, TI_DONE } ti_stage;
+
+typedef enum ti_outcome {
+    TI_OUTCOME_NONE = 0,
+    TI_OUTCOME_ACK,
+    TI_OUTCOME_FAIL,
+    TI_OUTCOME_RESCHEDULE,
+    TI_OUTCOME_ADVANCE,
+    TI_OUTCOME_MOVE,    /* behind a parked key */
+    TI_OUTCOME_DAMAGED, /* its row does not open: to history as it is */
+} ti_outcome;
+
+typedef enum ti_timer_kind { TI_TIMER_PART, TI_TIMER_KEY, TI_TIMER_EVENT } ti_timer_kind;
+
+/* One block of memory: this, the row's key, the row's value, the ordering key. */
+struct ti_event {
+    ti_event_info info; /* slices point into row_value */
+    ti_worker *worker;
+    ti_part *part;
+    ti_key *key;         /* NULL once the worker is gone */
+    ti_event *next;      /* in its chain, outcome queue, done list */
+    ti_event *prev;      /* in its chain */
+    ti_event *hash_next; /* in the index */
+    ti_event *part_next; /* in the partition's list */
+    ti_event *part_prev;
+    ti_slice row_key;
+    ti_slice row_value;
+    ti_slice order; /* what it is ordered by */
+    size_t size;    /* of the block, and of the text of its outcome */
+    uint64_t hash;  /* of its place */
+    ti_timer deadline;
+    ti_txn *txn; /* the host's until settled, then the committer's */
+    ti_outcome outcome;
+    char *text; /* owned: the error of FAIL, the payload of ADVANCE */
+    size_t text_len;
+    int64_t reschedule_us;
+    ti_event_place new_place; /* RESCHEDULE, MOVE: set when the outcome is written */
+    int64_t retry_after_us;   /* FAIL: how long its key waits; < 0 = it became history */
+    uint32_t conflicts;       /* runs in a row that a conflict threw away */
+    uint32_t refs;            /* the worker's and the host's */
+    ti_stage stage;
+    bool from_parked; /* its row is in queue_parked */
+    bool damaged;
+    bool with_host;        /* taken and not yet settled by the host (a timed-out one, too) */
+    bool settled_by_host;  /* what ti_event_is_settled answers */
+    bool maybe_committed;  /* a commit of its outcome had an unknown end */
+    _Atomic(int) timed_out; /* read without the mutex */
+};
+
+struct ti_key {
+    ti_key *hash_next;
+    ti_key *ready_next;
+    ti_key *load_next;
+    uint64_t hash;
+    ti_part *part;
+    ti_slice text; /* in the same block */
+    ti_event *window_first;
+    ti_event *window_last;
+    ti_event *parked_first;
+    ti_event *parked_last;
+    ti_event *running;
+    ti_event *own_waiting; /* settled with its own transaction, until unacked is 0 */
+    uint32_t window_count;
+    uint32_t unacked; /* acknowledged, not committed */
+    uint32_t moving;  /* events on their way to queue_parked */
+    uint32_t held;    /* handlers that timed out and still run */
+    bool is_parked;   /* rows of it may be in queue_parked */
+    bool all_loaded;  /* none that is not in memory */
+    bool load_queued;
+    bool loading;
+    bool lowered; /* a move was committed while loading */
+    bool is_ready;
+    ti_event_place parked_from; /* uuid "" = from the beginning of that timestamp */
+    uint32_t load_max;          /* rows to read at the next load */
+    int64_t not_before_ns;
+    ti_timer timer;
+};
+
+struct ti_part {
+    ti_wtype *type;
+    uint32_t number;
+    bool owned;
+    bool opened;  /* checkpoint and parked keys are loaded */
+    bool queued;  /* waits for the reader */
+    bool reading; /* the reader works on it without the mutex */
+    bool full;    /* wants to be read, has no room */
+    bool sweeping;
+    bool dirty;   /* finished something since its last checkpoint */
+    bool lowered; /* a wake came while reading */
+    ti_part *queue_next;
+    uint64_t read_us; /* next to be read: from here, */
+    char read_uuid[TI_UUID_TEXT_SIZE + 1]; /* after this one; "" = all of that timestamp */
+    uint64_t lowest_wake_us;               /* while reading */
+    uint64_t due_us;                       /* earliest future event; UINT64_MAX = none */
+    bool due_known;
+    uint64_t floor_us;      /* every place below has been seen */
+    uint64_t checkpoint_us; /* as stored */
+    uint64_t sweep_to_us;
+    uint64_t sweep_floor_us;
+    int64_t swept_ns;
+    int64_t checkpoint_ns; /* when it was last written */
+    ti_buf open_from;      /* where loading the parked keys goes on */
+    ti_timer timer;
+    ti_event *events;
+    uint32_t count;      /* of events */
+    ti_event *done;      /* done while reading */
+};
+
+struct ti_wtype {
+    ti_wtype *next;
+    ti_hub_type *type;
+    ti_ordering ordering;
+    int64_t retention_us;
+    ti_retry_policy retry;
+    int64_t handler_timeout_us; /* <= 0: none */
+    void *data;
+    uint32_t partitions;
+    ti_part *parts;
+    ti_listener listener;
+    ti_worker *worker;
+    uint64_t *inbox_lowest; /* per partition; under the inbox's mutex */
+    uint32_t *inbox_dirty;  /* numbers of partitions with news */
+    uint32_t inbox_count;
+};
+
+/* What publishers and the worker's threads tell the reader. */
+typedef struct ti_inbox {
+    ti_mutex mutex; /* TI_RANK_LEAF */
+    ti_cond cond;
+    bool flag;
+    bool waiting;
+} ti_inbox;
+
+typedef struct ti_event_fifo {
+    ti_event *first;
+    ti_event **last;
+    uint32_t count;
+} ti_event_fifo;
+
+typedef enum ti_life { TI_LIFE_NEW, TI_LIFE_RUNNING, TI_LIFE_STOPPING, TI_LIFE_ENDED } ti_life;
+
+struct ti_worker {
+    ti_queues *queues;
+    const ti_env *env;
+    const ti_log *log;
+    ti_worker_options options;
+    ti_ownership *ownership;
+    bool own_ownership; /* the fixed range: knows leaders */
+    ti_mutex mutex;     /* TI_RANK_WORKER */
+    ti_cond ready_cond;
+    ti_cond commit_cond;
+    ti_cond idle_cond;
+    ti_inbox inbox;
+    ti_life life;
+    bool quit;               /* threads end */
+    _Atomic(int) cancelled;  /* running calls end */
+    bool drained;
+    int64_t drain_until_ns;
+    uint32_t refs; /* the host's, and one per event with the host */
+    ti_err broken; /* status OK = is not */
+    ti_wtype *types;
+    uint32_t type_count;
+    ti_thread reader;
+    ti_thread committers[TI_COMMITTERS_MAX];
+    uint32_t committer_count;
+    bool reader_started;
+
+    ti_timers timers;
+    ti_key **keys; /* hash table */
+    size_t key_buckets;
+    size_t key_count;
+    size_t parked_size; /* bytes of parked keys */
+    ti_event **index;   /* by place */
+    ti_key *ready_first;
+    ti_key *ready_last;
+    uint32_t ready_count;
+    ti_key *load_first;
+    ti_key *load_last;
+    ti_part *read_first;
+    ti_part *read_last;
+    uint32_t full_parts;
+    bool full;             /* no room at all */
+    int64_t full_since_ns; /* since when somebody wants room */
+    uint32_t events;       /* in memory */
+    size_t bytes;
+    uint32_t taken;
+    uint32_t uncommitted;
+    ti_event_fifo outcomes;
+    ti_event_fifo own;
+    bool group_busy;
+    uint32_t own_busy;
+    ti_txn *garbage[64]; /* transactions to be freed by a committer */
+    uint32_t garbage_count;
+    uint32_t takers; /* waiting in take */
+    bool want_notify;
+    bool notify; /* call on_ready after unlocking */
+    uint64_t ownership_epoch;
+    bool epoch_known;
+    int64_t ownership_ns; /* next look */
+    int64_t checkpoint_ns; /* next look */
+    int64_t reader_until_ns; /* when the reader wakes by itself */
+};
+
+/* ---- worker.c ---- */
+
+/* Lets the mutex go, then tells the host when something became ready. */
+void ti_worker_unlock(ti_worker *w);
+/* Wakes the reader. */
+void ti_worker_nudge(ti_worker *w);
+/* Remembers an error that the worker can not get over, when it is one. */
+void ti_worker_note(ti_worker *w, const ti_err *err, const char *what);
+/* Drops references; the last one frees the worker. The mutex is not held. */
+void ti_worker_unref(ti_worker *w, uint32_t count);
+/* A call of the worker's own threads. */
+ti_call ti_worker_call(ti_worker *w);
+/* The database's time as a lower bound of what commits from now on; txn has its snapshot. */
+ti_status ti_worker_now(ti_worker *w, ti_txn *txn, ti_ts *now_out, const ti_call *call,
+                        ti_err *err);
+
+/* ---- window.c: the mutex is held ---- */
+
+/* An object for a stored row, in no list; NULL when there is no memory. Opens the value: a damaged
+ * one gives an event with `damaged` set. @locks none */
+ti_event *ti_event_new(ti_part *part, const ti_event_place *place, bool from_parked,
+                       ti_slice parked_key, ti_slice row_key, ti_slice row_value);
+/* One more object like this one (payload as stored), in no list; NULL when there is no memory. */
+ti_event *ti_event_clone(const ti_event *event);
+/* Frees an object that nobody refers to. */
+void ti_event_destroy(ti_event *event);
+bool ti_window_knows(const ti_worker *w, const ti_event_place *place, const ti_part *part);
+/* Puts an object into the index, its partition and its key's chain; at the head: before all others.
+ * OUT_OF_MEMORY: nothing has changed. */
+ti_status ti_window_insert(ti_worker *w, ti_event *event, bool at_head, ti_err *err);
+/* Takes a WAITING event out of everything and frees it; its row stays. */
+void ti_window_forget(ti_worker *w, ti_event *event);
+/* The event's row is gone (done true) or a clone has taken over: out of everything; freed when the
+ * host has no reference. */
+void ti_window_finish(ti_worker *w, ti_event *event, bool done);
+/* After a read: frees what was done meanwhile. */
+void ti_window_read_ended(ti_worker *w, ti_part *part);
+/* The key of that text in a partition, made when missing; NULL when there is no memory. */
+ti_key *ti_key_of(ti_worker *w, ti_part *part, ti_slice text);
+/* Decides what the key does next; may free it. */
+void ti_key_update(ti_worker *w, ti_key *key);
+/* From now on rows of the key are in queue_parked; its window moves there. */
+void ti_key_park(ti_worker *w, ti_key *key, const ti_event_place *from);
+/* Moves what of the window has to go behind the parked rows; keep: how many may stay. */
+void ti_key_move_window(ti_worker *w, ti_key *key, uint32_t keep);
+/* The next event of a ready key, taken out of its chain. */
+ti_event *ti_key_take(ti_worker *w, ti_key *key);
+/* Adds to the outcomes of the next group. */
+void ti_outcome_push(ti_worker *w, ti_event *event);
+/* Full window without progress: long keys make room. */
+void ti_window_spill(ti_worker *w);
+void ti_fifo_init(ti_event_fifo *fifo);
+void ti_fifo_push(ti_event_fifo *fifo, ti_event *event);
+ti_event *ti_fifo_pop(ti_event_fifo *fifo);
+/* Queues a partition for the reader. */
+void ti_part_queue(ti_worker *w, ti_part *part);
+/* News: an event at that time. */
+void ti_part_wake(ti_worker *w, ti_part *part, uint64_t place_us);
+/* Sets the key aside from ready, when it is there. */
+void ti_ready_remove(ti_worker *w, ti_key *key);
+
+/* ---- reader.c, read.c, parked.c ---- */
+
+void *ti_reader_run(void *worker);
+/* Takes what publishers have told into the partitions. The mutex is held. */
+void ti_inbox_collect(ti_worker *w);
+/* Reads one page of a partition. @locks none, the reader's thread */
+ti_status ti_part_read(ti_worker *w, ti_part *part, ti_arena *a, ti_err *err);
+/* Loads checkpoint and parked keys of a partition that has become ours. @locks none */
+ti_status ti_part_open(ti_worker *w, ti_part *part, ti_arena *a, ti_err *err);
+/* Forgets everything of a partition that is not with the host. The mutex is held. */
+void ti_part_close(ti_worker *w, ti_part *part);
+/* Reads parked events of a key. @locks none */
+ti_status ti_key_load(ti_worker *w, ti_key *key, ti_arena *a, ti_err *err);
+/* Writes the checkpoints that are due; all: also those that are not. @locks none */
+ti_status ti_checkpoints_write(ti_worker *w, bool all, ti_arena *a, ti_err *err);
+
+/* ---- commit.c, outcome.c ---- */
+
+void *ti_committer_run(void *worker);
+
+/* What outcomes of one transaction share. */
+typedef struct ti_outcome_write {
+    ti_worker *worker;
+    ti_txn *txn;
+    ti_ts now;
+    ti_arena *arena;
+    ti_event_sealer *sealer;
+} ti_outcome_write;
+
+/* Adds the mutations of an event's outcome to the transaction, and notes in the event what the
+ * worker has to do after the commit. */
+ti_status ti_outcome_apply(const ti_outcome_write *write, ti_event *event, ti_err *err);
+
+/* ---- owner.c ---- */
+
+/* The fixed range [from, to) with a leader gate. OUT_OF_MEMORY. */
+ti_status ti_owner_fixed_new(uint32_t from, uint32_t to, bool leader, ti_ownership **out,
+                             ti_err *err);
+void ti_owner_fixed_set_leader(ti_ownership *o, bool leader);
+
+#endif
