@@ -10,6 +10,7 @@
 #include "base/limits.h"
 
 #define MARKER 0x01
+#define MARKER_SEVERAL 0x02
 #define RECORD_VERSION 0x01
 
 /* Offsets of a record's fixed part; the checksum stands at 1 in sealed values too. */
@@ -143,9 +144,17 @@ ti_slice ti_marker(void)
     return (ti_slice){marker, sizeof marker};
 }
 
+ti_slice ti_marker_several(void)
+{
+    static const char marker[] = {MARKER_SEVERAL};
+    return (ti_slice){marker, sizeof marker};
+}
+
 ti_status ti_marker_check(ti_slice value, ti_err *err)
 {
-    return ti_slice_equal(value, ti_marker()) ? TI_OK : corrupt(err, "it is not a marker");
+    bool known =
+        ti_slice_equal(value, ti_marker()) || ti_slice_equal(value, ti_marker_several());
+    return known ? TI_OK : corrupt(err, "it is not a marker");
 }
 
 ti_status ti_sealed_append(ti_buf *b, ti_sealed_kind kind, ti_slice key, ti_slice payload,

@@ -1,7 +1,7 @@
 /* Values: how rows look inside. A version byte comes first and, unless the value is one byte long,
  * a checksum that covers its key too.
  *
- *   marker   01
+ *   marker   01, or 02: the record has several entries in this index
  *   sealed   vv cccc payload…        covering documents, unique owners, and any other row
  *   record   01 cccc rrrrrrrr gg group… document…
  *   group    k n name… v c { t tuple… }
@@ -40,7 +40,10 @@ uint32_t ti_crc32c(uint32_t crc, ti_slice bytes);
 
 /* The value of an entry that says nothing but "here". Static. */
 ti_slice ti_marker(void);
-/* OK when value is the marker, else CORRUPT. */
+/* The value of an entry whose record has other entries in the same index: a query may meet the
+ * record again. Static. */
+ti_slice ti_marker_several(void);
+/* OK when value is a marker, else CORRUPT. */
 ti_status ti_marker_check(ti_slice value, ti_err *err);
 
 /* Version bytes of sealed values, one per kind of row, so that one can not be read as another. */
