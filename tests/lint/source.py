@@ -26,13 +26,15 @@ class Tree:
 
     def _list(self):
         if os.path.exists(os.path.join(self.root, ".git")):
-            out = subprocess.run(
+            listed = subprocess.run(
                 ["git", "-C", self.root, "ls-files", "-z", "-co", "--exclude-standard"],
-                check=True,
+                check=False,
                 capture_output=True,
-            ).stdout.decode()
-            names = [name for name in out.split("\0") if name]
-            return [name for name in names if os.path.isfile(os.path.join(self.root, name))]
+            )
+            # git refuses a folder of another user: then what lies there counts.
+            if listed.returncode == 0:
+                names = [name for name in listed.stdout.decode().split("\0") if name]
+                return [name for name in names if os.path.isfile(os.path.join(self.root, name))]
         found = []
         for folder, folders, names in os.walk(self.root):
             folders[:] = [f for f in folders if f != "build" and not f.startswith(".")]
