@@ -80,7 +80,7 @@ build() {
     fi
     for target in "$@"; do
         if ! cmake --build "build/$name" -j "$jobs" --target "$target" -- -k 0 >>"$log" 2>&1; then
-            grep -A 12 -E 'error|FAILED|undefined|ninja:' "$log" | head -n 120
+            grep -A 4 -E ' (fatal )?error: |undefined reference|CMake Error|multiple definition' "$log" | cut -c 1-300 | head -n 100
             could_not_run "build/$name did not build ($log)"
             return 1
         fi
