@@ -40,12 +40,23 @@ static bool has_residual(double floor)
     return (floor >= -TWO_63 && floor <= -TWO_53) || (floor >= TWO_53 && floor < TWO_63);
 }
 
+/* The next smaller double; of large ones, which have no zero or infinity beside them. */
+static double double_below(double d)
+{
+    uint64_t bits;
+    ti_assert(has_residual(d) || d == TWO_63);
+    memcpy(&bits, &d, sizeof bits);
+    bits = d > 0 ? bits - 1 : bits + 1;
+    memcpy(&d, &bits, sizeof d);
+    return d;
+}
+
 static split_number split_int(int64_t integer)
 {
     double nearest = (double)integer;
     /* Rounding up leads to 2^63 at most, or to a double whose int64 is above integer. */
     if (nearest >= TWO_63 || (int64_t)nearest > integer)
-        nearest = nextafter(nearest, -INFINITY);
+        nearest = double_below(nearest);
     ti_assert((int64_t)nearest <= integer);
     uint64_t residual = (uint64_t)integer - (uint64_t)(int64_t)nearest;
     ti_assert(residual < 1024);
@@ -214,7 +225,7 @@ static bool join_number(double floor, uint32_t residual, ti_value *out)
 {
     if (!isfinite(floor) || (floor == 0 && signbit(floor)))
         return false;
-    bool integral = floor >= -TWO_63 && floor < TWO_63 && floor == trunc(floor);
+    bool integral = floor >= -TWO_63 && floor < TWO_63 && floor == (double)(int64_t)floor;
     if (!integral) {
         *out = ti_value_double(floor);
         return residual == 0;
