@@ -31,6 +31,7 @@
 /* A document with hydrated ones inside it, each in a list; read back by bindings */
 #define TI_JSON_DEPTH_HYDRATED_MAX ((TI_CHAIN_DEPTH_MAX + 1) * (TI_JSON_DEPTH_MAX + 1))
 #define TI_CURSOR_SIZE_MAX 8192
+#define TI_FETCH_BATCH 128 /* records read at once, so that a page of large ones stays bounded */
 
 /* Transactions */
 #define TI_TXN_MUTATIONS_MAX 100000
@@ -56,6 +57,7 @@
 #define TI_ROCKS_JOBS_DEFAULT 2
 #define TI_ROCKS_GROUP_SIZE_MAX (4 * 1024 * 1024) /* bytes of commits written together */
 #define TI_ROCKS_MULTI_GET_MAX 64                 /* keys looked up by one call of RocksDB */
+#define TI_ROCKS_STALL_SLEEP_US 1000              /* between tries while RocksDB takes no writes */
 #define TI_ROCKS_CLOCK_WINDOW_US 3000000          /* how far ahead timestamps are reserved */
 #ifdef TI_TESTING
 #define TI_ROCKS_RECENT_SLOTS_MIN 16
@@ -74,6 +76,8 @@
 #define TI_EVENT_CONFLICTS_MAX 32 /* runs in a row that a conflict may throw away */
 #define TI_CONCURRENCY_MAX 65536  /* events of a worker with the host at once */
 #define TI_WORKER_TYPES_MAX 256
+#define TI_QUEUE_TYPES_MAX 4096
+#define TI_META_LEASE_US 10000000 /* shared engines: how long a partition count may be remembered */
 #define TI_ACK_GROUP_MAX 512                    /* outcomes in one commit */
 #define TI_ACK_GROUP_SIZE_MAX (8 * 1024 * 1024) /* bytes of the events in one commit */
 #define TI_UNCOMMITTED_MAX 16384                /* settled events that wait for their commit */
@@ -106,5 +110,6 @@
 /* Executor */
 #define TI_EXECUTOR_QUEUE_MAX 65536
 #define TI_EXECUTOR_THREADS_DEFAULT 4
+#define TI_EXECUTOR_THREADS_MAX 64
 
 #endif
