@@ -18,8 +18,8 @@
  * A run that is thrown away (conflict, abandon) ends its object; a clone takes its place.
  *
  * Threads: the reader (read.c, parked.c, timers, checkpoints), committers (commit.c), the host.
- * Files: worker.c life; take.c the host's side; window.c events, keys, what runs next; reader.c the
- * reader's loop; read.c one partition; parked.c parked keys; commit.c committers; outcome.c what an
+ * Files: worker.c life; take.c the host's side; event.c objects; window.c, key.c what is in memory and
+ * what runs next; reader.c the reader's loop; read.c one partition; parked.c parked keys; commit.c committers; outcome.c what an
  * outcome writes; owner.c the fixed ownership.
  *
  * INVARIANTS
@@ -136,8 +136,9 @@ struct ti_part {
     ti_part *queue_next;
     uint64_t read_us; /* next to be read: from here, */
     char read_uuid[TI_UUID_TEXT_SIZE + 1]; /* after this one; "" = all of that timestamp */
-    uint64_t lowest_wake_us;               /* while reading */
-    uint64_t due_us;                       /* earliest future event; UINT64_MAX = none */
+    uint64_t wake_min_us; /* places told since the last read that reached the end; */
+    uint64_t wake_max_us; /* min > max: none */
+    uint64_t due_us;      /* no future event is earlier; UINT64_MAX = there is none */
     bool due_known;
     uint64_t floor_us;      /* every place below has been seen */
     uint64_t checkpoint_us; /* as stored */
@@ -179,7 +180,7 @@ typedef struct ti_inbox {
 
 typedef struct ti_event_fifo {
     ti_event *first;
-    ti_event **last;
+    ti_event *last;
     uint32_t count;
 } ti_event_fifo;
 
@@ -263,50 +264,73 @@ ti_call ti_worker_call(ti_worker *w);
 ti_status ti_worker_now(ti_worker *w, ti_txn *txn, ti_ts *now_out, const ti_call *call,
                         ti_err *err);
 
-/* ---- window.c: the mutex is held ---- */
+/* ---- event.c ---- */
 
-/* An object for a stored row, in no list; NULL when there is no memory. Opens the value: a damaged
- * one gives an event with `damaged` set. @locks none */
+#define TI_INDEX_BUCKETS 32768
+
+_Static_assert(TI_INDEX_BUCKETS >= TI_WINDOW_EVENTS_MAX, "chains of the index stay short");
+
+/* An object for a stored row, in no list, with the worker's reference; NULL when there is no memory.
+ * A value that does not open gives an event with `damaged` set. parked_key: the ordering key of a
+ * row of queue_parked, else none. @locks none */
 ti_event *ti_event_new(ti_part *part, const ti_event_place *place, bool from_parked,
                        ti_slice parked_key, ti_slice row_key, ti_slice row_value);
-/* One more object like this one (payload as stored), in no list; NULL when there is no memory. */
+/* One more object of the same row, in no list; NULL when there is no memory. @locks none */
 ti_event *ti_event_clone(const ti_event *event);
-/* Frees an object that nobody refers to. */
+/* Frees an object that nobody refers to and that is in no list. @locks none */
 void ti_event_destroy(ti_event *event);
-bool ti_window_knows(const ti_worker *w, const ti_event_place *place, const ti_part *part);
-/* Puts an object into the index, its partition and its key's chain; at the head: before all others.
- * OUT_OF_MEMORY: nothing has changed. */
+
+/* The index by place. The mutex is held. */
+bool ti_index_knows(const ti_worker *w, const ti_event_place *place, const ti_part *part);
+void ti_index_add(ti_worker *w, ti_event *event);
+void ti_index_remove(ti_worker *w, ti_event *event);
+
+void ti_fifo_init(ti_event_fifo *fifo);
+void ti_fifo_push(ti_event_fifo *fifo, ti_event *event);
+ti_event *ti_fifo_pop(ti_event_fifo *fifo);
+
+/* ---- window.c: the mutex is held ---- */
+
+/* Puts an object into the index, its partition and its key's chain (at_head: before all others); a
+ * damaged one goes to the outcomes. The key is not updated. OUT_OF_MEMORY: nothing has changed. */
 ti_status ti_window_insert(ti_worker *w, ti_event *event, bool at_head, ti_err *err);
-/* Takes a WAITING event out of everything and frees it; its row stays. */
+/* Takes a WAITING event out of everything and frees it; its row stays. The key is not updated. */
 void ti_window_forget(ti_worker *w, ti_event *event);
-/* The event's row is gone (done true) or a clone has taken over: out of everything; freed when the
- * host has no reference. */
+/* A SETTLED event is over: its row is gone (done), or a clone takes its place. Out of everything,
+ * freed when the host has no reference. The key is not updated. */
 void ti_window_finish(ti_worker *w, ti_event *event, bool done);
-/* After a read: frees what was done meanwhile. */
+/* After the reader's work on a partition: lets go what was done meanwhile. */
 void ti_window_read_ended(ti_worker *w, ti_part *part);
+void ti_key_chain_add(ti_key *key, ti_event *event, bool at_head);
+void ti_key_chain_remove(ti_key *key, ti_event *event);
+/* Queues a partition for the reader, unless it has no room. */
+void ti_part_queue(ti_worker *w, ti_part *part);
+/* News: an event at that time. */
+void ti_part_wake(ti_worker *w, ti_part *part, uint64_t place_us);
+/* Forgets everything of a partition that is not with the host or on its way into the store. */
+void ti_part_close(ti_worker *w, ti_part *part);
+
+/* ---- key.c: the mutex is held ---- */
+
 /* The key of that text in a partition, made when missing; NULL when there is no memory. */
 ti_key *ti_key_of(ti_worker *w, ti_part *part, ti_slice text);
 /* Decides what the key does next; may free it. */
 void ti_key_update(ti_worker *w, ti_key *key);
-/* From now on rows of the key are in queue_parked; its window moves there. */
+/* From now on rows of the key are in queue_parked, none before from that is not known. */
 void ti_key_park(ti_worker *w, ti_key *key, const ti_event_place *from);
-/* Moves what of the window has to go behind the parked rows; keep: how many may stay. */
+/* Sends what is in the window of a parked key, but for the first keep events, behind its rows. */
 void ti_key_move_window(ti_worker *w, ti_key *key, uint32_t keep);
-/* The next event of a ready key, taken out of its chain. */
-ti_event *ti_key_take(ti_worker *w, ti_key *key);
-/* Adds to the outcomes of the next group. */
-void ti_outcome_push(ti_worker *w, ti_event *event);
+/* Forgets the parked rows in memory; they are read again. */
+void ti_key_forget_parked(ti_worker *w, ti_key *key);
+/* Frees the keys of a partition that nothing is done for. */
+void ti_keys_close(ti_worker *w, ti_part *part);
+/* Wakes takers, or notes that the host is to be told, when something can be taken. */
+void ti_ready_changed(ti_worker *w);
+/* The next event of the key that has been ready for longest: it is the key's running one. NULL when
+ * none is ready. */
+ti_event *ti_ready_take(ti_worker *w);
 /* Full window without progress: long keys make room. */
 void ti_window_spill(ti_worker *w);
-void ti_fifo_init(ti_event_fifo *fifo);
-void ti_fifo_push(ti_event_fifo *fifo, ti_event *event);
-ti_event *ti_fifo_pop(ti_event_fifo *fifo);
-/* Queues a partition for the reader. */
-void ti_part_queue(ti_worker *w, ti_part *part);
-/* News: an event at that time. */
-void ti_part_wake(ti_worker *w, ti_part *part, uint64_t place_us);
-/* Sets the key aside from ready, when it is there. */
-void ti_ready_remove(ti_worker *w, ti_key *key);
 
 /* ---- reader.c, read.c, parked.c ---- */
 
@@ -317,8 +341,6 @@ void ti_inbox_collect(ti_worker *w);
 ti_status ti_part_read(ti_worker *w, ti_part *part, ti_arena *a, ti_err *err);
 /* Loads checkpoint and parked keys of a partition that has become ours. @locks none */
 ti_status ti_part_open(ti_worker *w, ti_part *part, ti_arena *a, ti_err *err);
-/* Forgets everything of a partition that is not with the host. The mutex is held. */
-void ti_part_close(ti_worker *w, ti_part *part);
 /* Reads parked events of a key. @locks none */
 ti_status ti_key_load(ti_worker *w, ti_key *key, ti_arena *a, ti_err *err);
 /* Writes the checkpoints that are due; all: also those that are not. @locks none */
@@ -327,6 +349,10 @@ ti_status ti_checkpoints_write(ti_worker *w, bool all, ti_arena *a, ti_err *err)
 /* ---- commit.c, outcome.c ---- */
 
 void *ti_committer_run(void *worker);
+/* Adds to the outcomes of the next group. The mutex is held. */
+void ti_outcome_push(ti_worker *w, ti_event *event);
+/* Hands a transaction to the committers to be freed. The mutex is held. */
+void ti_garbage_push(ti_worker *w, ti_txn *txn);
 
 /* What outcomes of one transaction share. */
 typedef struct ti_outcome_write {

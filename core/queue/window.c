@@ -1,0 +1,248 @@
+/* The window: events in memory, in their partitions and in the chains of their keys. What a key
+ * does next is in key.c.
+ *
+ * The mutex is held by every function here.
+ *
+ * INVARIANTS
+ *  1. A chain is sorted by place (but for an event that runs again, which is put first).
+ *  2. worker->events and bytes count every object that is in the index. */
+#include "base/assert.h"
+#include "queue/worker_int.h"
+
+/* ---- chains ---- */
+
+static void chain_add(ti_event **first, ti_event **last, ti_event *event, bool at_head)
+{
+    ti_event *before = at_head ? NULL : *last;
+    while (before != NULL && ti_event_place_compare(&before->info.place, &event->info.place) > 0)
+        before = before->prev;
+    ti_event *after = before != NULL ? before->next : *first;
+    event->prev = before;
+    event->next = after;
+    if (before != NULL)
+        before->next = event;
+    else
+        *first = event;
+    if (after != NULL)
+        after->prev = event;
+    else
+        *last = event;
+}
+
+static void chain_remove(ti_event **first, ti_event **last, ti_event *event)
+{
+    if (event->prev != NULL)
+        event->prev->next = event->next;
+    else
+        *first = event->next;
+    if (event->next != NULL)
+        event->next->prev = event->prev;
+    else
+        *last = event->prev;
+    event->next = NULL;
+    event->prev = NULL;
+}
+
+void ti_key_chain_add(ti_key *key, ti_event *event, bool at_head)
+{
+    if (event->from_parked) {
+        chain_add(&key->parked_first, &key->parked_last, event, at_head);
+        return;
+    }
+    chain_add(&key->window_first, &key->window_last, event, at_head);
+    key->window_count++;
+}
+
+void ti_key_chain_remove(ti_key *key, ti_event *event)
+{
+    if (event->from_parked) {
+        chain_remove(&key->parked_first, &key->parked_last, event);
+        return;
+    }
+    ti_assert(key->window_count > 0);
+    chain_remove(&key->window_first, &key->window_last, event);
+    key->window_count--;
+}
+
+/* ---- in and out ---- */
+
+static void part_add(ti_part *part, ti_event *event)
+{
+    event->part_prev = NULL;
+    event->part_next = part->events;
+    if (part->events != NULL)
+        part->events->part_prev = event;
+    part->events = event;
+    part->count++;
+}
+
+static void part_remove(ti_part *part, ti_event *event)
+{
+    ti_assert(part->count > 0);
+    if (event->part_prev != NULL)
+        event->part_prev->part_next = event->part_next;
+    else
+        part->events = event->part_next;
+    if (event->part_next != NULL)
+        event->part_next->part_prev = event->part_prev;
+    event->part_next = NULL;
+    event->part_prev = NULL;
+    part->count--;
+}
+
+ti_status ti_window_insert(ti_worker *w, ti_event *event, bool at_head, ti_err *err)
+{
+    ti_part *part = event->part;
+    ti_mutex_assert_held(&w->mutex);
+    ti_assert(event->stage == TI_WAITING);
+    TI_TRY(ti_timers_reserve(&w->timers, err));
+    ti_key *key = ti_key_of(w, part, event->order);
+    if (key == NULL) {
+        ti_timers_release(&w->timers, &event->deadline);
+        return ti_err_no_memory(err);
+    }
+    event->key = key;
+    ti_index_add(w, event);
+    part_add(part, event);
+    w->events++;
+    w->bytes += event->size;
+    ti_hub_count(part->type->type, TI_COUNT_WAITING, 1);
+    if (event->damaged) {
+        key->unacked++;
+        event->outcome = TI_OUTCOME_DAMAGED;
+        ti_outcome_push(w, event);
+        return TI_OK;
+    }
+    ti_key_chain_add(key, event, at_head);
+    return TI_OK;
+}
+
+/* Room has come back: whoever waits for it goes on. */
+static void room_came(ti_worker *w, ti_part *part)
+{
+    if (part->full && part->count <= TI_WINDOW_PARTITION_MAX / 2) {
+        part->full = false;
+        w->full_parts--;
+        ti_part_queue(w, part);
+        ti_worker_nudge(w);
+    }
+    if (w->full && w->events <= TI_WINDOW_EVENTS_MAX / 4 * 3 &&
+        w->bytes <= TI_WINDOW_SIZE_MAX / 4 * 3) {
+        w->full = false;
+        ti_worker_nudge(w);
+    }
+    if (!w->full && w->full_parts == 0)
+        w->full_since_ns = 0;
+}
+
+/* Out of the index; freed when nobody refers to it. */
+static void drop(ti_worker *w, ti_event *event)
+{
+    ti_part *part = event->part;
+    ti_index_remove(w, event);
+    ti_assert(w->events > 0);
+    w->events--;
+    w->bytes -= event->size;
+    ti_hub_uncount(part->type->type, TI_COUNT_WAITING, 1);
+    ti_timers_release(&w->timers, &event->deadline);
+    ti_assert(event->refs > 0);
+    if (--event->refs == 0)
+        ti_event_destroy(event);
+    room_came(w, part);
+}
+
+void ti_window_forget(ti_worker *w, ti_event *event)
+{
+    ti_mutex_assert_held(&w->mutex);
+    ti_assert(event->stage == TI_WAITING);
+    ti_key_chain_remove(event->key, event);
+    part_remove(event->part, event);
+    drop(w, event);
+}
+
+void ti_window_finish(ti_worker *w, ti_event *event, bool done)
+{
+    ti_part *part = event->part;
+    ti_mutex_assert_held(&w->mutex);
+    ti_assert(event->stage == TI_SETTLED);
+    event->stage = TI_DONE;
+    part_remove(part, event);
+    if (!done) {
+        drop(w, event);
+        return;
+    }
+    if (!event->from_parked)
+        part->dirty = true;
+    if (part->reading) {
+        event->next = part->done;
+        part->done = event;
+        return;
+    }
+    drop(w, event);
+}
+
+void ti_window_read_ended(ti_worker *w, ti_part *part)
+{
+    ti_mutex_assert_held(&w->mutex);
+    part->reading = false;
+    while (part->done != NULL) {
+        ti_event *event = part->done;
+        part->done = event->next;
+        event->next = NULL;
+        drop(w, event);
+    }
+}
+
+/* ---- partitions ---- */
+
+void ti_part_queue(ti_worker *w, ti_part *part)
+{
+    ti_mutex_assert_held(&w->mutex);
+    if (part->queued || !part->owned || part->full)
+        return;
+    part->queued = true;
+    part->queue_next = NULL;
+    if (w->read_last != NULL)
+        w->read_last->queue_next = part;
+    else
+        w->read_first = part;
+    w->read_last = part;
+}
+
+void ti_part_wake(ti_worker *w, ti_part *part, uint64_t place_us)
+{
+    ti_mutex_assert_held(&w->mutex);
+    if (!part->owned || !part->opened)
+        return;
+    if (place_us <= part->read_us) {
+        part->read_us = place_us;
+        part->read_uuid[0] = '\0';
+        part->lowered = true;
+    }
+    if (place_us < part->wake_min_us)
+        part->wake_min_us = place_us;
+    if (place_us > part->wake_max_us)
+        part->wake_max_us = place_us;
+    ti_part_queue(w, part);
+}
+
+void ti_part_close(ti_worker *w, ti_part *part)
+{
+    ti_event *next;
+    ti_mutex_assert_held(&w->mutex);
+    part->owned = false;
+    part->opened = false;
+    part->sweeping = false;
+    ti_buf_clear(&part->open_from);
+    ti_timers_cancel(&w->timers, &part->timer);
+    if (part->full) {
+        part->full = false;
+        w->full_parts--;
+    }
+    for (ti_event *event = part->events; event != NULL; event = next) {
+        next = event->part_next;
+        if (event->stage == TI_WAITING)
+            ti_window_forget(w, event);
+    }
+    ti_keys_close(w, part);
+}
