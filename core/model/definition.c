@@ -312,7 +312,7 @@ ti_status ti_index_def_equal(const ti_index_def *left, const ti_index_def *right
     *equal_out = left->unique == right->unique && left->sparse == right->sparse &&
                  left->covering == right->covering && left->condition == right->condition &&
                  (left->where != NULL) == (right->where != NULL) && fields_equal(left, right);
-    if (!*equal_out || left->where == NULL)
+    if (!*equal_out || left->where == NULL || ti_slice_equal(left->where_json, right->where_json))
         return TI_OK;
     return wheres_equal(left, right, equal_out, err);
 }

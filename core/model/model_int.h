@@ -71,9 +71,6 @@ struct ti_plan {
     ti_plan_index indexes[]; /* in the order of a record's list: kind, name, version */
 };
 
-/* The definition that the model declares for a name, or NULL. */
-const ti_index_def *ti_model_index(const ti_model *model, ti_slice name);
-
 /* The plan under a schema; SCHEMA_MISMATCH when the model does not fit it. One reference.
  * *unregistered_out: the model declares indexes that the schema lacks, and there is no plan. */
 ti_status ti_plan_make(ti_model *model, ti_schema *schema, ti_plan **plan_out,
@@ -140,9 +137,6 @@ typedef struct ti_put {
 
 /* Writes a record and the difference of its entries into the transaction. */
 ti_status ti_put_apply(ti_put *put, const ti_call *call, ti_err *err);
-/* The key of an entry of the record with this id, in a. LIMIT_EXCEEDED naming the index. */
-ti_status ti_entry_key(const ti_model *model, const ti_entry *entry, ti_slice stored_name,
-                       ti_slice id, ti_arena *a, ti_slice *key_out, ti_err *err);
 /* The value that an entry must have, appended to value. run, run_count: all entries of the record
  * in this index. */
 ti_status ti_entry_value(ti_slice key, const ti_schema_index *index, const ti_entry *run,
@@ -159,10 +153,4 @@ ti_status ti_events_publish(ti_model *model, ti_txn *txn, ti_slice id, ti_json_v
 ti_status ti_record_read(const ti_model *model, ti_txn *txn, ti_slice id, ti_arena *a,
                          ti_slice *key_out, ti_record *record_out, const ti_call *call,
                          ti_err *err);
-/* Copies a value that lives in the transaction (an own write) into a, so that it outlives it. */
-ti_status ti_value_keep(const ti_txn *txn, ti_slice key, ti_arena *a, ti_slice *value_io,
-                        ti_err *err);
-/* Sets table and index of err, when there is one. Returns status. */
-ti_status ti_err_of(const ti_model *model, ti_slice index, ti_status status, ti_err *err);
-
 #endif

@@ -14,6 +14,8 @@
  *  2. A plan's indexes stand in the order of a record's list.
  *
  * Threads: any; a plan is immutable. */
+#include <stdio.h>
+
 #include "base/assert.h"
 #include "model/model_int.h"
 
@@ -262,4 +264,69 @@ out:
         *plan_out = NULL;
     }
     return status;
+}
+
+/* ---- reading ---- */
+
+/* Why an index can not be read: with the progress that the row has now. */
+static ti_status not_readable(const ti_model *model, ti_txn *txn, ti_slice name,
+                              const ti_call *call, ti_err *err)
+{
+    ti_schema *fresh = NULL;
+    char ids[400] = "";
+    size_t at = 0;
+    TI_TRY(ti_catalog_load(model->store, model->table, txn, &fresh, call, err));
+    const ti_schema_index *index = ti_schema_find(fresh, name, 0);
+    for (size_t i = 0; index != NULL && i < index->duplicate_count && at + 48 < sizeof ids; i++)
+        at += (size_t)snprintf(ids + at, sizeof ids - at, "%s%.*s", i > 0 ? ", " : "",
+                               (int)(index->duplicates[i].len > 40 ? 40 : index->duplicates[i].len),
+                               index->duplicates[i].data);
+    if (index == NULL || index->state == TI_INDEX_ABSENT)
+        ti_err_set(err, TI_SCHEMA_MISMATCH,
+                   "index \"%.*s\" of table \"%.*s\" is new: run reindex to fill it", (int)name.len,
+                   name.data, (int)model->table.len, model->table.data);
+    else if (index->state == TI_INDEX_FAILED)
+        ti_err_set(err, TI_SCHEMA_MISMATCH,
+                   "unique index \"%.*s\" of table \"%.*s\" could not be filled: records with "
+                   "equal values: %s",
+                   (int)name.len, name.data, (int)model->table.len, model->table.data, ids);
+    else
+        ti_err_set(
+            err, TI_SCHEMA_MISMATCH,
+            "index \"%.*s\" of table \"%.*s\" is not readable yet: reindex has done %llu records",
+            (int)name.len, name.data, (int)model->table.len, model->table.data,
+            (unsigned long long)index->done);
+    ti_schema_unref(fresh);
+    return ti_err_of(model, name, TI_SCHEMA_MISMATCH, err);
+}
+
+ti_status ti_model_readable(const ti_model *model, ti_txn *txn, ti_slice name,
+                            const ti_schema *schema, ti_ts s, const ti_schema_index **index_out,
+                            const ti_call *call, ti_err *err)
+{
+    const ti_index_def *declared = ti_model_index(model, name);
+    bool equal = true;
+    ti_require(declared != NULL);
+    *index_out = NULL;
+    if (!schema->exists)
+        return TI_NOT_FOUND;
+    const ti_schema_index *index = ti_schema_find(schema, name, declared->version);
+    if (index != NULL)
+        TI_TRY(ti_index_def_equal(&index->def, declared, &equal, err));
+    if (!equal)
+        return mismatch(model, declared, err);
+    const ti_schema_index *highest = ti_schema_find(schema, name, 0);
+    if ((index == NULL || index->state != TI_INDEX_READABLE) && highest != NULL &&
+        highest->def.version > declared->version)
+        index = highest;
+    if (index == NULL || index->state != TI_INDEX_READABLE)
+        return not_readable(model, txn, name, call, err);
+    if (index->since > s) {
+        ti_err_set(err, TI_CONFLICT,
+                   "index \"%.*s\" of table \"%.*s\" became readable after this transaction began",
+                   (int)name.len, name.data, (int)model->table.len, model->table.data);
+        return ti_err_of(model, name, TI_CONFLICT, err);
+    }
+    *index_out = index;
+    return TI_OK;
 }

@@ -6,7 +6,7 @@
 
 #include "base/thread.h"
 #include "codec/cursor.h"
-#include "json/json.h"
+#include "model/access.h"
 #include "model/catalog.h"
 #include "model/store.h"
 
@@ -18,17 +18,6 @@ typedef enum ti_store_state {
     TI_STORE_OPEN = 1,
     TI_STORE_CLOSED = 2
 } ti_store_state;
-
-/* Memory that an operation works in; reused, so that a hot operation allocates little. */
-typedef struct ti_scratch {
-    struct ti_scratch *next; /* in the store's pool */
-    ti_json_parser parser;
-    ti_json_parser hydrated; /* for documents that hydration made */
-    ti_arena arena;
-    ti_buf tuples; /* encoded index fields */
-    ti_buf value;  /* one record's value */
-    ti_buf text;   /* documents under construction */
-} ti_scratch;
 
 struct ti_store {
     _Atomic(uint32_t) refs; /* the handle and its models */
@@ -50,10 +39,6 @@ struct ti_store {
 
 ti_store *ti_store_ref(ti_store *store);
 void ti_store_unref(ti_store *store);
-/* Takes a scratch out of the pool, or makes one; put back with ti_store_give. OUT_OF_MEMORY. */
-ti_status ti_store_take(ti_store *store, ti_scratch **scratch_out, ti_err *err);
-/* Empties it and puts it back; NULL is allowed. */
-void ti_store_give(ti_store *store, ti_scratch *scratch);
 /* A version for a new record: below 2^53, and another one each time. */
 uint64_t ti_store_first_version(ti_store *store);
 
