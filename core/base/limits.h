@@ -16,11 +16,11 @@
 #define TI_RECORD_ENTRIES_MAX 1024
 #define TI_RELATIONSHIPS_MAX 64 /* declared per model */
 #define TI_PREDICATE_NODES_MAX 256
-#define TI_CATALOG_LEASE_US 5000000 /* how long a shared catalog may be used unread */
-#define TI_REINDEX_BATCH 128        /* records per transaction */
+#define TI_CATALOG_LEASE_US 5000000  /* how long a shared catalog may be used unread */
+#define TI_REINDEX_BATCH 128         /* records per transaction */
 #define TI_REINDEX_LEASE_US 10000000 /* a runner that is silent for so long is gone */
 #define TI_REINDEX_DUPLICATES_MAX 10
-#define TI_CHECK_FINDINGS_MAX 256   /* told per step */
+#define TI_CHECK_FINDINGS_MAX 256 /* told per step */
 
 /* Queries */
 #define TI_PAGE_ITEMS_DEFAULT 100
@@ -77,8 +77,9 @@
 #define TI_CONCURRENCY_MAX 65536  /* events of a worker with the host at once */
 #define TI_WORKER_TYPES_MAX 256
 #define TI_QUEUE_TYPES_MAX 4096
-#define TI_META_LEASE_US 10000000 /* shared engines: how long a partition count may be remembered */
-#define TI_ACK_GROUP_MAX 512                    /* outcomes in one commit */
+#define TI_META_LEASE_US 10000000 /* shared engines: how long a partition count may be remembered  \
+                                   */
+#define TI_ACK_GROUP_MAX 512      /* outcomes in one commit */
 #define TI_ACK_GROUP_SIZE_MAX (8 * 1024 * 1024) /* bytes of the events in one commit */
 #define TI_UNCOMMITTED_MAX 16384                /* settled events that wait for their commit */
 #define TI_COMMITTERS_MAX 4                     /* threads that commit outcomes, per worker */
@@ -89,7 +90,8 @@
 #define TI_WINDOW_PARTITION_MAX 2048          /* of one partition */
 #define TI_PARKED_PAGE_MAX 64                 /* parked events of one key read at once */
 #define TI_PARKED_SIZE_MAX (32 * 1024 * 1024) /* memory for the keys that wait for a retry */
-#define TI_SPILL_AFTER_US 100000  /* a full window without progress moves long keys out of the way \
+#define TI_SPILL_AFTER_US                                                                          \
+    100000                        /* a full window without progress moves long keys out of the way \
                                    */
 #define TI_SPILL_CHAIN_MIN 8      /* events of one key from which it counts as long */
 #define TI_SWEEP_BUSY_US 1000000  /* shared engines: partitions with news or backlog are swept */
@@ -109,7 +111,11 @@
 
 /* Executor */
 #define TI_EXECUTOR_QUEUE_MAX 65536
-#define TI_EXECUTOR_THREADS_DEFAULT 4
+#define TI_EXECUTOR_THREADS_DEFAULT 4        /* for operations */
+#define TI_EXECUTOR_COMMIT_THREADS_DEFAULT 8 /* for commit and rollback: they share an fsync */
+#define TI_EXECUTOR_LOCK_THREADS_DEFAULT 64  /* for operations that may wait for a lock */
+#define TI_EXECUTOR_THREADS_MAX 1024         /* of one kind */
+#define TI_FUTURE_SIZE_MAX (64 * 1024)       /* of an operation's own memory */
 #define TI_EXECUTOR_THREADS_MAX 64
 
 #endif

@@ -241,6 +241,11 @@ void ti_thread_join(ti_thread *t)
     ti_require(pthread_join(t->handle, NULL) == 0);
 }
 
+void ti_thread_detach(ti_thread *t)
+{
+    ti_require(pthread_detach(t->handle) == 0);
+}
+
 uint64_t ti_thread_self(void)
 {
     static _Atomic(uint64_t) newest;

@@ -29,6 +29,7 @@ typedef enum ti_rank {
     TI_RANK_LOCKS = 100,  /* an engine's pessimistic lock table */
     TI_RANK_ENGINE = 110, /* an engine's commit mutex */
     TI_RANK_CLOCK = 120,
+    TI_RANK_CONN = 125, /* a connection to a store, the timestamp stream */
     TI_RANK_WIRE = 130,
     TI_RANK_LEAF = 200, /* logs, statistics: nothing is locked inside */
 } ti_rank;
@@ -48,6 +49,12 @@ typedef struct ti_thread {
 
 /* An unlocked mutex of that rank. UNAVAILABLE or OUT_OF_MEMORY when the system refuses. Destroyed
  * with ti_mutex_destroy. @thread any */
+/* A mutex of static storage, ready to use and never destroyed: for the one permitted global. */
+#define TI_MUTEX_STATIC(its_rank)                                                                  \
+    {                                                                                              \
+        .handle = PTHREAD_MUTEX_INITIALIZER, .rank = (its_rank)                                    \
+    }
+
 ti_status ti_mutex_init(ti_mutex *m, ti_rank rank, ti_err *err);
 /* Ends an unlocked mutex that nobody waits for. */
 void ti_mutex_destroy(ti_mutex *m);
@@ -80,11 +87,14 @@ void ti_cond_wait(ti_cond *c, ti_mutex *m);
 bool ti_cond_wait_until(ti_cond *c, ti_mutex *m, const ti_env *env, int64_t deadline_ns);
 
 /* Starts run(arg) on a new thread with all signals blocked and the given name (at most 15 bytes are
- * shown). UNAVAILABLE when the system refuses. Joined exactly once with ti_thread_join. */
+ * shown). UNAVAILABLE when the system refuses. Ended by exactly one ti_thread_join or
+ * ti_thread_detach. */
 ti_status ti_thread_start(ti_thread *t, const char *name, void *(*run)(void *arg), void *arg,
                           ti_err *err);
 /* Waits until the thread's function has returned. Not called by the thread itself. */
 void ti_thread_join(ti_thread *t);
+/* Lets the thread end unattended: for one that would have to join itself. */
+void ti_thread_detach(ti_thread *t);
 /* An id of the calling thread, never 0 and never that of an earlier thread. */
 uint64_t ti_thread_self(void);
 
