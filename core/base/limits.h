@@ -77,9 +77,10 @@
 #define TI_CONCURRENCY_MAX 65536  /* events of a worker with the host at once */
 #define TI_WORKER_TYPES_MAX 256
 #define TI_QUEUE_TYPES_MAX 4096
-#define TI_META_LEASE_US 10000000 /* shared engines: how long a partition count may be remembered  \
-                                   */
-#define TI_ACK_GROUP_MAX 512      /* outcomes in one commit */
+#define TI_META_LEASE_US                                                                           \
+    10000000                 /* shared engines: how long a partition count may be remembered       \
+                              */
+#define TI_ACK_GROUP_MAX 512 /* outcomes in one commit */
 #define TI_ACK_GROUP_SIZE_MAX (8 * 1024 * 1024) /* bytes of the events in one commit */
 #define TI_UNCOMMITTED_MAX 16384                /* settled events that wait for their commit */
 #define TI_COMMITTERS_MAX 4                     /* threads that commit outcomes, per worker */
@@ -114,7 +115,6 @@
 #define TI_EXECUTOR_THREADS_DEFAULT 4        /* for operations */
 #define TI_EXECUTOR_COMMIT_THREADS_DEFAULT 8 /* for commit and rollback: they share an fsync */
 #define TI_EXECUTOR_LOCK_THREADS_DEFAULT 64  /* for operations that may wait for a lock */
-#define TI_EXECUTOR_THREADS_MAX 1024         /* of one kind */
 #define TI_FUTURE_SIZE_MAX (64 * 1024)       /* of an operation's own memory */
 #define TI_EXECUTOR_THREADS_MAX 64
 
