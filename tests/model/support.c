@@ -1,0 +1,329 @@
+/* See support.h. */
+#include "model/support.h"
+
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/env.h"
+#include "rocks/rocks.h"
+
+#define TIMEOUT_US 120000000
+
+/* ---- databases ---- */
+
+static void open_on(db *d, ti_engine *engine, bool leased, int64_t lease_us)
+{
+    const ti_env *env = ti_env_real();
+    ti_store_options options = {.env = env, .lease_always = leased, .lease_us = lease_us};
+    d->engine = engine;
+    OK(d, ti_store_new(&options, &d->store, &d->err));
+    const ti_keyspace *ks = ti_store_keyspace(d->store);
+    ti_kv_options kv_options = {.prefix = {.data = ks->prefix, .len = ks->prefix_len},
+                                .describe = ti_store_describe_key,
+                                .describe_context = d->store};
+    OK(d, ti_kv_open(&d->kv, engine, &kv_options, &d->err));
+    OK(d, ti_store_open(d->store, &d->kv, &d->call, &d->err));
+}
+
+void db_open(db *d, const char *path)
+{
+    const ti_env *env = ti_env_real();
+    ti_engine *engine = NULL;
+    ti_rocks_options options = {.durability = TI_DURABILITY_BUFFERED};
+    memset(d, 0, sizeof *d);
+    d->call = ti_call_within(env, TIMEOUT_US);
+    ti_arena_init(&d->a);
+    if (path == NULL || path[0] == '\0') {
+        OK(d, ti_rocks_open_memory(&options, env, &engine, &d->call, &d->err));
+    } else {
+        snprintf(d->path, sizeof d->path, "%s", path);
+        OK(d, ti_rocks_open(path, &options, env, &engine, &d->call, &d->err));
+    }
+    open_on(d, engine, false, 0);
+}
+
+void db_open_beside(db *d, const db *first, bool leased, int64_t lease_us)
+{
+    memset(d, 0, sizeof *d);
+    d->call = ti_call_within(ti_env_real(), TIMEOUT_US);
+    ti_arena_init(&d->a);
+    first->engine->vt->ref(first->engine);
+    open_on(d, first->engine, leased, lease_us);
+}
+
+void db_close(db *d)
+{
+    ti_store_free(d->store);
+    ti_kv_close(&d->kv);
+    ti_arena_free(&d->a);
+}
+
+void db_reopen(db *d)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s", d->path);
+    db_close(d);
+    db_open(d, path);
+}
+
+void dir_make(char *path, size_t size)
+{
+    const char *base = getenv("TMPDIR");
+    snprintf(path, size, "%s/tito-test-XXXXXX", base != NULL ? base : "/tmp");
+    assert_non_null(mkdtemp(path));
+}
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+    (void)st;
+    (void)flag;
+    (void)ftw;
+    return remove(path);
+}
+
+void dir_remove(const char *path)
+{
+    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+double scale(void)
+{
+    const char *text = getenv("TITO_TEST_SCALE");
+    double value = text != NULL ? strtod(text, NULL) : 1.0;
+    return value > 0 ? value : 1.0;
+}
+
+size_t scaled(size_t volume)
+{
+    double n = (double)volume * scale();
+    return n < 1 ? 1 : (size_t)n;
+}
+
+/* ---- words ---- */
+
+ti_slice S(const char *text)
+{
+    return ti_slice_of(text);
+}
+
+const char *T(ti_slice s)
+{
+    static char *ring[64];
+    static size_t at;
+    at = (at + 1) % 64;
+    free(ring[at]);
+    ring[at] = malloc(s.len + 1);
+    assert_non_null(ring[at]);
+    if (s.len > 0)
+        memcpy(ring[at], s.data, s.len);
+    ring[at][s.len] = '\0';
+    return ring[at];
+}
+
+void expect_at(ti_status got, ti_status wanted, const ti_err *err, const char *what,
+               const char *file, int line)
+{
+    if (got != wanted)
+        print_error("%s:%d: %s: %s instead of %s: %s\n", file, line, what, ti_status_name(got),
+                    ti_status_name(wanted),
+                    got != TI_OK && got != TI_NOT_FOUND ? err->message : "");
+    _assert_int_equal((LargestIntegralType)got, (LargestIntegralType)wanted, file, line);
+}
+
+void says_at(const ti_err *err, const char *text, const char *file, int line)
+{
+    if (strstr(err->message, text) == NULL)
+        print_error("%s:%d: the message \"%s\" does not say \"%s\"\n", file, line, err->message,
+                    text);
+    _assert_true(strstr(err->message, text) != NULL, "message", file, line);
+}
+
+/* ---- operations ---- */
+
+ti_model *declare(db *d, const char *spec)
+{
+    ti_model *model = NULL;
+    OK(d, ti_model_declare(d->store, 0, S(spec), &model, &d->err));
+    return model;
+}
+
+ti_status build(db *d, ti_model *m, ti_txn *txn, const char *json)
+{
+    return ti_model_build(m, txn, S(json), NULL, &d->a, NULL, &d->call, &d->err);
+}
+
+ti_status update(db *d, ti_model *m, ti_txn *txn, const char *json)
+{
+    return ti_model_update(m, txn, S(json), NULL, &d->a, NULL, &d->call, &d->err);
+}
+
+ti_status save(db *d, ti_model *m, ti_txn *txn, const char *json)
+{
+    return ti_model_save(m, txn, S(json), NULL, &d->a, NULL, &d->call, &d->err);
+}
+
+ti_status patch(db *d, ti_model *m, ti_txn *txn, const char *id, const char *changes)
+{
+    return ti_model_patch(m, txn, S(id), S(changes), NULL, &d->a, NULL, &d->call, &d->err);
+}
+
+ti_status del(db *d, ti_model *m, ti_txn *txn, const char *id, bool *existed)
+{
+    return ti_model_delete(m, txn, S(id), NULL, existed, &d->call, &d->err);
+}
+
+const char *find(db *d, ti_model *m, ti_txn *txn, const char *id)
+{
+    return find_with(d, m, txn, id, "");
+}
+
+const char *find_with(db *d, ti_model *m, ti_txn *txn, const char *id, const char *relationships)
+{
+    ti_document document;
+    ti_slice names[TI_QUERY_RELATIONSHIPS_MAX + 1];
+    size_t count = 0;
+    const char *at = relationships;
+    while (*at != '\0') {
+        size_t len = strcspn(at, ",");
+        names[count++] = (ti_slice){.data = at, .len = len};
+        at += len + (at[len] == ',');
+    }
+    ti_read read = {.relationships = names, .relationship_count = count};
+    ti_status status = ti_model_find(m, txn, S(id), &read, &d->a, &document, &d->call, &d->err);
+    if (status == TI_NOT_FOUND)
+        return NULL;
+    OK(d, status);
+    return T(document.json);
+}
+
+ti_txn *begin(db *d)
+{
+    ti_txn *txn = NULL;
+    OK(d, ti_txn_begin(&d->kv, NULL, &txn, &d->err));
+    return txn;
+}
+
+ti_status try_commit(db *d, ti_txn *txn)
+{
+    ti_status status = ti_txn_commit(txn, NULL, &d->call, &d->err);
+    ti_txn_free(txn);
+    return status;
+}
+
+void commit(db *d, ti_txn *txn)
+{
+    OK(d, try_commit(d, txn));
+}
+
+/* ---- queries in words ---- */
+
+static void query_word(db *d, ti_query *q, const char *word)
+{
+    const char *value = strchr(word, '=');
+    if (word[0] == '>' || word[0] == '<') {
+        bool equal = word[1] == '=';
+        ti_bound bound = word[0] == '>' ? (equal ? TI_BOUND_GTE : TI_BOUND_GT)
+                                        : (equal ? TI_BOUND_LTE : TI_BOUND_LT);
+        OK(d, ti_query_bound(q, bound, S(word + (equal ? 2 : 1)), &d->err));
+    } else if (word[0] == '^') {
+        OK(d, ti_query_bound(q, TI_BOUND_STARTS_WITH, S(word + 1), &d->err));
+    } else if (strncmp(word, "limit=", 6) == 0) {
+        OK(d, ti_query_limit(q, atoll(value + 1), &d->err));
+    } else if (strncmp(word, "rel=", 4) == 0) {
+        OK(d, ti_query_relationship(q, S(value + 1), &d->err));
+    } else if (strncmp(word, "cursor=", 7) == 0) {
+        OK(d, ti_query_cursor(q, S(value + 1), &d->err));
+    } else if (strcmp(word, "reverse") == 0) {
+        ti_query_reverse(q, true);
+    } else if (strcmp(word, "keys") == 0) {
+        ti_query_keys_only(q, true);
+    } else {
+        OK(d, ti_query_value(q, S(word), &d->err));
+    }
+}
+
+ti_query *query_of(db *d, ti_model *m, const char *words)
+{
+    ti_query *q = NULL;
+    char *copy = strdup(words);
+    char *state = NULL;
+    char *word = strtok_r(copy, " ", &state);
+    if (strcmp(word, "*") == 0)
+        OK(d, ti_query_scan(m, &q, &d->err));
+    else
+        OK(d, ti_query_new(m, S(word), &q, &d->err));
+    while ((word = strtok_r(NULL, " ", &state)) != NULL)
+        query_word(d, q, word);
+    free(copy);
+    return q;
+}
+
+ti_status query_status(db *d, ti_model *m, ti_txn *txn, const char *words)
+{
+    ti_page *page = NULL;
+    ti_query *q = query_of(d, m, words);
+    ti_status status = ti_query_execute(q, txn, &page, &d->call, &d->err);
+    ti_page_free(page);
+    ti_query_free(q);
+    return status;
+}
+
+ti_page *page_of(db *d, ti_model *m, ti_txn *txn, const char *words)
+{
+    ti_page *page = NULL;
+    ti_query *q = query_of(d, m, words);
+    OK(d, ti_query_execute(q, txn, &page, &d->call, &d->err));
+    ti_query_free(q);
+    return page;
+}
+
+const char *ids(db *d, ti_model *m, ti_txn *txn, const char *words, const char **cursor_out)
+{
+    ti_page *page = page_of(d, m, txn, words);
+    char *text = calloc(1, 1);
+    size_t len = 0;
+    for (size_t i = 0; i < page->count; i++) {
+        ti_slice id = page->items[i].id;
+        text = realloc(text, len + id.len + 2);
+        if (i > 0)
+            text[len++] = ' ';
+        memcpy(text + len, id.data, id.len);
+        len += id.len;
+        text[len] = '\0';
+    }
+    if (cursor_out != NULL)
+        *cursor_out = page->cursor.len > 0 ? T(page->cursor) : NULL;
+    const char *result = T((ti_slice){.data = text, .len = len});
+    free(text);
+    ti_page_free(page);
+    return result;
+}
+
+/* ---- bytes ---- */
+
+void raw_put(db *d, ti_slice key, ti_slice value)
+{
+    ti_txn *txn = begin(d);
+    OK(d, ti_txn_put(txn, key, value, &d->err));
+    commit(d, txn);
+}
+
+void raw_delete(db *d, ti_slice key)
+{
+    ti_txn *txn = begin(d);
+    OK(d, ti_txn_delete(txn, key, &d->err));
+    commit(d, txn);
+}
+
+bool raw_get(db *d, ti_slice key, ti_slice *value_out)
+{
+    ti_txn *txn = begin(d);
+    ti_status status = ti_txn_get(txn, key, &d->a, value_out, &d->call, &d->err);
+    ti_txn_free(txn);
+    if (status != TI_NOT_FOUND)
+        OK(d, status);
+    return status == TI_OK;
+}

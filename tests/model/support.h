@@ -1,0 +1,93 @@
+/* What the tests of models and queries share: a database of their own, short forms of the
+ * operations, checks that print the error. Every helper fails the test when the call does what the
+ * test did not ask for. */
+#ifndef TI_TESTS_MODEL_SUPPORT_H
+#define TI_TESTS_MODEL_SUPPORT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "kv/retry.h"
+#include "model/maintenance.h"
+#include "model/model.h"
+#include "query/query.h"
+
+/* An open database with one store. */
+typedef struct db {
+    ti_engine *engine; /* owned by kv */
+    ti_kv kv;
+    ti_store *store;
+    ti_call call;
+    ti_err err;
+    ti_arena a;
+    char path[256]; /* "" = in memory */
+} db;
+
+/* In memory, or (path given) in that directory. */
+void db_open(db *d, const char *path);
+/* Another store on the same engine: another handle of this process, or (leased) as if another
+ * process had it. */
+void db_open_beside(db *d, const db *first, bool leased, int64_t lease_us);
+void db_close(db *d);
+/* Closes and opens the same directory again. */
+void db_reopen(db *d);
+/* A new directory under /tmp (or TMPDIR); removed by dir_remove. */
+void dir_make(char *path, size_t size);
+void dir_remove(const char *path);
+
+double scale(void);           /* TITO_TEST_SCALE, default 1 */
+size_t scaled(size_t volume); /* volume * scale, at least 1 */
+
+ti_slice S(const char *text);
+/* A NUL-terminated copy, good until many calls later. */
+const char *T(ti_slice s);
+
+/* status must be as wanted; prints the message of err otherwise. */
+void expect_at(ti_status got, ti_status wanted, const ti_err *err, const char *what,
+               const char *file, int line);
+#define EXPECT(d, wanted, call) expect_at((call), (wanted), &(d)->err, #call, __FILE__, __LINE__)
+#define OK(d, call) EXPECT(d, TI_OK, call)
+/* The error's message contains a text. */
+void says_at(const ti_err *err, const char *text, const char *file, int line);
+#define SAYS(d, text) says_at(&(d)->err, (text), __FILE__, __LINE__)
+
+ti_model *declare(db *d, const char *spec);
+/* Short forms in a transaction of their own (txn NULL) or in txn; they return the status. */
+ti_status build(db *d, ti_model *m, ti_txn *txn, const char *json);
+ti_status update(db *d, ti_model *m, ti_txn *txn, const char *json);
+ti_status save(db *d, ti_model *m, ti_txn *txn, const char *json);
+ti_status patch(db *d, ti_model *m, ti_txn *txn, const char *id, const char *changes);
+ti_status del(db *d, ti_model *m, ti_txn *txn, const char *id, bool *existed);
+/* The document's text, or NULL when it is not there. */
+const char *find(db *d, ti_model *m, ti_txn *txn, const char *id);
+/* With relationships, separated by commas. */
+const char *find_with(db *d, ti_model *m, ti_txn *txn, const char *id, const char *relationships);
+ti_txn *begin(db *d);
+void commit(db *d, ti_txn *txn);
+ti_status try_commit(db *d, ti_txn *txn);
+
+/* A query in words: "index value value >x <y ^start limit=3 reverse keys rel=tags cursor=…", values
+ * as JSON without blanks. The ids of the page, joined by blanks; the page's cursor in *cursor_out
+ * (may be NULL). */
+const char *ids(db *d, ti_model *m, ti_txn *txn, const char *words, const char **cursor_out);
+ti_status query_status(db *d, ti_model *m, ti_txn *txn, const char *words);
+ti_query *query_of(db *d, ti_model *m, const char *words);
+ti_page *page_of(db *d, ti_model *m, ti_txn *txn, const char *words);
+
+/* Runs a machine to its end; conditions(document) answers for the host. The last JSON. */
+typedef uint64_t (*conditions_fn)(ti_slice document);
+const char *run_steps(db *d, ti_steps *steps, conditions_fn conditions);
+const char *reindex(db *d, ti_model *m, conditions_fn conditions);
+/* The findings of a check as one text: "kind index id;" each; "" = clean. */
+const char *check(db *d, ti_model *m, bool repair, conditions_fn conditions);
+
+/* Every pair of the database under a prefix, as raw bytes, for tests that plant damage. */
+void raw_put(db *d, ti_slice key, ti_slice value);
+void raw_delete(db *d, ti_slice key);
+bool raw_get(db *d, ti_slice key, ti_slice *value_out);
+
+#endif
