@@ -339,12 +339,13 @@ static ti_status run_commit_hooks(ti_txn *txn, ti_ts t, ti_err *err)
 }
 
 /* Hands the write set to the engine. */
-static ti_status send_commit(ti_txn *txn, ti_ts start_ts, ti_ts *commit_ts_out, const ti_call *call,
-                             ti_err *err)
+static ti_status send_commit(ti_txn *txn, ti_ts start_ts, ti_ts fresh_ts, ti_ts *commit_ts_out,
+                             const ti_call *call, ti_err *err)
 {
     ti_engine *engine = txn->kv->engine;
     ti_commit_request request = {
         .start_ts = start_ts,
+        .fresh_ts = fresh_ts,
         .not_after = txn->not_after,
         .locks = txn->locks,
         .causal = txn->causal,
@@ -377,7 +378,8 @@ static ti_status commit_open(ti_txn *txn, ti_ts *commit_ts_out, const ti_call *c
     *commit_ts_out = txn->start_ts;
     if (txn->writes.mutations == 0)
         return TI_OK;
-    return send_commit(txn, txn->snapshot != NULL ? txn->start_ts : t, commit_ts_out, call, err);
+    ti_ts start_ts = txn->snapshot != NULL ? txn->start_ts : t;
+    return send_commit(txn, start_ts, t, commit_ts_out, call, err);
 }
 
 ti_status ti_txn_commit(ti_txn *txn, ti_ts *commit_ts_out, const ti_call *call, ti_err *err)
