@@ -1,0 +1,127 @@
+/* Backoff. See backoff.h. */
+#include "tikv/backoff.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+
+typedef struct kind_row {
+    const char *name;
+    int64_t base_ms;
+    int64_t cap_ms;
+    bool jitter;  /* sleep between half and the whole */
+    bool charged; /* counts for the budget */
+} kind_row;
+
+static const kind_row rows[TI_BACKOFF_COUNT] = {
+    [TI_BACKOFF_RPC] = {"connection failures", 100, 2000, true, true},
+    [TI_BACKOFF_LOCK] = {"locks of other transactions", 100, 3000, true, true},
+    [TI_BACKOFF_LOCK_FAST] = {"locks of other transactions", 10, 3000, true, true},
+    [TI_BACKOFF_PD] = {"PD failures", 500, 3000, true, true},
+    [TI_BACKOFF_REGION_MISS] = {"moved regions", 2, 500, false, true},
+    [TI_BACKOFF_REGION_SCHEDULING] = {"regions without leader", 2, 500, false, true},
+    [TI_BACKOFF_SERVER_BUSY] = {"busy stores", 2000, 10000, true, false},
+    [TI_BACKOFF_DISK_FULL] = {"full disks", 500, 5000, false, true},
+    [TI_BACKOFF_RECOVERY] = {"regions in recovery", 100, 10000, true, true},
+    [TI_BACKOFF_TXN_NOT_FOUND] = {"transactions not begun yet", 2, 500, false, true},
+    [TI_BACKOFF_STALE_COMMAND] = {"stale commands", 2, 1000, false, true},
+    [TI_BACKOFF_MAX_TS] = {"unsynchronised timestamps", 2, 500, false, true},
+    [TI_BACKOFF_NOT_INITIALIZED] = {"regions not initialised", 2, 1000, false, true},
+    [TI_BACKOFF_WITNESS] = {"witness replicas", 1000, 10000, true, true},
+};
+
+void ti_backoff_init(ti_backoff *b, ti_wire *wire, const ti_call *call, int64_t budget_ms)
+{
+    ti_assert(budget_ms > 0);
+    memset(b, 0, sizeof(*b));
+    b->wire = wire;
+    b->call = call;
+    b->budget_ms = budget_ms;
+}
+
+/* The kind that slept longest. */
+static ti_backoff_kind longest(const ti_backoff *b)
+{
+    ti_backoff_kind kind = TI_BACKOFF_RPC;
+    for (ti_backoff_kind k = 0; k < TI_BACKOFF_COUNT; k++) {
+        if (b->slept_of[k] > b->slept_of[kind])
+            kind = k;
+    }
+    return kind;
+}
+
+static ti_status give_up(const ti_backoff *b, const ti_err *why, ti_err *err)
+{
+    ti_status_class class = ti_status_class_of(why->status);
+    bool tells =
+        class == TI_CLASS_TRANSIENT || class == TI_CLASS_UNKNOWN || class == TI_CLASS_CONFLICT;
+    ti_backoff_kind kind = longest(b);
+    return ti_err_set(
+        err, tells ? why->status : TI_UNAVAILABLE,
+        "gave up after %u attempts and %lld ms of waiting, mostly for %s (%u times); last: %s",
+        b->attempts, (long long)(b->slept_ms + b->slept_busy_ms), rows[kind].name,
+        b->attempts_of[kind], why->message);
+}
+
+/* A deadline's or a cancel's error with what was seen before it. */
+static ti_status stopped(const ti_backoff *b, ti_status status, const ti_err *why, ti_err *err)
+{
+    const char *what = status == TI_CANCELLED ? "cancelled" : "the deadline passed";
+    return ti_err_set(err, status, "%s after %u attempts and %lld ms of waiting; last: %s", what,
+                      b->attempts, (long long)(b->slept_ms + b->slept_busy_ms), why->message);
+}
+
+static int64_t jittered(ti_backoff *b, int64_t ms)
+{
+    uint64_t random = 0;
+    b->wire->env->random(b->wire->env, &random, sizeof(random));
+    return ms / 2 + (int64_t)(random % (uint64_t)(ms / 2 + 1));
+}
+
+static int64_t sleep_of(ti_backoff *b, ti_backoff_kind kind)
+{
+    const kind_row *row = &rows[kind];
+    int64_t ms = row->base_ms;
+    for (uint32_t i = 0; i < b->attempts_of[kind] && ms < row->cap_ms; i++)
+        ms *= 2;
+    ms = ms < row->cap_ms ? ms : row->cap_ms;
+    return row->jitter ? jittered(b, ms) : ms;
+}
+
+ti_status ti_backoff_count(ti_backoff *b, const ti_err *why, ti_err *err)
+{
+    b->attempts++;
+    if (b->attempts >= TI_BACKOFF_ATTEMPTS_MAX)
+        return give_up(b, why, err);
+    ti_status status = ti_call_check(b->call, "the operation", NULL);
+    return status == TI_OK ? TI_OK : stopped(b, status, why, err);
+}
+
+ti_status ti_backoff_sleep(ti_backoff *b, ti_backoff_kind kind, int64_t max_ms, const ti_err *why,
+                           ti_err *err)
+{
+    ti_assert(kind < TI_BACKOFF_COUNT);
+    TI_TRY(ti_backoff_count(b, why, err));
+    if (b->slept_ms >= b->budget_ms || b->slept_busy_ms >= TI_BACKOFF_BUSY_MAX_MS)
+        return give_up(b, why, err);
+    int64_t ms = sleep_of(b, kind);
+    if (max_ms >= 0 && ms > max_ms)
+        ms = max_ms;
+    int64_t left_ns = ti_call_left_ns(b->call);
+    if (left_ns / 1000000 < ms)
+        return stopped(b, TI_TIMEOUT, why, err); /* sleeping up to the deadline helps nobody */
+    b->wire->vt->sleep(b->wire, ms * 1000000);
+    b->attempts_of[kind]++;
+    b->slept_of[kind] += ms;
+    if (rows[kind].charged)
+        b->slept_ms += ms;
+    else
+        b->slept_busy_ms += ms;
+    return TI_OK;
+}
+
+void ti_backoff_merge(ti_backoff *b, const ti_backoff *branch)
+{
+    if (branch->slept_ms + branch->slept_busy_ms > b->slept_ms + b->slept_busy_ms)
+        *b = *branch;
+}

@@ -1,0 +1,327 @@
+/* Commit: choosing the mode, the commit point, and what follows it. See commit_int.h; kv/engine.h
+ * for what it promises. */
+#include <math.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "tikv/commit_int.h"
+
+/* ---- Preparing ---- */
+
+size_t ti_committer_index_of(const ti_committer *c, ti_slice key)
+{
+    size_t low = 0;
+    size_t high = c->request->count;
+    while (key.len > 0 && low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = ti_slice_compare(c->keys[middle], key);
+        if (order == 0)
+            return middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return SIZE_MAX;
+}
+
+static size_t total_size(const ti_committer *c, bool values)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < c->request->count; i++)
+        size += c->keys[i].len + (values ? c->request->mutations[i].value.len : 0);
+    return size;
+}
+
+/* Small transactions: 3 s; larger ones by the square root of their size; and the time that has
+ * passed (source: client-go). */
+static uint64_t lock_ttl_ms(const ti_committer *c)
+{
+    size_t size = total_size(c, true);
+    double ttl = TI_LOCK_TTL_MS;
+    if (size >= TI_BATCH_SIZE)
+        ttl = 6000.0 * sqrt((double)size / (1024.0 * 1024.0));
+    ttl = ttl < TI_LOCK_TTL_MS ? TI_LOCK_TTL_MS : ttl;
+    ttl = ttl > TI_LOCK_TTL_MAX_MS ? TI_LOCK_TTL_MAX_MS : ttl;
+    int64_t age_ms = ti_env_wall_us(c->engine->base.env) / 1000 -
+                     (int64_t)(c->request->start_ts >> TI_TS_LOGICAL_BITS);
+    if (c->request->locks != NULL)
+        ttl = TI_PESSIMISTIC_TTL_MS;
+    return (uint64_t)ttl + (uint64_t)(age_ms > 0 && age_ms < TI_COMMIT_TIME_MAX_MS ? age_ms : 0);
+}
+
+/* The primary: the first key locked pessimistically, else the first that is locked at all. */
+static void choose_primary(ti_committer *c)
+{
+    const ti_locks *locks = c->request->locks;
+    if (locks != NULL && locks->count > 0) {
+        size_t index = ti_committer_index_of(c, locks->primary);
+        if (index != SIZE_MAX) {
+            c->primary = index;
+            return;
+        }
+    }
+    for (size_t i = 0; i < c->request->count; i++) {
+        if (c->request->mutations[i].kind != TI_MUTATION_ABSENT) {
+            c->primary = i;
+            return;
+        }
+    }
+    c->primary = 0;
+    c->nothing_to_commit = true;
+}
+
+/* The gates of async commit and 1PC, and the timestamps that keep them linearizable and below
+ * not_after. */
+static ti_status choose_mode(ti_committer *c, ti_err *err)
+{
+    const ti_commit_request *r = c->request;
+    c->async = r->count <= TI_ASYNC_KEYS_MAX && total_size(c, false) <= TI_ASYNC_SIZE_MAX &&
+               !c->nothing_to_commit;
+    c->one_pc = total_size(c, true) < TI_BATCH_SIZE && !c->nothing_to_commit;
+    if (!c->async && !c->one_pc)
+        return TI_OK;
+    uint64_t floor = r->fresh_ts > r->start_ts ? r->fresh_ts : r->start_ts;
+    if (r->fresh_ts == TI_TS_NONE && !r->causal)
+        TI_TRY(ti_pd_timestamp(c->engine->cluster.pd, &floor, c->call, err));
+    c->min_commit_ts = floor + 1;
+    if (r->locks != NULL && r->locks->for_update_ts >= c->min_commit_ts)
+        c->min_commit_ts = r->locks->for_update_ts + 1;
+    c->max_commit_ts = floor + ((uint64_t)TI_ASYNC_WINDOW_MS << TI_TS_LOGICAL_BITS);
+    if (r->not_after != TI_TS_NONE && r->not_after < c->max_commit_ts)
+        c->max_commit_ts = r->not_after;
+    if (c->max_commit_ts < c->min_commit_ts)
+        return ti_err_set(err, TI_CONFLICT,
+                          "the transaction comes too late: its time bound has passed");
+    return TI_OK;
+}
+
+static ti_status committer_init(ti_committer *c, ti_tikv *t, const ti_commit_request *request,
+                                const ti_call *call, ti_err *err)
+{
+    memset(c, 0, sizeof(*c));
+    c->engine = t;
+    c->request = request;
+    c->call = call;
+    c->failed_index = SIZE_MAX;
+    ti_arena_init(&c->arena);
+    ti_met_locks_init(&c->met);
+    c->keys = ti_arena_alloc(&c->arena, request->count * sizeof(*c->keys));
+    c->committed = ti_arena_alloc_zero(&c->arena, request->count * sizeof(*c->committed));
+    c->locked = ti_arena_alloc_zero(&c->arena, request->count * sizeof(*c->locked));
+    if (c->keys == NULL || c->committed == NULL || c->locked == NULL)
+        return ti_err_no_memory(err);
+    for (size_t i = 0; i < request->count; i++)
+        c->keys[i] = request->mutations[i].key;
+    choose_primary(c);
+    c->lock_ttl_ms = lock_ttl_ms(c);
+    return choose_mode(c, err);
+}
+
+/* ---- The commit point of 2PC ---- */
+
+typedef struct primary_commit {
+    ti_committer *committer;
+    size_t from; /* the keys [from, to) go with the primary in this request */
+    size_t to;
+} primary_commit;
+
+static bool goes_along(const ti_committer *c, const ti_region *region, size_t index, size_t *size)
+{
+    if (!ti_region_holds(region, c->keys[index], false) || *size >= TI_BATCH_SIZE)
+        return false;
+    *size += c->keys[index].len;
+    return true;
+}
+
+/* The keys around the primary that are in its region, up to a batch. */
+static void choose_neighbours(primary_commit *p, const ti_region *region)
+{
+    const ti_committer *c = p->committer;
+    size_t size = 0;
+    p->from = c->primary;
+    p->to = c->primary + 1;
+    while (p->to < c->request->count && goes_along(c, region, p->to, &size))
+        p->to++;
+    while (p->from > 0 && goes_along(c, region, p->from - 1, &size))
+        p->from--;
+}
+
+static ti_slice build_commit(const ti_committer *c, ti_context *ctx, const size_t *indexes,
+                             size_t from, size_t to, bool primary, ti_arena *a)
+{
+    Kvrpcpb__CommitRequest request = KVRPCPB__COMMIT_REQUEST__INIT;
+    request.context = &ctx->message;
+    request.start_version = c->request->start_ts;
+    request.commit_version = c->commit_ts;
+    request.commit_role = primary ? KVRPCPB__COMMIT_ROLE__Primary : KVRPCPB__COMMIT_ROLE__Secondary;
+    request.primary_key = ti_pb_bytes(c->keys[c->primary]);
+    request.use_async_commit = c->async;
+    request.keys = ti_arena_alloc(a, (to - from) * sizeof(*request.keys));
+    if (request.keys == NULL)
+        return TI_SLICE_NONE;
+    for (size_t i = from; i < to; i++) {
+        size_t index = indexes != NULL ? indexes[i] : i;
+        if (c->request->mutations[index].kind != TI_MUTATION_ABSENT)
+            request.keys[request.n_keys++] = ti_pb_bytes(c->keys[index]);
+    }
+    return ti_pb_pack(&request.base, a);
+}
+
+static ti_slice build_primary(void *context, const ti_fan_part *part, ti_context *ctx, ti_arena *a)
+{
+    primary_commit *p = context;
+    choose_neighbours(p, part->region);
+    return build_commit(p->committer, ctx, NULL, p->from, p->to, true, a);
+}
+
+/* The time bounds of a commit timestamp: looked at before each send of the primary's commit. */
+static ti_status check_commit_ts(const ti_committer *c, ti_err *err)
+{
+    const ti_commit_request *r = c->request;
+    if (r->not_after != TI_TS_NONE && c->commit_ts > r->not_after)
+        return ti_err_set(err, TI_CONFLICT,
+                          "the transaction comes too late: its time bound has passed");
+    if ((c->commit_ts >> TI_TS_LOGICAL_BITS) - (r->start_ts >> TI_TS_LOGICAL_BITS) >
+        TI_COMMIT_TIME_MAX_MS)
+        return ti_err_set(err, TI_CONFLICT, "the transaction has run for more than a day");
+    return TI_OK;
+}
+
+/* The store wants a later timestamp: takes one, and asks again. Only the primary may be moved. */
+static ti_status move_commit_ts(ti_committer *c, const Kvrpcpb__CommitTsExpired *e, ti_err *err)
+{
+    bool ours = ti_slice_equal(ti_pb_slice(e->key), c->keys[c->primary]);
+    if (!ours || e->min_commit_ts - e->attempted_commit_ts > TI_COMMIT_GAP_MAX)
+        return ti_err_set(err, TI_CONFLICT, "the commit timestamp was refused");
+    TI_TRY(ti_pd_timestamp(c->engine->cluster.pd, &c->commit_ts, c->call, err));
+    return check_commit_ts(c, err);
+}
+
+static ti_status take_primary(void *context, const ti_fan_part *part, ti_slice response, bool *left,
+                              ti_err *err)
+{
+    primary_commit *p = context;
+    ti_committer *c = p->committer;
+    ti_arena a;
+    ti_err unpacked;
+    ti_slice failed;
+    ti_status status = TI_OK;
+    ti_arena_init(&a);
+    Kvrpcpb__CommitResponse *r =
+        ti_pb_unpack(&kvrpcpb__commit_response__descriptor, response, &a, &unpacked);
+    if (r == NULL) {
+        c->lost = true;
+        status = ti_err_set(err, unpacked.status, "%s", unpacked.message);
+    } else if (r->error == NULL) {
+        c->lost = false;
+        memset(&c->committed[p->from], true, (p->to - p->from) * sizeof(*c->committed));
+    } else if (r->error->commit_ts_expired != NULL) {
+        c->lost = false;
+        left[part->indexes[0]] = true;
+        status = move_commit_ts(c, r->error->commit_ts_expired, err);
+    } else {
+        c->lost = false;
+        status = ti_key_error_status(r->error, &failed, err);
+    }
+    ti_arena_free(&a);
+    return status;
+}
+
+static void lost_primary(void *context, const ti_fan_part *part)
+{
+    primary_commit *p = context;
+    (void)part;
+    p->committer->lost = true;
+}
+
+ti_status ti_committer_commit_primary(ti_committer *c, ti_err *err)
+{
+    primary_commit p = {.committer = c};
+    ti_backoff backoff;
+    ti_backoff_init(&backoff, c->engine->cluster.wire, c->call, TI_BUDGET_COMMIT_MS);
+    ti_fan fan = {.cluster = &c->engine->cluster,
+                  .kind = TI_COMMAND_COMMIT,
+                  .keys = &c->keys[c->primary],
+                  .count = 1,
+                  .context = &p,
+                  .build = build_primary,
+                  .take = take_primary,
+                  .lost = lost_primary};
+    return ti_fan_run(&fan, &backoff, err);
+}
+
+/* ---- The whole ---- */
+
+static ti_status two_phases(ti_committer *c, ti_err *err)
+{
+    TI_TRY(ti_pd_timestamp(c->engine->cluster.pd, &c->commit_ts, c->call, err));
+    TI_TRY(check_commit_ts(c, err));
+    TI_TRY(ti_committer_commit_primary(c, err));
+    atomic_fetch_add(&c->engine->commits_two_phase, 1);
+    return TI_OK;
+}
+
+/* After all prewrites have been answered. */
+static ti_status decide(ti_committer *c, ti_err *err)
+{
+    if (c->nothing_to_commit) {
+        c->commit_ts = c->request->start_ts + 1;
+        return TI_OK;
+    }
+    if (c->one_pc_ts != 0) {
+        c->commit_ts = c->one_pc_ts;
+        atomic_fetch_add(&c->engine->commits_one_pc, 1);
+        return TI_OK;
+    }
+    if (c->async) {
+        c->commit_ts = c->async_ts;
+        atomic_fetch_add(&c->engine->commits_async, 1);
+        return TI_OK;
+    }
+    return two_phases(c, err);
+}
+
+/* The answer of a failed commit: OUTCOME_UNKNOWN when the answer to its commit point was lost. */
+static ti_status failure(ti_committer *c, ti_status status, ti_err *err)
+{
+    if (!c->lost && status != TI_OUTCOME_UNKNOWN) {
+        ti_committer_clean_later(c);
+        return status;
+    }
+    atomic_fetch_add(&c->engine->commits_unknown, 1);
+    if (status == TI_OUTCOME_UNKNOWN)
+        return status;
+    ti_err seen;
+    ti_err_clear(&seen);
+    if (err != NULL)
+        seen = *err;
+    return ti_err_set(
+        err, TI_OUTCOME_UNKNOWN,
+        "the commit was sent, but its answer was lost: it may have happened. Last seen: %s",
+        seen.message);
+}
+
+ti_status ti_tikv_commit(ti_engine *e, const ti_commit_request *request,
+                         ti_commit_result *result_out, const ti_call *call, ti_err *err)
+{
+    ti_committer c;
+    ti_tikv *t = (ti_tikv *)e;
+    ti_assert(request->count > 0 && request->start_ts != TI_TS_NONE);
+    *result_out = (ti_commit_result){.failed_index = SIZE_MAX};
+    ti_status status = committer_init(&c, t, request, call, err);
+    if (status == TI_OK) {
+        status = ti_committer_prewrite(&c, err);
+        if (status == TI_OK)
+            status = decide(&c, err);
+        if (status != TI_OK)
+            status = failure(&c, status, err);
+        else if (c.one_pc_ts == 0 && !c.nothing_to_commit)
+            ti_committer_commit_later(&c);
+    }
+    result_out->commit_ts = status == TI_OK ? c.commit_ts : TI_TS_NONE;
+    result_out->failed_index = c.failed_index;
+    ti_met_locks_free(&c.met);
+    ti_arena_free(&c.arena);
+    return status;
+}

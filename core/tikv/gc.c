@@ -1,0 +1,195 @@
+/* Garbage collection and destroy_range. See kv/engine.h.
+ *
+ * A collection: the new safe point is what PD allows of now − retention (the lowest service safe
+ * point holds it back); every lock older than it is resolved, region by region; then PD is told,
+ * and the stores collect by themselves. Without TiDB nobody else does this. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "tikv/tikv_int.h"
+
+#define LOCKS_PAGE 1024
+#define SERVICE_TTL_S INT64_C(600)
+
+typedef struct sweep {
+    ti_tikv *engine;
+    uint64_t safe_point;
+    ti_slice position; /* everything below is done */
+    ti_arena positions;
+    bool at_end;
+    ti_backoff backoff;
+} sweep;
+
+static ti_slice build_scan_lock(const sweep *s, const ti_region *region, ti_arena *a)
+{
+    ti_context c;
+    Kvrpcpb__ScanLockRequest request = KVRPCPB__SCAN_LOCK_REQUEST__INIT;
+    ti_context_fill(&c, region, false);
+    request.context = &c.message;
+    request.max_version = s->safe_point;
+    request.start_key = ti_pb_bytes(s->position);
+    request.end_key = ti_pb_bytes(region->end);
+    request.limit = LOCKS_PAGE;
+    return ti_pb_pack(&request.base, a);
+}
+
+static ti_status move_to(sweep *s, ti_slice key, bool after, ti_err *err)
+{
+    char *bytes = ti_arena_alloc(&s->positions, key.len + 1);
+    if (bytes == NULL)
+        return ti_err_no_memory(err);
+    memcpy(bytes, key.len > 0 ? key.data : "", key.len);
+    bytes[key.len] = '\0';
+    s->position = (ti_slice){.data = bytes, .len = key.len + (after ? 1 : 0)};
+    return TI_OK;
+}
+
+/* Resolves a page of locks; those of living owners are waited for. */
+static ti_status resolve_page(sweep *s, const Kvrpcpb__ScanLockResponse *r, ti_err *err)
+{
+    for (;;) {
+        int64_t wait_ms = 0;
+        TI_TRY(ti_resolve_for_write(s->engine->resolver, r->locks, r->n_locks, UINT64_MAX, &wait_ms,
+                                    &s->backoff, err));
+        if (wait_ms == 0)
+            return TI_OK;
+        ti_err why;
+        ti_err_set(&why, TI_BUSY, "a transaction older than the retention still runs");
+        TI_TRY(ti_backoff_sleep(&s->backoff, TI_BACKOFF_LOCK, wait_ms, &why, err));
+    }
+}
+
+static ti_status take_scan_lock(sweep *s, ti_slice response, const ti_region *region, ti_arena *a,
+                                ti_err *err)
+{
+    ti_err unpacked;
+    ti_slice failed;
+    Kvrpcpb__ScanLockResponse *r =
+        ti_pb_unpack(&kvrpcpb__scan_lock_response__descriptor, response, a, &unpacked);
+    if (r == NULL) {
+        if (err != NULL)
+            *err = unpacked;
+        return unpacked.status;
+    }
+    if (r->error != NULL)
+        return ti_key_error_status(r->error, &failed, err);
+    if (r->n_locks > 0)
+        TI_TRY(resolve_page(s, r, err));
+    if (r->n_locks >= LOCKS_PAGE)
+        return move_to(s, ti_pb_slice(r->locks[r->n_locks - 1]->key), true, err);
+    s->at_end = region->end.len == 0;
+    return s->at_end ? TI_OK : move_to(s, region->end, false, err);
+}
+
+static ti_status sweep_step(sweep *s, ti_err *err)
+{
+    ti_cluster *cluster = &s->engine->cluster;
+    ti_request request = {.kind = TI_COMMAND_SCAN_LOCK, .timeout_us = TI_SEND_TIMEOUT_LONG_US};
+    TI_TRY(
+        ti_regions_locate(cluster->regions, s->position, false, &s->backoff, &request.region, err));
+    ti_arena a;
+    ti_arena_init(&a);
+    request.body = build_scan_lock(s, request.region, &a);
+    ti_status status = request.body.data == NULL
+                           ? ti_err_no_memory(err)
+                           : ti_send_round(cluster, &request, 1, &s->backoff, err);
+    if (status == TI_OK)
+        status = ti_round_failure(&request, 1, err);
+    if (status == TI_OK && request.verdict == TI_VERDICT_ANSWERED)
+        status = take_scan_lock(s, request.response, request.region, &a, err);
+    ti_request_free(&request);
+    ti_arena_free(&a);
+    return status;
+}
+
+/* Resolves every lock older than the safe point, in all regions. Each region has a budget of its
+ * own. */
+static ti_status sweep_locks(ti_tikv *t, uint64_t safe_point, const ti_call *call, ti_err *err)
+{
+    sweep s = {.engine = t, .safe_point = safe_point, .position = TI_SLICE("")};
+    ti_status status = TI_OK;
+    ti_arena_init(&s.positions);
+    while (status == TI_OK && !s.at_end) {
+        ti_backoff_init(&s.backoff, t->cluster.wire, call, TI_BUDGET_RANGE_MS);
+        status = sweep_step(&s, err);
+    }
+    ti_arena_free(&s.positions);
+    return status;
+}
+
+ti_status ti_tikv_gc(ti_engine *e, int64_t retention_us, const ti_call *call, ti_err *err)
+{
+    ti_tikv *t = (ti_tikv *)e;
+    uint64_t now = 0;
+    uint64_t lowest = 0;
+    uint64_t in_force = 0;
+    if (retention_us < 0)
+        return ti_err_set(err, TI_INVALID_ARGUMENT,
+                          "the retention of a garbage collection can not be negative");
+    TI_TRY(ti_pd_timestamp(t->cluster.pd, &now, call, err));
+    uint64_t back = (uint64_t)(retention_us / 1000) << TI_TS_LOGICAL_BITS;
+    uint64_t wanted = now > back ? now - back : 0;
+    /* The collector's own service safe point; PD answers the lowest of all services. */
+    TI_TRY(ti_pd_service_safe_point(t->cluster.pd, TI_SLICE("gc_worker"), INT64_MAX, wanted,
+                                    &lowest, call, err));
+    uint64_t safe_point = lowest < wanted ? lowest : wanted;
+    TI_TRY(ti_pd_safe_point(t->cluster.pd, &in_force, call, err));
+    if (safe_point <= in_force)
+        return TI_OK; /* nothing new to collect, or somebody holds it back */
+    TI_TRY(sweep_locks(t, safe_point, call, err));
+    TI_TRY(ti_pd_update_safe_point(t->cluster.pd, safe_point, &in_force, call, err));
+    atomic_store(&t->safe_point, in_force);
+    ti_log_write(t->log, TI_LOG_INFO, "garbage collection: the safe point is %llu",
+                 (unsigned long long)in_force);
+    return TI_OK;
+}
+
+/* ---- destroy_range ---- */
+
+/* Sends to one store by a unary call: this command is not about a region. */
+static ti_status destroy_on(ti_tikv *t, const ti_store_info *store, ti_slice body,
+                            const ti_call *call, ti_err *err)
+{
+    ti_arena a;
+    ti_slice response = TI_SLICE_NONE;
+    ti_arena_init(&a);
+    ti_status status = ti_wire_call(t->cluster.wire, store->address,
+                                    ti_command_kind_of(TI_COMMAND_UNSAFE_DESTROY_RANGE)->method,
+                                    body, INT64_C(300000000), call, &a, &response, err);
+    if (status == TI_OK) {
+        ti_err unpacked;
+        Kvrpcpb__UnsafeDestroyRangeResponse *r = ti_pb_unpack(
+            &kvrpcpb__unsafe_destroy_range_response__descriptor, response, &a, &unpacked);
+        if (r == NULL)
+            status = ti_err_set(err, unpacked.status, "%s", unpacked.message);
+        else if (r->error[0] != '\0')
+            status = ti_err_set(err, TI_UNAVAILABLE, "%s can not destroy the range: %s",
+                                store->address, r->error);
+    }
+    ti_arena_free(&a);
+    return status;
+}
+
+ti_status ti_tikv_destroy_range(ti_engine *e, ti_range range, const ti_call *call, ti_err *err)
+{
+    ti_tikv *t = (ti_tikv *)e;
+    ti_arena a;
+    size_t count = 0;
+    ti_store_info *stores = NULL;
+    ti_arena_init(&a);
+    ti_context c;
+    memset(&c, 0, sizeof(c));
+    kvrpcpb__context__init(&c.message);
+    Kvrpcpb__UnsafeDestroyRangeRequest request = KVRPCPB__UNSAFE_DESTROY_RANGE_REQUEST__INIT;
+    request.context = &c.message;
+    request.start_key = ti_pb_bytes(range.from);
+    request.end_key = ti_pb_bytes(range.to);
+    ti_slice body = ti_pb_pack(&request.base, &a);
+    ti_status status = body.data == NULL
+                           ? ti_err_no_memory(err)
+                           : ti_pd_stores(t->cluster.pd, &a, &stores, &count, call, err);
+    for (size_t i = 0; status == TI_OK && i < count; i++)
+        status = destroy_on(t, &stores[i], body, call, err);
+    ti_arena_free(&a);
+    return status;
+}

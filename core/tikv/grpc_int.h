@@ -1,0 +1,78 @@
+/* The real wire's inside: one completion queue, two threads, channels by address and lane, and the
+ * calls under way. Private to grpc_*.c.
+ *
+ * A call (unary or stream) is in the wire's list from its start until its status has arrived, so
+ * that close can cancel all and wait for all. A completion queue tag is a `ti_tag` inside the
+ * object it is about; the object lives until its last tag has come. */
+#ifndef TI_TIKV_GRPC_INT_H
+#define TI_TIKV_GRPC_INT_H
+
+#include <grpc/grpc.h>
+
+#include "tikv/wire.h"
+
+#define TI_GRPC_THREADS 2
+#define TI_GRPC_LANES_MAX 16
+
+typedef struct ti_tag ti_tag;
+struct ti_tag {
+    void (*run)(ti_tag *tag, bool ok);
+};
+
+typedef struct ti_grpc_channel ti_grpc_channel;
+struct ti_grpc_channel {
+    ti_grpc_channel *next;
+    grpc_channel *channel;
+    unsigned lane;
+    char address[]; /* NUL-terminated */
+};
+
+/* What a unary call and a stream have in common. */
+typedef struct ti_grpc_link ti_grpc_link;
+struct ti_grpc_link {
+    ti_grpc_link *prev;
+    ti_grpc_link *next;
+    grpc_call *call;
+};
+
+typedef struct ti_grpc {
+    ti_wire base;
+    const ti_log *log;
+    grpc_completion_queue *queue;
+    grpc_channel_credentials *credentials;
+    char *server_name; /* or NULL; owned */
+    ti_thread threads[TI_GRPC_THREADS];
+    size_t thread_count;
+    ti_mutex mutex; /* rank TI_RANK_WIRE: channels, links, closing */
+    ti_cond idle;   /* links became empty */
+    ti_grpc_channel *channels;
+    ti_grpc_link links; /* list head */
+    bool closing;
+} ti_grpc;
+
+/* Makes a call on the channel of (address, lane) and enters it into the list. CLOSED when the wire
+ * closes. */
+ti_status ti_grpc_link_start(ti_grpc *g, ti_grpc_link *link, const char *address, unsigned lane,
+                             const char *method, gpr_timespec deadline, ti_err *err);
+/* Takes it off the list and frees the call: after its status has arrived, or when nothing was
+ * started on it. */
+void ti_grpc_link_end(ti_grpc *g, ti_grpc_link *link);
+/* What a gRPC status says in tito's words, about address. */
+void ti_grpc_explain(grpc_status_code code, grpc_slice details, const char *address, ti_err *err);
+/* The bytes of a received message in one piece; free with grpc_slice_unref. */
+bool ti_grpc_read(grpc_byte_buffer *buffer, grpc_slice *slice_out);
+gpr_timespec ti_grpc_timeout(int64_t timeout_ns);
+
+ti_status ti_grpc_unary(ti_wire *w, const char *address, const char *method, ti_slice request,
+                        int64_t timeout_ns, ti_unary_done done, void *context, ti_unary **call_out,
+                        ti_err *err);
+void ti_grpc_cancel(ti_wire *w, ti_unary *call);
+void ti_grpc_release(ti_wire *w, ti_unary *call);
+ti_status ti_grpc_open(ti_wire *w, const char *address, unsigned lane, const char *method,
+                       const ti_stream_handler *handler, void *context, ti_stream **stream_out,
+                       ti_err *err);
+ti_status ti_grpc_send(ti_wire *w, ti_stream *s, ti_slice message, ti_err *err);
+void ti_grpc_end(ti_wire *w, ti_stream *s);
+void ti_grpc_drop(ti_wire *w, ti_stream *s);
+
+#endif

@@ -1,0 +1,358 @@
+/* The real wire: gRPC core's completion queue, its threads, the channels. See wire.h and
+ * grpc_int.h.
+ *
+ * Channel arguments (source: the protocol reference, section 6.1): local subchannel pools, or equal
+ * channels would share one connection; no transparent retries, or a commit could be sent twice
+ * unseen; no proxy from the environment; keepalive only while streams are open, since PD answers
+ * pings without a stream with GOAWAY; answers of any size. */
+#include <grpc/byte_buffer.h>
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/grpc_security.h>
+#include <grpc/support/alloc.h>
+#include <grpc/support/time.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "tikv/grpc_int.h"
+
+#define KEEPALIVE_TIME_MS 10000
+#define KEEPALIVE_TIMEOUT_MS 3000
+#define RECONNECT_MIN_MS 100
+#define RECONNECT_MAX_MS 3000
+#define CHANNEL_ARGS_MAX 16
+
+static void *io_thread(void *context)
+{
+    ti_grpc *g = context;
+    for (;;) {
+        grpc_event event =
+            grpc_completion_queue_next(g->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        if (event.type == GRPC_QUEUE_SHUTDOWN)
+            return NULL;
+        if (event.type != GRPC_OP_COMPLETE)
+            continue;
+        ti_tag *tag = event.tag;
+        tag->run(tag, event.success != 0);
+    }
+}
+
+gpr_timespec ti_grpc_timeout(int64_t timeout_ns)
+{
+    if (timeout_ns == TI_NO_DEADLINE)
+        return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+    return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                        gpr_time_from_nanos(timeout_ns, GPR_TIMESPAN));
+}
+
+static grpc_arg int_arg(const char *name, int value)
+{
+    grpc_arg arg = {.type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)name};
+    arg.value.integer = value;
+    return arg;
+}
+
+static grpc_channel *channel_create(const ti_grpc *g, const char *address, unsigned lane)
+{
+    grpc_arg list[CHANNEL_ARGS_MAX] = {
+        int_arg(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1),
+        int_arg("tito.lane", (int)lane),
+        int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_TIME_MS),
+        int_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_TIMEOUT_MS),
+        int_arg(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
+        int_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, -1),
+        int_arg(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1),
+        int_arg(GRPC_ARG_ENABLE_RETRIES, 0),
+        int_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_MIN_MS),
+        int_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, RECONNECT_MIN_MS),
+        int_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_MAX_MS),
+        int_arg(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
+        int_arg(GRPC_ARG_ENABLE_CHANNELZ, 0),
+    };
+    size_t count = 13;
+    if (g->server_name != NULL) {
+        list[count].type = GRPC_ARG_STRING;
+        list[count].key = (char *)(uintptr_t)GRPC_SSL_TARGET_NAME_OVERRIDE_ARG;
+        list[count].value.string = g->server_name;
+        count++;
+    }
+    grpc_channel_args args = {.num_args = count, .args = list};
+    return grpc_channel_create(address, g->credentials, &args);
+}
+
+/* The channel of (address, lane), made when there is none. Called with the mutex held; NULL when
+ * there is no memory. */
+static grpc_channel *channel_of(ti_grpc *g, const char *address, unsigned lane)
+{
+    ti_mutex_assert_held(&g->mutex);
+    for (ti_grpc_channel *c = g->channels; c != NULL; c = c->next) {
+        if (c->lane == lane && strcmp(c->address, address) == 0)
+            return c->channel;
+    }
+    size_t len = strlen(address);
+    ti_grpc_channel *c = ti_alloc(sizeof(*c) + len + 1);
+    if (c == NULL)
+        return NULL;
+    memcpy(c->address, address, len + 1);
+    c->lane = lane;
+    c->channel = channel_create(g, address, lane);
+    c->next = g->channels;
+    g->channels = c;
+    return c->channel;
+}
+
+ti_status ti_grpc_link_start(ti_grpc *g, ti_grpc_link *link, const char *address, unsigned lane,
+                             const char *method, gpr_timespec deadline, ti_err *err)
+{
+    ti_status status = TI_OK;
+    ti_mutex_lock(&g->mutex);
+    grpc_channel *channel = g->closing ? NULL : channel_of(g, address, lane);
+    if (channel != NULL) {
+        link->call =
+            grpc_channel_create_call(channel, NULL, GRPC_PROPAGATE_DEFAULTS, g->queue,
+                                     grpc_slice_from_static_string(method), NULL, deadline, NULL);
+        link->prev = g->links.prev;
+        link->next = &g->links;
+        link->prev->next = link;
+        link->next->prev = link;
+    } else if (g->closing) {
+        status = ti_err_set(err, TI_CLOSED, "the connection to the cluster is closed");
+    } else {
+        status = ti_err_no_memory(err);
+    }
+    ti_mutex_unlock(&g->mutex);
+    return status;
+}
+
+void ti_grpc_link_end(ti_grpc *g, ti_grpc_link *link)
+{
+    grpc_call_unref(link->call);
+    ti_mutex_lock(&g->mutex);
+    link->prev->next = link->next;
+    link->next->prev = link->prev;
+    if (g->links.next == &g->links)
+        ti_cond_broadcast(&g->idle);
+    ti_mutex_unlock(&g->mutex);
+}
+
+static ti_status status_of_code(grpc_status_code code)
+{
+    switch (code) {
+    case GRPC_STATUS_OK:
+        return TI_OK;
+    case GRPC_STATUS_CANCELLED:
+        return TI_CANCELLED;
+    case GRPC_STATUS_DEADLINE_EXCEEDED:
+        return TI_TIMEOUT;
+    case GRPC_STATUS_RESOURCE_EXHAUSTED:
+        return TI_LIMIT_EXCEEDED;
+    case GRPC_STATUS_UNIMPLEMENTED:
+        return TI_UNSUPPORTED;
+    case GRPC_STATUS_PERMISSION_DENIED:
+    case GRPC_STATUS_UNAUTHENTICATED:
+        return TI_INVALID_ARGUMENT;
+    default:
+        return TI_UNAVAILABLE;
+    }
+}
+
+void ti_grpc_explain(grpc_status_code code, grpc_slice details, const char *address, ti_err *err)
+{
+    ti_status status = status_of_code(code);
+    if (status == TI_OK) {
+        ti_err_clear(err);
+        return;
+    }
+    char *text = grpc_slice_to_c_string(details);
+    ti_err_set(err, status, "%s answered with gRPC status %d: %s", address, (int)code, text);
+    gpr_free(text);
+}
+
+bool ti_grpc_read(grpc_byte_buffer *buffer, grpc_slice *slice_out)
+{
+    grpc_byte_buffer_reader reader;
+    if (!grpc_byte_buffer_reader_init(&reader, buffer))
+        return false;
+    *slice_out = grpc_byte_buffer_reader_readall(&reader);
+    grpc_byte_buffer_reader_destroy(&reader);
+    return true;
+}
+
+static void wire_forget(ti_wire *w, const char *address)
+{
+    ti_grpc *g = (ti_grpc *)w;
+    ti_grpc_channel *gone = NULL;
+    ti_mutex_lock(&g->mutex);
+    for (ti_grpc_channel **at = &g->channels; *at != NULL;) {
+        ti_grpc_channel *c = *at;
+        if (strcmp(c->address, address) == 0) {
+            *at = c->next;
+            c->next = gone;
+            gone = c;
+        } else {
+            at = &c->next;
+        }
+    }
+    ti_mutex_unlock(&g->mutex);
+    while (gone != NULL) {
+        ti_grpc_channel *next = gone->next;
+        grpc_channel_destroy(gone->channel); /* calls under way keep it */
+        ti_free(gone);
+        gone = next;
+    }
+}
+
+static bool wire_wait(ti_wire *w, ti_latch *latch, int64_t deadline_ns)
+{
+    ti_mutex_lock(&latch->mutex);
+    if (latch->open > 0)
+        ti_cond_wait_until(&latch->cond, &latch->mutex, w->env, deadline_ns);
+    bool done = latch->open == 0;
+    ti_mutex_unlock(&latch->mutex);
+    return done;
+}
+
+static void wire_sleep(ti_wire *w, int64_t ns)
+{
+    w->env->sleep_ns(w->env, ns);
+}
+
+/* Cancels what is under way and waits until its last event has come. */
+static void end_calls(ti_grpc *g)
+{
+    ti_mutex_lock(&g->mutex);
+    g->closing = true;
+    for (ti_grpc_link *l = g->links.next; l != &g->links; l = l->next)
+        grpc_call_cancel(l->call, NULL);
+    while (g->links.next != &g->links)
+        ti_cond_wait(&g->idle, &g->mutex);
+    ti_mutex_unlock(&g->mutex);
+}
+
+static void wire_close(ti_wire *w)
+{
+    ti_grpc *g = (ti_grpc *)w;
+    end_calls(g);
+    while (g->channels != NULL) {
+        ti_grpc_channel *c = g->channels;
+        g->channels = c->next;
+        grpc_channel_destroy(c->channel);
+        ti_free(c);
+    }
+    grpc_completion_queue_shutdown(g->queue);
+    if (g->thread_count == 0)
+        grpc_completion_queue_next(g->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    for (size_t i = 0; i < g->thread_count; i++)
+        ti_thread_join(&g->threads[i]);
+    grpc_completion_queue_destroy(g->queue);
+    grpc_channel_credentials_release(g->credentials);
+    ti_cond_destroy(&g->idle);
+    ti_mutex_destroy(&g->mutex);
+    ti_free(g->server_name);
+    ti_free(g);
+    grpc_shutdown();
+}
+
+static const ti_wire_vt grpc_vt = {
+    .version = 1,
+    .unary = ti_grpc_unary,
+    .cancel = ti_grpc_cancel,
+    .release = ti_grpc_release,
+    .open = ti_grpc_open,
+    .send = ti_grpc_send,
+    .end = ti_grpc_end,
+    .drop = ti_grpc_drop,
+    .forget = wire_forget,
+    .wait = wire_wait,
+    .sleep = wire_sleep,
+    .close = wire_close,
+};
+
+/* A NUL-terminated copy, freed with ti_free; NULL for nothing or when there is no memory. */
+static char *text_copy(ti_slice s)
+{
+    if (s.len == 0)
+        return NULL;
+    char *copy = ti_alloc(s.len + 1);
+    if (copy == NULL)
+        return NULL;
+    memcpy(copy, s.data, s.len);
+    copy[s.len] = '\0';
+    return copy;
+}
+
+static ti_status credentials_create(const ti_wire_tls *tls,
+                                    grpc_channel_credentials **credentials_out, ti_err *err)
+{
+    *credentials_out = NULL;
+    if (tls->ca.len == 0) {
+        *credentials_out = grpc_insecure_credentials_create();
+        return TI_OK;
+    }
+    if ((tls->cert.len == 0) != (tls->key.len == 0))
+        return ti_err_set(err, TI_INVALID_ARGUMENT, "TLS needs cert and key together, or neither");
+    char *ca = text_copy(tls->ca);
+    char *cert = text_copy(tls->cert);
+    char *key = text_copy(tls->key);
+    ti_status status = TI_OK;
+    if (ca == NULL || (tls->cert.len > 0 && (cert == NULL || key == NULL))) {
+        status = ti_err_no_memory(err);
+    } else {
+        grpc_ssl_pem_key_cert_pair pair = {.private_key = key, .cert_chain = cert};
+        *credentials_out =
+            grpc_ssl_credentials_create_ex(ca, cert != NULL ? &pair : NULL, NULL, NULL);
+        if (*credentials_out == NULL)
+            status = ti_err_set(err, TI_INVALID_ARGUMENT, "the TLS certificates can not be used");
+    }
+    if (key != NULL)
+        explicit_bzero(key, strlen(key));
+    ti_free(key);
+    ti_free(cert);
+    ti_free(ca);
+    return status;
+}
+
+/* Mutex, condition and threads; on failure everything is undone by wire_close or here. */
+static ti_status start_threads(ti_grpc *g, ti_err *err)
+{
+    for (size_t i = 0; i < TI_GRPC_THREADS; i++) {
+        TI_TRY(ti_thread_start(&g->threads[i], "tito-wire", io_thread, g, err));
+        g->thread_count++;
+    }
+    return TI_OK;
+}
+
+ti_status ti_wire_grpc_open(const ti_env *env, const ti_wire_options *options, ti_wire **wire_out,
+                            ti_err *err)
+{
+    *wire_out = NULL;
+    ti_grpc *g = ti_alloc_zero(sizeof(*g));
+    if (g == NULL)
+        return ti_err_no_memory(err);
+    g->base.vt = &grpc_vt;
+    g->base.env = env;
+    g->log = options->log;
+    g->links.prev = g->links.next = &g->links;
+    ti_status status = ti_mutex_init(&g->mutex, TI_RANK_WIRE, err);
+    if (status != TI_OK) {
+        ti_free(g);
+        return status;
+    }
+    status = ti_cond_init(&g->idle, err);
+    if (status != TI_OK) {
+        ti_mutex_destroy(&g->mutex);
+        ti_free(g);
+        return status;
+    }
+    grpc_init();
+    g->queue = grpc_completion_queue_create_for_next(NULL);
+    g->server_name = text_copy(options->tls.server_name);
+    status = credentials_create(&options->tls, &g->credentials, err);
+    if (status == TI_OK)
+        status = start_threads(g, err);
+    if (status != TI_OK) {
+        wire_close(&g->base);
+        return status;
+    }
+    *wire_out = &g->base;
+    return TI_OK;
+}

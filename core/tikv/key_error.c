@@ -1,0 +1,89 @@
+/* Key errors: what they mean, and the locks met on the way. See tikv_int.h. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "tikv/tikv_int.h"
+
+#define LOCKS_OF_ONE_MAX 64
+
+ti_status ti_key_error_status(const Kvrpcpb__KeyError *e, ti_slice *failed_out, ti_err *err)
+{
+    *failed_out = TI_SLICE_NONE;
+    if (e->conflict != NULL) {
+        *failed_out = ti_pb_slice(e->conflict->key);
+        return ti_err_set(err, TI_CONFLICT,
+                          "another transaction has changed what this one depends on");
+    }
+    if (e->already_exist != NULL) {
+        *failed_out = ti_pb_slice(e->already_exist->key);
+        return ti_err_set(err, TI_ALREADY_EXISTS, "the key exists already");
+    }
+    if (e->deadlock != NULL)
+        return ti_err_set(err, TI_DEADLOCK,
+                          "two transactions wait for each other's locks: this one gives way");
+    if (e->txn_lock_not_found != NULL)
+        return ti_err_set(
+            err, TI_CONFLICT,
+            "the transaction took longer than its locks live and was rolled back by another");
+    if (e->assertion_failed != NULL)
+        return ti_err_set(err, TI_CONFLICT, "an assertion about a key does not hold any more");
+    if (e->commit_ts_too_large != NULL)
+        return ti_err_set(err, TI_CONFLICT, "the commit came too late");
+    if (e->retryable[0] != '\0')
+        return ti_err_set(err, TI_CONFLICT, "the store asks to try again: %s", e->retryable);
+    if (e->abort[0] != '\0')
+        return ti_err_set(err, TI_CONFLICT, "the store has given the transaction up: %s", e->abort);
+    return ti_err_set(err, TI_INTERNAL, "the store answered with an unknown kind of key error");
+}
+
+void ti_met_locks_init(ti_met_locks *m)
+{
+    memset(m, 0, sizeof(*m));
+    ti_arena_init(&m->arena);
+}
+
+void ti_met_locks_free(ti_met_locks *m)
+{
+    ti_free(m->list);
+    ti_arena_free(&m->arena);
+}
+
+void ti_met_locks_clear(ti_met_locks *m)
+{
+    m->count = 0;
+    ti_arena_reset(&m->arena);
+}
+
+static ti_status append(ti_met_locks *m, Kvrpcpb__LockInfo *lock, ti_err *err)
+{
+    if (m->count == m->capacity) {
+        size_t capacity = m->capacity * 2 + 8;
+        Kvrpcpb__LockInfo **list = ti_realloc(m->list, capacity * sizeof(*list));
+        if (list == NULL)
+            return ti_err_no_memory(err);
+        m->list = list;
+        m->capacity = capacity;
+    }
+    m->list[m->count++] = lock;
+    return TI_OK;
+}
+
+ti_status ti_met_locks_add(ti_met_locks *m, const Kvrpcpb__LockInfo *lock, ti_err *err)
+{
+    Kvrpcpb__LockInfo *singles[LOCKS_OF_ONE_MAX];
+    ti_slice bytes = ti_pb_pack(&lock->base, &m->arena);
+    if (bytes.data == NULL)
+        return ti_err_no_memory(err);
+    ti_err unpacked;
+    Kvrpcpb__LockInfo *copy =
+        ti_pb_unpack(&kvrpcpb__lock_info__descriptor, bytes, &m->arena, &unpacked);
+    if (copy == NULL) {
+        if (err != NULL)
+            *err = unpacked;
+        return unpacked.status;
+    }
+    size_t count = ti_locks_of(copy, singles, LOCKS_OF_ONE_MAX);
+    for (size_t i = 0; i < count; i++)
+        TI_TRY(append(m, singles[i], err));
+    return TI_OK;
+}

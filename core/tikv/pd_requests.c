@@ -1,0 +1,245 @@
+/* What is asked of the placement driver: regions, stores, safe points. See pd.h. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "tikv/pd_int.h"
+#include "tikv/region_key.h"
+
+#define HEADER(pd)                                                                                 \
+    {                                                                                              \
+        .base = PROTOBUF_C_MESSAGE_INIT(&pdpb__request_header__descriptor),                        \
+        .cluster_id = (pd)->cluster_id                                                             \
+    }
+
+/* One request and its unpacked answer. */
+static ti_status ask(ti_pd *pd, const char *method, const ProtobufCMessage *request,
+                     const ProtobufCMessageDescriptor *descriptor, ti_arena *a, void **answer_out,
+                     const ti_call *call, ti_err *err)
+{
+    ti_slice response = TI_SLICE_NONE;
+    *answer_out = NULL;
+    TI_TRY(ti_pd_request(pd, method, request, a, &response, call, err));
+    ti_err unpacked;
+    *answer_out = ti_pb_unpack(descriptor, response, a, &unpacked);
+    if (*answer_out != NULL)
+        return TI_OK;
+    if (err != NULL)
+        *err = unpacked;
+    return unpacked.status;
+}
+
+static ti_peer peer_of(const Metapb__Peer *p)
+{
+    return (ti_peer){.id = p->id,
+                     .store_id = p->store_id,
+                     .learner = p->role == METAPB__PEER_ROLE__Learner,
+                     .witness = p->is_witness != 0};
+}
+
+static ti_status fill_region(const Metapb__Region *region, const Metapb__Peer *leader, ti_arena *a,
+                             ti_region_info *info_out, ti_err *err)
+{
+    memset(info_out, 0, sizeof(*info_out));
+    info_out->id = region->id;
+    if (region->region_epoch != NULL) {
+        info_out->conf_ver = region->region_epoch->conf_ver;
+        info_out->version = region->region_epoch->version;
+    }
+    TI_TRY(ti_region_key_decode(a, ti_pb_slice(region->start_key), &info_out->start, err));
+    TI_TRY(ti_region_key_decode(a, ti_pb_slice(region->end_key), &info_out->end, err));
+    info_out->peers = ti_arena_alloc(a, (region->n_peers + 1) * sizeof(ti_peer));
+    if (info_out->peers == NULL)
+        return ti_err_no_memory(err);
+    info_out->peer_count = region->n_peers;
+    for (size_t i = 0; i < region->n_peers; i++)
+        info_out->peers[i] = peer_of(region->peers[i]);
+    if (leader != NULL)
+        info_out->leader = peer_of(leader);
+    return TI_OK;
+}
+
+ti_status ti_pd_region(ti_pd *pd, ti_slice key, bool before, ti_arena *a, ti_region_info *info_out,
+                       const ti_call *call, ti_err *err)
+{
+    Pdpb__RequestHeader header = HEADER(pd);
+    Pdpb__GetRegionRequest request = PDPB__GET_REGION_REQUEST__INIT;
+    request.header = &header;
+    ti_slice encoded = key.len == 0 && !before ? TI_SLICE("") : ti_region_key_encode(a, key);
+    if (encoded.data == NULL)
+        return ti_err_no_memory(err);
+    request.region_key = ti_pb_bytes(encoded);
+    void *answer = NULL;
+    TI_TRY(ask(pd, before ? "/pdpb.PD/GetPrevRegion" : "/pdpb.PD/GetRegion", &request.base,
+               &pdpb__get_region_response__descriptor, a, &answer, call, err));
+    const Pdpb__GetRegionResponse *r = answer;
+    if (r->region == NULL || r->region->n_peers == 0)
+        return ti_err_set(err, TI_UNAVAILABLE, "PD knows no region for a key at the moment");
+    return fill_region(r->region, r->leader, a, info_out, err);
+}
+
+/* Takes over the regions of an answer, whose leaders may come beside them (old) or inside (new). */
+static ti_status fill_regions(const Pdpb__ScanRegionsResponse *r, ti_arena *a,
+                              ti_region_info **infos_out, size_t *count_out, ti_err *err)
+{
+    size_t count = r->n_regions > 0 ? r->n_regions : r->n_region_metas;
+    ti_region_info *infos = ti_arena_alloc(a, (count + 1) * sizeof(*infos));
+    if (infos == NULL)
+        return ti_err_no_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        const Metapb__Region *region =
+            r->n_regions > 0 ? r->regions[i]->region : r->region_metas[i];
+        const Metapb__Peer *leader = NULL;
+        if (r->n_regions > 0)
+            leader = r->regions[i]->leader;
+        else if (i < r->n_leaders)
+            leader = r->leaders[i];
+        if (region == NULL)
+            return ti_err_set(err, TI_CORRUPT, "PD tells of a region without saying which");
+        TI_TRY(fill_region(region, leader, a, &infos[i], err));
+    }
+    *infos_out = infos;
+    *count_out = count;
+    return TI_OK;
+}
+
+/* Whether the regions cover [from, …) without gaps, as far as they go. */
+static bool without_gaps(const ti_region_info *infos, size_t count, ti_slice from)
+{
+    if (count == 0 || ti_slice_compare(infos[0].start, from) > 0)
+        return false;
+    for (size_t i = 1; i < count; i++) {
+        if (!ti_slice_equal(infos[i - 1].end, infos[i].start))
+            return false;
+    }
+    return true;
+}
+
+ti_status ti_pd_regions(ti_pd *pd, ti_slice from, ti_slice to, size_t limit, ti_arena *a,
+                        ti_region_info **infos_out, size_t *count_out, const ti_call *call,
+                        ti_err *err)
+{
+    *infos_out = NULL;
+    *count_out = 0;
+    Pdpb__RequestHeader header = HEADER(pd);
+    Pdpb__ScanRegionsRequest request = PDPB__SCAN_REGIONS_REQUEST__INIT;
+    request.header = &header;
+    request.limit = (int32_t)limit;
+    ti_slice from_encoded = from.len == 0 ? TI_SLICE("") : ti_region_key_encode(a, from);
+    ti_slice to_encoded = to.len == 0 ? TI_SLICE("") : ti_region_key_encode(a, to);
+    if (from_encoded.data == NULL || to_encoded.data == NULL)
+        return ti_err_no_memory(err);
+    request.start_key = ti_pb_bytes(from_encoded);
+    request.end_key = ti_pb_bytes(to_encoded);
+    void *answer = NULL;
+    TI_TRY(ask(pd, "/pdpb.PD/ScanRegions", &request.base, &pdpb__scan_regions_response__descriptor,
+               a, &answer, call, err));
+    TI_TRY(fill_regions(answer, a, infos_out, count_out, err));
+    if (without_gaps(*infos_out, *count_out, from))
+        return TI_OK;
+    *count_out = 0;
+    return ti_err_set(err, TI_UNAVAILABLE, "PD's answer leaves a gap between regions");
+}
+
+static ti_status fill_store(const Metapb__Store *store, ti_arena *a, ti_store_info *info_out,
+                            ti_err *err)
+{
+    ti_slice address = ti_arena_copy(a, ti_slice_of(store->address));
+    if (address.data == NULL)
+        return ti_err_no_memory(err);
+    *info_out = (ti_store_info){.id = store->id,
+                                .address = (char *)(uintptr_t)address.data,
+                                .tombstone = store->state == METAPB__STORE_STATE__Tombstone};
+    return TI_OK;
+}
+
+ti_status ti_pd_store(ti_pd *pd, uint64_t id, ti_arena *a, ti_store_info *info_out,
+                      const ti_call *call, ti_err *err)
+{
+    Pdpb__RequestHeader header = HEADER(pd);
+    Pdpb__GetStoreRequest request = PDPB__GET_STORE_REQUEST__INIT;
+    request.header = &header;
+    request.store_id = id;
+    void *answer = NULL;
+    TI_TRY(ask(pd, "/pdpb.PD/GetStore", &request.base, &pdpb__get_store_response__descriptor, a,
+               &answer, call, err));
+    const Pdpb__GetStoreResponse *r = answer;
+    if (r->store == NULL)
+        return ti_err_set(err, TI_NOT_FOUND, "PD knows no store %llu", (unsigned long long)id);
+    return fill_store(r->store, a, info_out, err);
+}
+
+ti_status ti_pd_stores(ti_pd *pd, ti_arena *a, ti_store_info **infos_out, size_t *count_out,
+                       const ti_call *call, ti_err *err)
+{
+    Pdpb__RequestHeader header = HEADER(pd);
+    Pdpb__GetAllStoresRequest request = PDPB__GET_ALL_STORES_REQUEST__INIT;
+    request.header = &header;
+    request.exclude_tombstone_stores = true;
+    void *answer = NULL;
+    *count_out = 0;
+    TI_TRY(ask(pd, "/pdpb.PD/GetAllStores", &request.base,
+               &pdpb__get_all_stores_response__descriptor, a, &answer, call, err));
+    const Pdpb__GetAllStoresResponse *r = answer;
+    *infos_out = ti_arena_alloc(a, (r->n_stores + 1) * sizeof(**infos_out));
+    if (*infos_out == NULL)
+        return ti_err_no_memory(err);
+    for (size_t i = 0; i < r->n_stores; i++)
+        TI_TRY(fill_store(r->stores[i], a, &(*infos_out)[i], err));
+    *count_out = r->n_stores;
+    return TI_OK;
+}
+
+ti_status ti_pd_safe_point(ti_pd *pd, uint64_t *ts_out, const ti_call *call, ti_err *err)
+{
+    ti_arena a;
+    ti_arena_init(&a);
+    Pdpb__RequestHeader header = HEADER(pd);
+    Pdpb__GetGCSafePointRequest request = PDPB__GET_GCSAFE_POINT_REQUEST__INIT;
+    request.header = &header;
+    void *answer = NULL;
+    ti_status status = ask(pd, "/pdpb.PD/GetGCSafePoint", &request.base,
+                           &pdpb__get_gcsafe_point_response__descriptor, &a, &answer, call, err);
+    if (status == TI_OK)
+        *ts_out = ((Pdpb__GetGCSafePointResponse *)answer)->safe_point;
+    ti_arena_free(&a);
+    return status;
+}
+
+ti_status ti_pd_update_safe_point(ti_pd *pd, uint64_t ts, uint64_t *ts_out, const ti_call *call,
+                                  ti_err *err)
+{
+    ti_arena a;
+    ti_arena_init(&a);
+    Pdpb__RequestHeader header = HEADER(pd);
+    Pdpb__UpdateGCSafePointRequest request = PDPB__UPDATE_GCSAFE_POINT_REQUEST__INIT;
+    request.header = &header;
+    request.safe_point = ts;
+    void *answer = NULL;
+    ti_status status = ask(pd, "/pdpb.PD/UpdateGCSafePoint", &request.base,
+                           &pdpb__update_gcsafe_point_response__descriptor, &a, &answer, call, err);
+    if (status == TI_OK)
+        *ts_out = ((Pdpb__UpdateGCSafePointResponse *)answer)->new_safe_point;
+    ti_arena_free(&a);
+    return status;
+}
+
+ti_status ti_pd_service_safe_point(ti_pd *pd, ti_slice service, int64_t ttl_s, uint64_t ts,
+                                   uint64_t *lowest_out, const ti_call *call, ti_err *err)
+{
+    ti_arena a;
+    ti_arena_init(&a);
+    Pdpb__RequestHeader header = HEADER(pd);
+    Pdpb__UpdateServiceGCSafePointRequest request = PDPB__UPDATE_SERVICE_GCSAFE_POINT_REQUEST__INIT;
+    request.header = &header;
+    request.service_id = ti_pb_bytes(service);
+    request.ttl = ttl_s;
+    request.safe_point = ts;
+    void *answer = NULL;
+    ti_status status =
+        ask(pd, "/pdpb.PD/UpdateServiceGCSafePoint", &request.base,
+            &pdpb__update_service_gcsafe_point_response__descriptor, &a, &answer, call, err);
+    if (status == TI_OK)
+        *lowest_out = ((Pdpb__UpdateServiceGCSafePointResponse *)answer)->min_safe_point;
+    ti_arena_free(&a);
+    return status;
+}

@@ -1,0 +1,60 @@
+/* The resolver's inside. Private to resolver*.c. */
+#ifndef TI_TIKV_RESOLVER_INT_H
+#define TI_TIKV_RESOLVER_INT_H
+
+#include "tikv/resolver.h"
+
+typedef enum ti_fate {
+    TI_FATE_ALIVE,
+    TI_FATE_PUSHED, /* alive, but it will commit above the reader */
+    TI_FATE_COMMITTED,
+    TI_FATE_ROLLED_BACK,
+    TI_FATE_ONLY_LOCK, /* nothing is known of the transaction, but this pessimistic lock is not its
+                          primary's: it alone may go */
+} ti_fate;
+
+typedef struct ti_txn_fate {
+    ti_fate fate;
+    uint64_t commit_ts; /* COMMITTED */
+    int64_t ttl_ms;     /* ALIVE: of the primary's lock */
+} ti_txn_fate;
+
+struct ti_resolver {
+    ti_cluster *cluster;
+    ti_background *background;
+    ti_mutex mutex; /* rank TI_RANK_CLOCK: all below */
+    struct {
+        uint64_t start_ts;                     /* 0 = empty */
+        uint64_t commit_ts;                    /* 0 = rolled back */
+    } cache[TI_RESOLVER_CACHE_MAX];            /* a table by hash with replacement */
+    uint64_t running[TI_RESOLVER_RUNNING_MAX]; /* transactions being cleared in the background; 0 =
+                                                  free */
+    ti_resolver_stats stats;
+};
+
+/* What became of a lock's owner. current_ts: PD's time now. */
+ti_status ti_resolver_fate(ti_resolver *r, const Kvrpcpb__LockInfo *lock, uint64_t caller_ts,
+                           uint64_t current_ts, ti_txn_fate *fate_out, ti_backoff *backoff,
+                           ti_err *err);
+/* Decides an expired async commit by its secondaries. NOT_FOUND (no text): one of them is no async
+ * lock, ask again with force_sync_commit. */
+ti_status ti_resolver_recover(ti_resolver *r, const Kvrpcpb__LockInfo *primary,
+                              ti_txn_fate *fate_out, ti_backoff *backoff, ti_err *err);
+/* Clears one lock whose owner's fate is final. */
+ti_status ti_resolver_clear(ti_resolver *r, const Kvrpcpb__LockInfo *lock, const ti_txn_fate *fate,
+                            ti_backoff *backoff, ti_err *err);
+/* The same in the background, if there is room and nobody clears for this transaction. */
+void ti_resolver_clear_later(ti_resolver *r, const Kvrpcpb__LockInfo *lock,
+                             const ti_txn_fate *fate);
+/* Resolves keys of a transaction: commit_ts 0 rolls back. */
+ti_status ti_resolver_resolve_keys(ti_resolver *r, uint64_t start_ts, uint64_t commit_ts,
+                                   const ti_slice *keys, size_t count, ti_backoff *backoff,
+                                   ti_err *err);
+void ti_resolver_remember(ti_resolver *r, uint64_t start_ts, uint64_t commit_ts);
+
+static inline bool ti_lock_is_expired(const Kvrpcpb__LockInfo *lock, uint64_t current_ts)
+{
+    return (lock->lock_version >> 18) + lock->lock_ttl <= (current_ts >> 18);
+}
+
+#endif

@@ -1,0 +1,343 @@
+/* Timestamps over one stream. See tso.h. */
+#include "tikv/tso.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "pdpb.pb-c.h"
+#include "tikv/pb.h"
+
+#define TSO_METHOD "/pdpb.PD/Tso"
+#define BATCH_MAX 10000
+#define BATCHES_MAX 64
+#define LOGICAL_BITS 18
+
+typedef struct waiter waiter;
+struct waiter {
+    waiter *next;
+    ti_latch latch;
+    uint64_t ts;
+    ti_err err;
+    bool ended;
+};
+
+/* A request on its way: how many timestamps it asked for, and who still waits for them. */
+typedef struct batch {
+    uint32_t count;
+    waiter *waiters;
+} batch;
+
+struct ti_tso {
+    ti_wire *wire;
+    ti_mutex mutex; /* rank TI_RANK_CONN: all below */
+    ti_cond gone;   /* the stream has ended */
+    ti_stream *stream;
+    waiter *queue_head;
+    waiter *queue_tail;
+    batch batches[BATCHES_MAX]; /* a ring, oldest first */
+    size_t batch_first;
+    size_t batch_count;
+    uint64_t cluster_id;
+    uint64_t last;
+    uint64_t requests;
+    uint64_t timestamps;
+    bool sending;
+    bool closing;
+};
+
+static void waiter_end(waiter *w)
+{
+    ti_assert(!w->ended);
+    w->ended = true;
+    ti_latch_done(&w->latch);
+}
+
+static void fail_list(waiter *list, const ti_err *why)
+{
+    while (list != NULL) {
+        waiter *w = list;
+        list = w->next;
+        w->err = *why;
+        waiter_end(w);
+    }
+}
+
+static void fail_all(ti_tso *t, const ti_err *why)
+{
+    for (; t->batch_count > 0; t->batch_count--) {
+        fail_list(t->batches[t->batch_first].waiters, why);
+        t->batch_first = (t->batch_first + 1) % BATCHES_MAX;
+    }
+    fail_list(t->queue_head, why);
+    t->queue_head = t->queue_tail = NULL;
+}
+
+static ti_status send_request(ti_tso *t, uint32_t count, ti_err *err)
+{
+    ti_arena a;
+    ti_arena_init(&a);
+    Pdpb__RequestHeader header = PDPB__REQUEST_HEADER__INIT;
+    Pdpb__TsoRequest request = PDPB__TSO_REQUEST__INIT;
+    header.cluster_id = t->cluster_id;
+    request.header = &header;
+    request.count = count;
+    request.dc_location = (char *)(uintptr_t) "global";
+    ti_slice bytes = ti_pb_pack(&request.base, &a);
+    ti_status status = bytes.data == NULL ? ti_err_no_memory(err)
+                                          : t->wire->vt->send(t->wire, t->stream, bytes, err);
+    ti_arena_free(&a);
+    return status;
+}
+
+/* Sends one request for all queued callers when none is on its way. Called with the mutex held. */
+static void send_queued(ti_tso *t)
+{
+    ti_mutex_assert_held(&t->mutex);
+    if (t->sending || t->queue_head == NULL || t->stream == NULL || t->batch_count == BATCHES_MAX)
+        return;
+    batch *b = &t->batches[(t->batch_first + t->batch_count) % BATCHES_MAX];
+    b->count = 0;
+    b->waiters = t->queue_head;
+    waiter *last = NULL;
+    while (t->queue_head != NULL && b->count < BATCH_MAX) {
+        last = t->queue_head;
+        t->queue_head = last->next;
+        b->count++;
+    }
+    last->next = NULL;
+    if (t->queue_head == NULL)
+        t->queue_tail = NULL;
+    t->batch_count++;
+    t->sending = true;
+    t->requests++;
+    ti_err err;
+    ti_status status = send_request(t, b->count, &err);
+    if (status != TI_OK) {
+        t->sending = false;
+        if (status != TI_UNAVAILABLE) /* else the end of the stream fails them */
+            fail_all(t, &err);
+    }
+}
+
+static void on_sent(void *context)
+{
+    ti_tso *t = context;
+    ti_mutex_lock(&t->mutex);
+    t->sending = false;
+    send_queued(t);
+    ti_mutex_unlock(&t->mutex);
+}
+
+/* Reads a reply and checks it against the oldest request. */
+static ti_status read_reply(ti_tso *t, ti_slice message, uint64_t *first_out, ti_err *err)
+{
+    ti_arena a;
+    ti_arena_init(&a);
+    ti_status status = TI_OK;
+    Pdpb__TsoResponse *r = ti_pb_unpack(&pdpb__tso_response__descriptor, message, &a, err);
+    if (r == NULL) {
+        status = err->status;
+    } else if (r->header != NULL && r->header->error != NULL &&
+               r->header->error->type != PDPB__ERROR_TYPE__OK) {
+        status =
+            ti_err_set(err, TI_UNAVAILABLE, "PD gives no timestamp: %s", r->header->error->message);
+    } else if (t->batch_count == 0 || r->timestamp == NULL ||
+               r->count != t->batches[t->batch_first].count) {
+        status = ti_err_set(err, TI_UNAVAILABLE,
+                            "PD answered with another number of timestamps than asked for");
+    } else {
+        uint64_t last =
+            ((uint64_t)r->timestamp->physical << LOGICAL_BITS) + (uint64_t)r->timestamp->logical;
+        *first_out = last - r->count + 1;
+        if (*first_out <= t->last)
+            status = ti_err_set(err, TI_UNAVAILABLE, "PD's timestamps went backwards");
+        else
+            t->last = last;
+    }
+    ti_arena_free(&a);
+    return status;
+}
+
+static void on_message(void *context, ti_slice message)
+{
+    ti_tso *t = context;
+    ti_err err;
+    uint64_t ts = 0;
+    ti_mutex_lock(&t->mutex);
+    ti_stream *stream = t->stream;
+    if (read_reply(t, message, &ts, &err) != TI_OK) {
+        fail_all(t, &err);
+        if (stream != NULL)
+            t->wire->vt->end(t->wire, stream);
+    } else {
+        waiter *list = t->batches[t->batch_first].waiters;
+        t->batch_first = (t->batch_first + 1) % BATCHES_MAX;
+        t->batch_count--;
+        while (list != NULL) {
+            waiter *w = list;
+            list = w->next;
+            w->ts = ts++;
+            t->timestamps++;
+            waiter_end(w);
+        }
+        send_queued(t);
+    }
+    ti_mutex_unlock(&t->mutex);
+}
+
+static void on_end(void *context, const ti_err *why)
+{
+    ti_tso *t = context;
+    ti_mutex_lock(&t->mutex);
+    ti_stream *stream = t->stream;
+    ti_wire *wire = t->wire;
+    t->stream = NULL;
+    t->sending = false;
+    fail_all(t, why);
+    ti_cond_broadcast(&t->gone);
+    ti_mutex_unlock(&t->mutex); /* close may free t from here on */
+    if (stream != NULL)
+        wire->vt->drop(wire, stream);
+}
+
+static const ti_stream_handler handler = {
+    .on_sent = on_sent,
+    .on_message = on_message,
+    .on_end = on_end,
+};
+
+static bool unlink_waiter(waiter **list, waiter *w)
+{
+    for (waiter **at = list; *at != NULL; at = &(*at)->next) {
+        if (*at == w) {
+            *at = w->next;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Forgets a caller that waits no longer. */
+static void withdraw(ti_tso *t, waiter *w)
+{
+    ti_mutex_lock(&t->mutex);
+    if (!w->ended) {
+        bool found = unlink_waiter(&t->queue_head, w);
+        if (found && (t->queue_tail == w || t->queue_head == NULL)) {
+            t->queue_tail = t->queue_head;
+            while (t->queue_tail != NULL && t->queue_tail->next != NULL)
+                t->queue_tail = t->queue_tail->next;
+        }
+        for (size_t i = 0; !found && i < t->batch_count; i++)
+            found = unlink_waiter(&t->batches[(t->batch_first + i) % BATCHES_MAX].waiters, w);
+        ti_require(found);
+        w->ended = true;
+    }
+    ti_mutex_unlock(&t->mutex);
+}
+
+static ti_status enqueue(ti_tso *t, waiter *w, const char *address, uint64_t cluster_id,
+                         ti_err *err)
+{
+    ti_status status = TI_OK;
+    ti_mutex_lock(&t->mutex);
+    if (t->closing) {
+        status = ti_err_set(err, TI_CLOSED, "the connection to the cluster is closed");
+    } else if (t->stream == NULL) {
+        t->cluster_id = cluster_id;
+        status = t->wire->vt->open(t->wire, address, 0, TSO_METHOD, &handler, t, &t->stream, err);
+    }
+    if (status == TI_OK) {
+        if (t->queue_tail == NULL)
+            t->queue_head = w;
+        else
+            t->queue_tail->next = w;
+        t->queue_tail = w;
+        send_queued(t);
+    }
+    ti_mutex_unlock(&t->mutex);
+    return status;
+}
+
+ti_status ti_tso_get(ti_tso *t, const char *address, uint64_t cluster_id, int64_t timeout_us,
+                     uint64_t *ts_out, const ti_call *call, ti_err *err)
+{
+    *ts_out = 0;
+    waiter w = {.next = NULL};
+    TI_TRY(ti_latch_init(&w.latch, 1, err));
+    ti_err_clear(&w.err);
+    ti_status status = enqueue(t, &w, address, cluster_id, err);
+    if (status == TI_OK) {
+        ti_call within = *call;
+        int64_t limit_ns = ti_env_mono_ns(t->wire->env) + timeout_us * 1000;
+        within.deadline_ns = limit_ns < call->deadline_ns ? limit_ns : call->deadline_ns;
+        status = ti_wire_wait(t->wire, &w.latch, &within, "a timestamp from PD", err);
+        withdraw(t, &w);
+        if (status == TI_OK ||
+            ti_latch_open(&w.latch) == 0) { /* it may have come in the last moment */
+            status = w.err.status;
+            if (status != TI_OK && err != NULL)
+                *err = w.err;
+            *ts_out = w.ts;
+        } else if (status == TI_TIMEOUT && limit_ns <= call->deadline_ns) {
+            ti_tso_reset(t); /* the stream is stuck */
+        }
+    }
+    ti_latch_destroy(&w.latch);
+    return status;
+}
+
+void ti_tso_reset(ti_tso *t)
+{
+    ti_mutex_lock(&t->mutex);
+    if (t->stream != NULL)
+        t->wire->vt->end(t->wire, t->stream);
+    ti_mutex_unlock(&t->mutex);
+}
+
+void ti_tso_counts(ti_tso *t, uint64_t *requests_out, uint64_t *timestamps_out)
+{
+    ti_mutex_lock(&t->mutex);
+    *requests_out = t->requests;
+    *timestamps_out = t->timestamps;
+    ti_mutex_unlock(&t->mutex);
+}
+
+ti_status ti_tso_create(ti_wire *w, ti_tso **tso_out, ti_err *err)
+{
+    *tso_out = NULL;
+    ti_tso *t = ti_alloc_zero(sizeof(*t));
+    if (t == NULL)
+        return ti_err_no_memory(err);
+    t->wire = w;
+    ti_status status = ti_mutex_init(&t->mutex, TI_RANK_CONN, err);
+    if (status != TI_OK) {
+        ti_free(t);
+        return status;
+    }
+    status = ti_cond_init(&t->gone, err);
+    if (status != TI_OK) {
+        ti_mutex_destroy(&t->mutex);
+        ti_free(t);
+        return status;
+    }
+    *tso_out = t;
+    return TI_OK;
+}
+
+void ti_tso_close(ti_tso *t)
+{
+    ti_err why;
+    ti_err_set(&why, TI_CLOSED, "the connection to the cluster was closed");
+    ti_mutex_lock(&t->mutex);
+    t->closing = true;
+    fail_all(t, &why);
+    if (t->stream != NULL)
+        t->wire->vt->end(t->wire, t->stream);
+    while (t->stream != NULL)
+        ti_cond_wait(&t->gone, &t->mutex);
+    ti_mutex_unlock(&t->mutex);
+    ti_cond_destroy(&t->gone);
+    ti_mutex_destroy(&t->mutex);
+    ti_free(t);
+}

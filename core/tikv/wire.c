@@ -1,0 +1,125 @@
+/* Latches and the blocking call over any wire. See wire.h. */
+#include "tikv/wire.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+
+/* How long a wait sleeps before it looks at the cancel flag again. */
+#define CANCEL_LOOK_NS (20 * 1000 * 1000)
+
+ti_status ti_latch_init(ti_latch *latch, size_t open, ti_err *err)
+{
+    latch->open = open;
+    TI_TRY(ti_mutex_init(&latch->mutex, TI_RANK_LEAF, err));
+    ti_status status = ti_cond_init(&latch->cond, err);
+    if (status != TI_OK)
+        ti_mutex_destroy(&latch->mutex);
+    return status;
+}
+
+void ti_latch_destroy(ti_latch *latch)
+{
+    ti_cond_destroy(&latch->cond);
+    ti_mutex_destroy(&latch->mutex);
+}
+
+void ti_latch_add(ti_latch *latch, size_t count)
+{
+    ti_mutex_lock(&latch->mutex);
+    latch->open += count;
+    ti_mutex_unlock(&latch->mutex);
+}
+
+void ti_latch_done(ti_latch *latch)
+{
+    ti_mutex_lock(&latch->mutex);
+    ti_require(latch->open > 0);
+    latch->open--;
+    if (latch->open == 0)
+        ti_cond_broadcast(
+            &latch->cond); /* under the mutex: the owner may destroy it as soon as it can lock it */
+    ti_mutex_unlock(&latch->mutex);
+}
+
+size_t ti_latch_open(ti_latch *latch)
+{
+    ti_mutex_lock(&latch->mutex);
+    size_t open = latch->open;
+    ti_mutex_unlock(&latch->mutex);
+    return open;
+}
+
+ti_status ti_wire_wait(ti_wire *w, ti_latch *latch, const ti_call *call, const char *what,
+                       ti_err *err)
+{
+    for (;;) {
+        if (ti_latch_open(latch) == 0)
+            return TI_OK;
+        TI_TRY(ti_call_check(call, what, err));
+        int64_t until = call->deadline_ns;
+        if (call->cancelled != NULL) {
+            int64_t look = ti_env_mono_ns(w->env) + CANCEL_LOOK_NS;
+            until = look < until ? look : until;
+        }
+        if (w->vt->wait(w, latch, until))
+            return TI_OK;
+    }
+}
+
+typedef struct unary_wait {
+    ti_latch latch;
+    ti_arena *arena;
+    ti_slice response;
+    ti_err err;
+} unary_wait;
+
+static void unary_ended(void *context, ti_slice response, const ti_err *err)
+{
+    unary_wait *wait = context;
+    wait->err = *err;
+    if (err->status == TI_OK) {
+        wait->response = ti_arena_copy(wait->arena, response);
+        if (wait->response.data == NULL)
+            ti_err_no_memory(&wait->err);
+    }
+    ti_latch_done(&wait->latch);
+}
+
+/* Waits for the end of a call that was cancelled: the wire ends it at once. */
+static void wait_for_end(ti_wire *w, ti_latch *latch)
+{
+    while (ti_latch_open(latch) > 0)
+        w->vt->wait(w, latch, TI_NO_DEADLINE);
+}
+
+ti_status ti_wire_call(ti_wire *w, const char *address, const char *method, ti_slice request,
+                       int64_t timeout_us, const ti_call *call, ti_arena *a, ti_slice *response_out,
+                       ti_err *err)
+{
+    *response_out = TI_SLICE_NONE;
+    TI_TRY(ti_call_check(call, method, err));
+    unary_wait wait = {.arena = a};
+    TI_TRY(ti_latch_init(&wait.latch, 1, err));
+    ti_unary *unary = NULL;
+    int64_t left_ns = ti_call_left_ns(call);
+    int64_t timeout_ns = left_ns / 1000 < timeout_us ? left_ns : timeout_us * 1000;
+    ti_status status =
+        w->vt->unary(w, address, method, request, timeout_ns, unary_ended, &wait, &unary, err);
+    if (status == TI_OK) {
+        status = ti_wire_wait(w, &wait.latch, call, method, err);
+        if (status != TI_OK) {
+            w->vt->cancel(w, unary);
+            wait_for_end(w, &wait.latch);
+        } else if (wait.err.status != TI_OK) {
+            if (err != NULL)
+                *err = wait.err;
+            status = wait.err.status;
+        } else {
+            *response_out = wait.response;
+        }
+        w->vt->release(w, unary);
+    }
+    ti_latch_destroy(&wait.latch);
+    return status;
+}

@@ -1,0 +1,123 @@
+/* The wire seam: unary calls and message streams to an address, and the waits for their answers.
+ * Everything of the TiKV engine that leaves the process or sleeps goes through a ti_wire, so that a
+ * simulator or a fault injector can stand in.
+ *
+ *   unary:   start --answer | failure | cancel--> done (exactly once)
+ *   stream:  open --message*--> end (exactly once, the last event)
+ *
+ * INVARIANTS
+ *  1. Handlers run on the wire's threads, one at a time for one unary call or stream, never before
+ * the call that made it returns... except in a simulator, which may run them inside `wait`.
+ *  2. Handlers do not block and do not call `wait`.
+ *  3. A stream takes one message at a time: the next only after on_sent.
+ *  4. After close no handler runs and no thread of the wire is left.
+ *  5. Status of a failed call: UNAVAILABLE (refused, broken, reset), TIMEOUT (its deadline),
+ * CANCELLED, LIMIT_EXCEEDED, UNSUPPORTED (no such method), INVALID_ARGUMENT (TLS refused, bad
+ * address), INTERNAL. The wire never retries by itself. */
+#ifndef TI_TIKV_WIRE_H
+#define TI_TIKV_WIRE_H
+
+#include "base/env.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/thread.h"
+
+typedef struct ti_wire ti_wire;
+typedef struct ti_unary ti_unary;
+typedef struct ti_stream ti_stream;
+
+/* A count of answers still to come. Waiting threads sleep on it through the wire. */
+typedef struct ti_latch {
+    ti_mutex mutex; /* rank TI_RANK_LEAF */
+    ti_cond cond;
+    size_t open;
+} ti_latch;
+
+ti_status ti_latch_init(ti_latch *latch, size_t open, ti_err *err);
+void ti_latch_destroy(ti_latch *latch);
+void ti_latch_add(ti_latch *latch, size_t count);
+/* Counts down by one. The latch may be destroyed by its owner as soon as a wait saw 0. @thread any
+ */
+void ti_latch_done(ti_latch *latch);
+size_t ti_latch_open(ti_latch *latch);
+
+/* The end of a unary call: response is borrowed for the call when err->status is OK. */
+typedef void (*ti_unary_done)(void *context, ti_slice response, const ti_err *err);
+
+typedef struct ti_stream_handler {
+    void (*on_sent)(void *context);
+    void (*on_message)(void *context, ti_slice message); /* borrowed for the call */
+    void (*on_end)(void *context, const ti_err *why);    /* why->status is never OK */
+} ti_stream_handler;
+
+typedef struct ti_wire_vt {
+    uint32_t version; /* 1 */
+    /* Sends request to method ("/pdpb.PD/GetMembers") at address ("host:port"). When it returns OK,
+     * done is called exactly once, and *call_out is the caller's to release; otherwise done is not
+     * called. */
+    ti_status (*unary)(ti_wire *w, const char *address, const char *method, ti_slice request,
+                       int64_t timeout_ns, ti_unary_done done, void *context, ti_unary **call_out,
+                       ti_err *err);
+    /* Asks a call to end with CANCELLED; nothing when it has ended. release frees it after done
+     * (also from inside it). */
+    void (*cancel)(ti_wire *w, ti_unary *call);
+    void (*release)(ti_wire *w, ti_unary *call);
+
+    /* Opens a stream on connection number `lane` of the address. handler is borrowed for ever
+     * (static); context until on_end. */
+    ti_status (*open)(ti_wire *w, const char *address, unsigned lane, const char *method,
+                      const ti_stream_handler *handler, void *context, ti_stream **stream_out,
+                      ti_err *err);
+    /* Sends one message (copied). INVALID_STATE when the last is not on its way yet; UNAVAILABLE
+     * when the stream has ended. */
+    ti_status (*send)(ti_wire *w, ti_stream *s, ti_slice message, ti_err *err);
+    /* Ends the stream: on_end follows, unless it has run. */
+    void (*end)(ti_wire *w, ti_stream *s);
+    /* Frees a stream after its on_end (also from inside it). */
+    void (*drop)(ti_wire *w, ti_stream *s);
+
+    /* Closes the connections to an address, so that the next call resolves its name anew. */
+    void (*forget)(ti_wire *w, const char *address);
+
+    /* Waits until the latch is at 0 or until deadline_ns of env's monotonic clock; also returns now
+     * and then. true when it is at 0. */
+    bool (*wait)(ti_wire *w, ti_latch *latch, int64_t deadline_ns);
+    void (*sleep)(ti_wire *w, int64_t ns);
+    /* Ends everything under way, joins the threads, frees. */
+    void (*close)(ti_wire *w);
+} ti_wire_vt;
+
+struct ti_wire {
+    const ti_wire_vt *vt;
+    const ti_env *env; /* borrowed */
+};
+
+/* TLS by PEM contents. ca empty means no TLS. cert and key come together or not at all. */
+typedef struct ti_wire_tls {
+    ti_slice ca;
+    ti_slice cert;
+    ti_slice key;
+    ti_slice server_name; /* the name to expect in the certificate, when not the host's; or empty */
+} ti_wire_tls;
+
+typedef struct ti_wire_options {
+    ti_wire_tls tls;
+    const ti_log *log;
+} ti_wire_options;
+
+/* The real wire over gRPC core. */
+ti_status ti_wire_grpc_open(const ti_env *env, const ti_wire_options *options, ti_wire **wire_out,
+                            ti_err *err);
+
+/* A blocking unary call: sends, waits within timeout_us and call, and copies the answer into the
+ * arena. */
+ti_status ti_wire_call(ti_wire *w, const char *address, const char *method, ti_slice request,
+                       int64_t timeout_us, const ti_call *call, ti_arena *a, ti_slice *response_out,
+                       ti_err *err);
+/* Waits for a latch within the call; wakes now and then to see a cancel. OK, TIMEOUT or CANCELLED.
+ */
+ti_status ti_wire_wait(ti_wire *w, ti_latch *latch, const ti_call *call, const char *what,
+                       ti_err *err);
+
+#endif
