@@ -109,6 +109,8 @@ void ti_event_destroy(ti_event *event)
 {
     ti_assert(event->txn == NULL);
     ti_assert(event->deadline.slot == TI_TIMER_OFF);
+    if (event->replacement != NULL)
+        ti_event_destroy(event->replacement);
     ti_free(event->text);
     ti_free(event);
 }

@@ -119,7 +119,8 @@ static void free_key(ti_worker *w, ti_key *key)
 
 void ti_ready_changed(ti_worker *w)
 {
-    if (w->ready_count == 0 || w->taken >= w->options.concurrency)
+    if (w->ready_count == 0 || w->taken >= w->options.concurrency ||
+        w->uncommitted >= TI_UNCOMMITTED_MAX)
         return;
     if (w->takers > 0)
         ti_cond_signal(&w->ready_cond);
@@ -274,22 +275,18 @@ void ti_key_park(ti_worker *w, ti_key *key, const ti_event_place *from)
     key->lowered = true;
 }
 
-void ti_key_move_window(ti_worker *w, ti_key *key, uint32_t keep)
+void ti_key_move_window(ti_worker *w, ti_key *key)
 {
     ti_mutex_assert_held(&w->mutex);
     ti_assert(key->is_parked);
     if (key->part->type->ordering == TI_ORDERING_PARTITION)
         return;
-    ti_event *event = key->window_first;
-    for (uint32_t i = 0; i < keep && event != NULL; i++)
-        event = event->next;
-    while (event != NULL) {
-        ti_event *next = event->next;
+    while (key->window_first != NULL) {
+        ti_event *event = key->window_first;
         ti_key_chain_remove(key, event);
         key->moving++;
         event->outcome = TI_OUTCOME_MOVE;
         ti_outcome_push(w, event);
-        event = next;
     }
 }
 
@@ -326,11 +323,11 @@ void ti_window_spill(ti_worker *w)
     ti_mutex_assert_held(&w->mutex);
     for (size_t i = 0; i < w->key_buckets; i++) {
         for (ti_key *key = w->keys[i]; key != NULL; key = key->hash_next) {
-            if (key->is_parked || key->window_count < TI_SPILL_CHAIN_MIN || !key->part->owned ||
+            if (key->window_count < TI_SPILL_CHAIN_MIN || !key->part->owned ||
                 key->part->type->ordering != TI_ORDERING_KEY)
                 continue;
             ti_key_park(w, key, &key->window_first->info.place);
-            ti_key_move_window(w, key, 0);
+            ti_key_move_window(w, key);
         }
     }
 }

@@ -171,8 +171,12 @@ void ti_window_finish(ti_worker *w, ti_event *event, bool done)
         drop(w, event);
         return;
     }
-    if (!event->from_parked)
-        part->dirty = true;
+    if (!event->from_parked && event->info.place.timestamp_us > part->finished_us) {
+        bool was_dirty = ti_part_is_dirty(part);
+        part->finished_us = event->info.place.timestamp_us;
+        if (!was_dirty)
+            ti_part_schedule(w, part);
+    }
     if (part->reading) {
         event->next = part->done;
         part->done = event;
@@ -193,7 +197,74 @@ void ti_window_read_ended(ti_worker *w, ti_part *part)
     }
 }
 
+/* The row of an event that is not in memory any more has to be read again. */
+static void read_again(ti_worker *w, ti_key *key, ti_event_place place, bool from_parked)
+{
+    if (!from_parked) {
+        ti_part_wake(w, key->part, place.timestamp_us);
+        ti_worker_nudge(w);
+        return;
+    }
+    ti_key_forget_parked(w, key);
+    ti_key_park(w, key, &place);
+}
+
+void ti_window_replace(ti_worker *w, ti_event *event, ti_event *object, bool at_head)
+{
+    ti_key *key = event->key;
+    ti_event_place place = event->info.place;
+    bool from_parked = event->from_parked;
+    ti_window_finish(w, event, false);
+    if (!key->part->owned || w->life != TI_LIFE_RUNNING) {
+        if (object != NULL)
+            ti_event_destroy(object);
+        return;
+    }
+    if (object != NULL && ti_window_insert(w, object, at_head, NULL) == TI_OK)
+        return;
+    if (object != NULL)
+        ti_event_destroy(object);
+    read_again(w, key, place, from_parked);
+}
+
+void ti_window_rerun(ti_worker *w, ti_event *event, bool at_head, int64_t delay_ns)
+{
+    ti_key *key = event->key;
+    ti_mutex_assert_held(&w->mutex);
+    ti_assert(event->stage == TI_SETTLED);
+    if (key->running == event)
+        key->running = NULL;
+    ti_window_replace(w, event, ti_event_clone(event), at_head);
+    if (delay_ns > 0)
+        key->not_before_ns = ti_env_mono_ns(w->env) + delay_ns;
+    ti_key_update(w, key);
+}
+
 /* ---- partitions ---- */
+
+bool ti_part_is_dirty(const ti_part *part)
+{
+    return part->finished_us > 0 && part->finished_us >= part->checkpoint_us;
+}
+
+static int64_t sweep_interval_us(const ti_worker *w, const ti_part *part)
+{
+    bool busy = ti_part_is_dirty(part) || part->count > 0;
+    if (w->queues->shared)
+        return busy ? TI_SWEEP_BUSY_US : TI_SWEEP_IDLE_US;
+    return ti_part_is_dirty(part) ? TI_CHECKPOINT_US : TI_SWEEP_ALONE_US;
+}
+
+void ti_part_schedule(ti_worker *w, ti_part *part)
+{
+    ti_mutex_assert_held(&w->mutex);
+    if (!part->owned || !part->opened)
+        return;
+    int64_t at_ns = part->swept_ns + sweep_interval_us(w, part) * 1000;
+    if (part->due_us != UINT64_MAX && part->due_ns < at_ns)
+        at_ns = part->due_ns;
+    ti_timers_set(&w->timers, &part->timer, at_ns);
+}
 
 void ti_part_queue(ti_worker *w, ti_part *part)
 {

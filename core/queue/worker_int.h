@@ -82,12 +82,12 @@ struct ti_event {
     int64_t reschedule_us;
     ti_event_place new_place; /* RESCHEDULE, MOVE: set when the outcome is written */
     int64_t retry_after_us;   /* FAIL: how long its key waits; < 0 = it became history */
+    ti_event *replacement;    /* ADVANCE: the object of the new row; NULL = no memory */
     uint32_t conflicts;       /* runs in a row that a conflict threw away */
     uint32_t refs;            /* the worker's and the host's */
     ti_stage stage;
     bool from_parked; /* its row is in queue_parked */
     bool damaged;
-    bool with_host;        /* taken and not yet settled by the host (a timed-out one, too) */
     bool settled_by_host;  /* what ti_event_is_settled answers */
     bool maybe_committed;  /* a commit of its outcome had an unknown end */
     _Atomic(int) timed_out; /* read without the mutex */
@@ -131,7 +131,6 @@ struct ti_part {
     bool reading; /* the reader works on it without the mutex */
     bool full;    /* wants to be read, has no room */
     bool sweeping;
-    bool dirty;   /* finished something since its last checkpoint */
     bool lowered; /* a wake came while reading */
     ti_part *queue_next;
     uint64_t read_us; /* next to be read: from here, */
@@ -139,9 +138,12 @@ struct ti_part {
     uint64_t wake_min_us; /* places told since the last read that reached the end; */
     uint64_t wake_max_us; /* min > max: none */
     uint64_t due_us;      /* no future event is earlier; UINT64_MAX = there is none */
+    int64_t due_ns;       /* the same on the monotonic clock */
     bool due_known;
+    bool owns_next; /* the reader's scratch */
     uint64_t floor_us;      /* every place below has been seen */
     uint64_t checkpoint_us; /* as stored */
+    uint64_t finished_us;   /* the highest place of a finished event row */
     uint64_t sweep_to_us;
     uint64_t sweep_floor_us;
     int64_t swept_ns;
@@ -184,6 +186,8 @@ typedef struct ti_event_fifo {
     uint32_t count;
 } ti_event_fifo;
 
+#define TI_GARBAGE_MAX 64
+
 typedef enum ti_life { TI_LIFE_NEW, TI_LIFE_RUNNING, TI_LIFE_STOPPING, TI_LIFE_ENDED } ti_life;
 
 struct ti_worker {
@@ -197,6 +201,7 @@ struct ti_worker {
     ti_cond ready_cond;
     ti_cond commit_cond;
     ti_cond idle_cond;
+    ti_cond pause_cond; /* committers that wait before a new attempt */
     ti_inbox inbox;
     ti_life life;
     bool quit;               /* threads end */
@@ -236,8 +241,10 @@ struct ti_worker {
     ti_event_fifo own;
     bool group_busy;
     uint32_t own_busy;
-    ti_txn *garbage[64]; /* transactions to be freed by a committer */
+    ti_txn *garbage[TI_GARBAGE_MAX]; /* transactions to be freed by a committer */
     uint32_t garbage_count;
+    ti_event *group[TI_ACK_GROUP_MAX]; /* of the committer that set group_busy */
+    bool joining;
     uint32_t takers; /* waiting in take */
     bool want_notify;
     bool notify; /* call on_ready after unlocking */
@@ -246,6 +253,8 @@ struct ti_worker {
     int64_t ownership_ns; /* next look */
     int64_t checkpoint_ns; /* next look */
     int64_t reader_until_ns; /* when the reader wakes by itself */
+    int64_t pause_until_ns;  /* after an error nothing is read before */
+    uint32_t failures;       /* of reads, in a row */
 };
 
 /* ---- worker.c ---- */
@@ -299,10 +308,20 @@ void ti_window_forget(ti_worker *w, ti_event *event);
 /* A SETTLED event is over: its row is gone (done), or a clone takes its place. Out of everything,
  * freed when the host has no reference. The key is not updated. */
 void ti_window_finish(ti_worker *w, ti_event *event, bool done);
+/* A SETTLED event's row stays, and it runs again: a clone takes its place, or it is read again. Its
+ * key waits delay_ns and is updated. */
+void ti_window_rerun(ti_worker *w, ti_event *event, bool at_head, int64_t delay_ns);
+/* Puts object (or NULL: no memory; its row is read again then) where event was, which is over. The
+ * key is not updated. */
+void ti_window_replace(ti_worker *w, ti_event *event, ti_event *object, bool at_head);
 /* After the reader's work on a partition: lets go what was done meanwhile. */
 void ti_window_read_ended(ti_worker *w, ti_part *part);
 void ti_key_chain_add(ti_key *key, ti_event *event, bool at_head);
 void ti_key_chain_remove(ti_key *key, ti_event *event);
+/* Sets the partition's timer: its next due event, its next sweep. */
+void ti_part_schedule(ti_worker *w, ti_part *part);
+/* Whether finished events lie before its checkpoint's next step. */
+bool ti_part_is_dirty(const ti_part *part);
 /* Queues a partition for the reader, unless it has no room. */
 void ti_part_queue(ti_worker *w, ti_part *part);
 /* News: an event at that time. */
@@ -318,8 +337,8 @@ ti_key *ti_key_of(ti_worker *w, ti_part *part, ti_slice text);
 void ti_key_update(ti_worker *w, ti_key *key);
 /* From now on rows of the key are in queue_parked, none before from that is not known. */
 void ti_key_park(ti_worker *w, ti_key *key, const ti_event_place *from);
-/* Sends what is in the window of a parked key, but for the first keep events, behind its rows. */
-void ti_key_move_window(ti_worker *w, ti_key *key, uint32_t keep);
+/* Sends what is in the window of a parked key behind its rows. */
+void ti_key_move_window(ti_worker *w, ti_key *key);
 /* Forgets the parked rows in memory; they are read again. */
 void ti_key_forget_parked(ti_worker *w, ti_key *key);
 /* Frees the keys of a partition that nothing is done for. */
@@ -351,8 +370,11 @@ ti_status ti_checkpoints_write(ti_worker *w, bool all, ti_arena *a, ti_err *err)
 void *ti_committer_run(void *worker);
 /* Adds to the outcomes of the next group. The mutex is held. */
 void ti_outcome_push(ti_worker *w, ti_event *event);
-/* Hands a transaction to the committers to be freed. The mutex is held. */
-void ti_garbage_push(ti_worker *w, ti_txn *txn);
+/* Adds an event that commits with its own transaction, when its key has nothing uncommitted. The
+ * mutex is held. */
+void ti_own_push(ti_worker *w, ti_event *event);
+/* The event's handler has had its time. The mutex is held. */
+void ti_event_expire(ti_worker *w, ti_event *event);
 
 /* What outcomes of one transaction share. */
 typedef struct ti_outcome_write {

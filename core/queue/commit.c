@@ -1,0 +1,287 @@
+/* Committers: outcomes of settled events into the store, in groups; see group_int.h for what one
+ * group does and own.c for events with a transaction of their own.
+ *
+ *   committer: garbage? free it   own? commit it alone   outcomes and no group in flight? commit one
+ *
+ * INVARIANTS
+ *  1. One group is in flight at a time, taken from the front of the outcomes, so that the outcomes
+ *     of a key are committed in order. On a shared engine a group is of one partition.
+ *  2. The mutex is not held while the store works. */
+#include "base/assert.h"
+#include "queue/commit_int.h"
+
+/* ---- queues ---- */
+
+void ti_outcome_push(ti_worker *w, ti_event *event)
+{
+    ti_mutex_assert_held(&w->mutex);
+    ti_assert(event->outcome != TI_OUTCOME_NONE);
+    event->stage = TI_SETTLED;
+    ti_fifo_push(&w->outcomes, event);
+    w->uncommitted++;
+    if (!w->group_busy)
+        ti_cond_signal(&w->commit_cond);
+}
+
+void ti_own_push(ti_worker *w, ti_event *event)
+{
+    ti_mutex_assert_held(&w->mutex);
+    ti_assert(event->stage == TI_SETTLED);
+    w->uncommitted++;
+    if (event->key->unacked > 0) {
+        ti_assert(event->key->own_waiting == NULL);
+        event->key->own_waiting = event;
+        return;
+    }
+    ti_fifo_push(&w->own, event);
+    ti_cond_signal(&w->commit_cond);
+}
+
+/* ---- after the commit, the mutex is held ---- */
+
+static void count(const ti_event *event, ti_counter counter)
+{
+    ti_hub_count(event->part->type->type, counter, 1);
+}
+
+/* One outcome less that the key's next own transaction has to wait for. */
+static void acked(ti_worker *w, ti_key *key)
+{
+    ti_assert(key->unacked > 0);
+    key->unacked--;
+    if (key->unacked > 0 || key->own_waiting == NULL)
+        return;
+    ti_fifo_push(&w->own, key->own_waiting);
+    key->own_waiting = NULL;
+    ti_cond_signal(&w->commit_cond);
+}
+
+/* The event is in queue_parked now. */
+static void now_parked(ti_worker *w, ti_event *event)
+{
+    ti_key *key = event->key;
+    ti_event_place place = event->info.place;
+    if (key->part->owned) {
+        ti_key_forget_parked(w, key);
+        ti_key_park(w, key, &place);
+        key->load_max = 1;
+        key->not_before_ns = ti_env_mono_ns(w->env) + event->retry_after_us * 1000;
+    }
+    ti_window_finish(w, event, true);
+    if (key->part->owned)
+        ti_key_move_window(w, key);
+}
+
+static void failed(ti_worker *w, ti_event *event)
+{
+    if (event->retry_after_us < 0) {
+        count(event, TI_COUNT_FAILED);
+        ti_window_finish(w, event, true);
+        return;
+    }
+    count(event, TI_COUNT_RETRIED);
+    now_parked(w, event);
+}
+
+static void moved(ti_worker *w, ti_event *event)
+{
+    ti_event_place place = event->info.place;
+    count(event, TI_COUNT_PARKED);
+    if (event->part->owned)
+        ti_key_park(w, event->key, &place);
+    ti_window_finish(w, event, true);
+}
+
+static void rescheduled(ti_worker *w, ti_event *event)
+{
+    ti_part *part = event->part;
+    uint64_t at_us = event->new_place.timestamp_us;
+    count(event, TI_COUNT_RESCHEDULED);
+    ti_window_finish(w, event, true);
+    ti_part_wake(w, part, at_us);
+    ti_worker_nudge(w);
+}
+
+static void advanced(ti_worker *w, ti_event *event)
+{
+    ti_event *replacement = event->replacement;
+    event->replacement = NULL;
+    count(event, TI_COUNT_ADVANCED);
+    ti_window_replace(w, event, replacement, true);
+}
+
+/* What a committed outcome means in memory. */
+static void committed(ti_worker *w, ti_event *event)
+{
+    switch (event->outcome) {
+    case TI_OUTCOME_ACK:
+        count(event, TI_COUNT_ACKNOWLEDGED);
+        ti_window_finish(w, event, true);
+        return;
+    case TI_OUTCOME_FAIL:
+        failed(w, event);
+        return;
+    case TI_OUTCOME_RESCHEDULE:
+        rescheduled(w, event);
+        return;
+    case TI_OUTCOME_ADVANCE:
+        advanced(w, event);
+        return;
+    case TI_OUTCOME_MOVE:
+        moved(w, event);
+        return;
+    case TI_OUTCOME_DAMAGED:
+        count(event, TI_COUNT_FAILED);
+        ti_window_finish(w, event, true);
+        return;
+    case TI_OUTCOME_NONE:
+        break;
+    }
+    ti_require(false);
+}
+
+/* Runs again; an object made for a commit that did not happen goes. */
+static void run_again(ti_worker *w, ti_event *event)
+{
+    int64_t delay_ns = TI_RERUN_BASE_US * INT64_C(1000);
+    if (event->replacement != NULL)
+        ti_event_destroy(event->replacement);
+    event->replacement = NULL;
+    event->conflicts++;
+    count(event, TI_COUNT_CONFLICTS);
+    for (uint32_t i = 1; i < event->conflicts && delay_ns < TI_RERUN_CAP_US * INT64_C(1000); i++)
+        delay_ns *= 2;
+    ti_window_rerun(w, event, false, delay_ns);
+}
+
+void ti_result_take(ti_worker *w, ti_event *event, ti_result result)
+{
+    ti_key *key = event->key;
+    ti_outcome outcome = event->outcome;
+    ti_mutex_assert_held(&w->mutex);
+    ti_assert(event->stage == TI_SETTLED);
+    ti_assert(w->uncommitted > 0);
+    w->uncommitted--;
+    if (key->running == event)
+        key->running = NULL;
+    else if (outcome == TI_OUTCOME_MOVE)
+        key->moving--;
+    else
+        acked(w, key);
+    if (result == TI_RESULT_RERUN) {
+        run_again(w, event);
+        return;
+    }
+    if (result == TI_RESULT_DROPPED) {
+        count(event, TI_COUNT_DROPPED);
+        ti_window_finish(w, event, true);
+    } else {
+        committed(w, event);
+    }
+    ti_key_update(w, key);
+}
+
+/* ---- the threads ---- */
+
+/* Takes the next group off the outcomes. */
+static size_t take_group(ti_worker *w)
+{
+    ti_event_fifo rest;
+    size_t n = 0;
+    size_t size = 0;
+    ti_event *event;
+    ti_fifo_init(&rest);
+    while (n < TI_ACK_GROUP_MAX && size < TI_ACK_GROUP_SIZE_MAX &&
+           (event = ti_fifo_pop(&w->outcomes)) != NULL) {
+        if (n > 0 && w->queues->shared && event->part != w->group[0]->part) {
+            ti_fifo_push(&rest, event);
+            continue;
+        }
+        w->group[n++] = event;
+        size += event->size;
+    }
+    while ((event = ti_fifo_pop(&w->outcomes)) != NULL)
+        ti_fifo_push(&rest, event);
+    w->outcomes = rest;
+    return n;
+}
+
+static void commit_group(ti_worker *w, ti_committer *c)
+{
+    ti_result results[TI_ACK_GROUP_MAX];
+    size_t n = take_group(w);
+    ti_assert(n > 0);
+    w->group_busy = true;
+    ti_worker_unlock(w);
+    bool decided = ti_group_commit(c, w->group, n, results);
+    ti_mutex_lock(&w->mutex);
+    for (size_t i = 0; i < n && decided; i++)
+        ti_result_take(w, w->group[i], results[i]);
+    w->group_busy = false;
+}
+
+static void commit_own(ti_worker *w, ti_committer *c)
+{
+    ti_result result;
+    ti_event *event = ti_fifo_pop(&w->own);
+    ti_worker_unlock(w);
+    bool decided = ti_own_commit(c, event, &result);
+    ti_mutex_lock(&w->mutex);
+    if (!decided)
+        return;
+    if (result != TI_RESULT_FAILED) {
+        ti_result_take(w, event, result);
+        return;
+    }
+    w->uncommitted--;
+    event->outcome = TI_OUTCOME_FAIL;
+    ti_outcome_push(w, event);
+}
+
+static void free_garbage(ti_worker *w)
+{
+    ti_txn *txn = w->garbage[--w->garbage_count];
+    ti_worker_unlock(w);
+    ti_txn_free(txn);
+    ti_mutex_lock(&w->mutex);
+}
+
+/* One piece of work, letting the mutex go meanwhile; false when there is none. */
+static bool work(ti_worker *w, ti_committer *c)
+{
+    if (w->garbage_count > 0)
+        free_garbage(w);
+    else if (w->own.count > 0)
+        commit_own(w, c);
+    else if (w->outcomes.count > 0 && !w->group_busy)
+        commit_group(w, c);
+    else
+        return false;
+    ti_arena_reset(&c->arena);
+    ti_ready_changed(w);
+    if (w->uncommitted == 0)
+        ti_cond_broadcast(&w->idle_cond);
+    return true;
+}
+
+void *ti_committer_run(void *worker)
+{
+    ti_worker *w = worker;
+    ti_committer c = {.worker = w};
+    ti_arena_init(&c.arena);
+    ti_event_sealer_init(&c.sealer);
+    ti_mutex_lock(&w->mutex);
+    while (!w->quit) {
+        if (!work(w, &c)) {
+            ti_worker_unlock(w);
+            ti_mutex_lock(&w->mutex);
+            if (!w->quit && w->garbage_count == 0 && w->own.count == 0 &&
+                (w->outcomes.count == 0 || w->group_busy))
+                ti_cond_wait(&w->commit_cond, &w->mutex);
+        }
+    }
+    ti_worker_unlock(w);
+    ti_event_sealer_free(&c.sealer);
+    ti_arena_free(&c.arena);
+    return NULL;
+}

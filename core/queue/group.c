@@ -1,0 +1,153 @@
+/* A group of outcomes in one transaction: rows re-read on its own snapshot, mutations, commit.
+ *
+ *   OK                      all decided: DONE, or DROPPED where the row was gone or had changed
+ *   conflict, more than one one by one, in order
+ *   conflict, one           again: the row is re-read, which decides
+ *   transient               again after a wait
+ *   outcome unknown         again: the rows tell whether it was committed
+ *   broken                  noted; again after a wait
+ *   anything else           more than one: one by one; one: RERUN
+ *
+ * INVARIANTS
+ *  1. After an unknown outcome a row that is gone or has changed counts as committed by us. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "queue/commit_int.h"
+
+bool ti_committer_wait(ti_committer *c, uint32_t n)
+{
+    ti_worker *w = c->worker;
+    int64_t wait_us = TI_RETRY_BASE_US;
+    for (uint32_t i = 1; i < n && wait_us < TI_RETRY_CAP_US; i++)
+        wait_us *= 2;
+    int64_t until_ns = ti_env_mono_ns(w->env) + wait_us * 1000;
+    ti_mutex_lock(&w->mutex);
+    bool in_time = true;
+    while (!w->quit && in_time)
+        in_time = ti_cond_wait_until(&w->pause_cond, &w->mutex, w->env, until_ns) &&
+                  ti_env_mono_ns(w->env) < until_ns;
+    bool go_on = !w->quit;
+    ti_mutex_unlock(&w->mutex);
+    return go_on;
+}
+
+static bool is_same_row(const ti_event *event, ti_slice value)
+{
+    return value.data != NULL && ti_slice_equal(value, event->row_value);
+}
+
+ti_status ti_row_check(ti_committer *c, ti_txn *txn, const ti_event *event, ti_result *result_out,
+                       const ti_call *call, ti_err *err)
+{
+    ti_slice value;
+    ti_status status = ti_txn_get(txn, event->row_key, &c->arena, &value, call, err);
+    *result_out = TI_RESULT_DROPPED;
+    if (status == TI_NOT_FOUND)
+        return TI_OK;
+    if (status == TI_OK && is_same_row(event, value))
+        *result_out = TI_RESULT_DONE;
+    return status;
+}
+
+/* Re-reads all rows. */
+static ti_status check_rows(ti_committer *c, ti_txn *txn, ti_event **events, size_t n,
+                            ti_result *results, const ti_call *call, ti_err *err)
+{
+    ti_slice *keys = ti_arena_alloc(&c->arena, n * sizeof(*keys));
+    ti_slice *values = ti_arena_alloc(&c->arena, n * sizeof(*values));
+    if (keys == NULL || values == NULL)
+        return ti_err_no_memory(err);
+    for (size_t i = 0; i < n; i++)
+        keys[i] = events[i]->row_key;
+    TI_TRY(ti_txn_batch_get(txn, keys, n, &c->arena, values, call, err));
+    for (size_t i = 0; i < n; i++)
+        results[i] = is_same_row(events[i], values[i]) ? TI_RESULT_DONE : TI_RESULT_DROPPED;
+    return TI_OK;
+}
+
+static void fence(ti_worker *w, ti_txn *txn, const ti_event *event)
+{
+    ti_ts until = w->ownership->vt->fence(w->ownership, event->info.type);
+    if (until != TI_TS_NONE)
+        ti_txn_not_after(txn, until);
+}
+
+static ti_status write_and_commit(ti_committer *c, ti_txn *txn, ti_event **events, size_t n,
+                                  ti_result *results, const ti_call *call, ti_err *err)
+{
+    ti_outcome_write write = {
+        .worker = c->worker, .txn = txn, .arena = &c->arena, .sealer = &c->sealer};
+    TI_TRY(check_rows(c, txn, events, n, results, call, err));
+    TI_TRY(ti_worker_now(c->worker, txn, &write.now, call, err));
+    for (size_t i = 0; i < n; i++) {
+        if (results[i] != TI_RESULT_DONE)
+            continue;
+        TI_TRY(ti_outcome_apply(&write, events[i], err));
+        fence(c->worker, txn, events[i]);
+    }
+    return ti_txn_commit(txn, NULL, call, err);
+}
+
+/* One attempt; after an unknown one, what is gone is done. */
+static ti_status attempt(ti_committer *c, ti_event **events, size_t n, ti_result *results,
+                         ti_err *err)
+{
+    ti_call call = ti_worker_call(c->worker);
+    ti_txn *txn;
+    ti_arena_reset(&c->arena);
+    TI_TRY(ti_txn_begin(c->worker->queues->kv, NULL, &txn, err));
+    ti_status status = write_and_commit(c, txn, events, n, results, &call, err);
+    ti_txn_free(txn);
+    for (size_t i = 0; i < n; i++) {
+        if (status == TI_OUTCOME_UNKNOWN)
+            events[i]->maybe_committed = true;
+        if (status == TI_OK && results[i] == TI_RESULT_DROPPED && events[i]->maybe_committed)
+            results[i] = TI_RESULT_DONE;
+    }
+    return status;
+}
+
+static bool commit_one_by_one(ti_committer *c, ti_event **events, size_t n, ti_result *results)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!ti_group_commit(c, events + i, 1, results + i))
+            return false;
+    }
+    return true;
+}
+
+/* Whether another attempt can do better than the one that answered status. */
+static bool is_worth_another(ti_status status)
+{
+    switch (ti_status_class_of(status)) {
+    case TI_CLASS_CONFLICT:
+    case TI_CLASS_TRANSIENT:
+    case TI_CLASS_UNKNOWN:
+    case TI_CLASS_BROKEN:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool ti_group_commit(ti_committer *c, ti_event **events, size_t n, ti_result *results_out)
+{
+    ti_err err;
+    ti_assert(n > 0);
+    for (uint32_t tries = 1;; tries++) {
+        ti_err_clear(&err);
+        ti_status status = attempt(c, events, n, results_out, &err);
+        if (status == TI_OK)
+            return true;
+        ti_worker_note(c->worker, &err, "committing outcomes");
+        if (n > 1 && (ti_status_class_of(status) == TI_CLASS_CONFLICT || !is_worth_another(status)))
+            return commit_one_by_one(c, events, n, results_out);
+        if (!is_worth_another(status)) {
+            results_out[0] = TI_RESULT_RERUN;
+            return true;
+        }
+        if (!ti_committer_wait(c, tries))
+            return false;
+    }
+}
