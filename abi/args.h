@@ -10,7 +10,7 @@
 #ifndef TI_ABI_ARGS_H
 #define TI_ABI_ARGS_H
 
-#include "abi/handle.h"
+#include "abi/op.h"
 #include "base/mem.h"
 #include "model/model.h"
 
@@ -39,11 +39,5 @@ ti_status ti_write_copy(const tito_write_t *write, ti_arena *a, ti_write *out, t
 /* The same for a read. */
 size_t ti_read_size(const tito_read_t *read);
 ti_status ti_read_copy(const tito_read_t *read, ti_arena *a, ti_read *out, ti_err *err);
-
-/* The arena bytes that one copied slice of len bytes takes. */
-static inline size_t ti_copy_size(size_t len)
-{
-    return (len + 1 + (TI_ARENA_ALIGN - 1)) & ~(size_t)(TI_ARENA_ALIGN - 1);
-}
 
 #endif

@@ -102,25 +102,19 @@ int32_t tito_error_status(const tito_error_t *error)
     return error == NULL ? TITO_OK : error->status;
 }
 
-static tito_slice text_of(ti_slice s)
-{
-    return s.data == NULL ? (tito_slice){.data = "", .len = 0}
-                          : (tito_slice){.data = s.data, .len = s.len};
-}
-
 tito_slice tito_error_message(const tito_error_t *error)
 {
-    return text_of(error == NULL ? TI_SLICE_NONE : error->message);
+    return ti_slice_out(error == NULL ? TI_SLICE_NONE : error->message);
 }
 
 tito_slice tito_error_table(const tito_error_t *error)
 {
-    return text_of(error == NULL ? TI_SLICE_NONE : error->table);
+    return ti_slice_out(error == NULL ? TI_SLICE_NONE : error->table);
 }
 
 tito_slice tito_error_index(const tito_error_t *error)
 {
-    return text_of(error == NULL ? TI_SLICE_NONE : error->index);
+    return ti_slice_out(error == NULL ? TI_SLICE_NONE : error->index);
 }
 
 int32_t tito_error_retryable(const tito_error_t *error)

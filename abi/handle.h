@@ -15,6 +15,7 @@
 
 #include "base/assert.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/slice.h"
 #include "tito.h"
 
@@ -59,6 +60,27 @@ static inline ti_status ti_bytes_check(const char *data, size_t len, const char 
     if (data == NULL && len > 0)
         return ti_err_set(err, TI_INVALID_ARGUMENT, "%s is NULL with a length", what);
     return TI_OK;
+}
+
+/* As ti_bytes_check, for what is copied; LIMIT_EXCEEDED when it is longer than anything may be. */
+static inline ti_status ti_argument_check(ti_slice s, const char *what, ti_err *err)
+{
+    TI_TRY(ti_bytes_check(s.data, s.len, what, err));
+    if (s.len > TI_PAGE_SIZE_MAX)
+        return ti_err_set(err, TI_LIMIT_EXCEEDED, "%s is longer than %d bytes", what,
+                          TI_PAGE_SIZE_MAX);
+    return TI_OK;
+}
+
+/* OK when a handle can be handed out there, which is set to NULL; INVALID_ARGUMENT naming what. */
+#define ti_out_check(out, what, err)                                                               \
+    ((out) == NULL ? ti_err_set((err), TI_INVALID_ARGUMENT, "%s is NULL", (what))                  \
+                   : ((void)(*(out) = NULL), TI_OK))
+
+/* Bytes for the host: an empty one has a pointer too. */
+static inline tito_slice ti_slice_out(ti_slice s)
+{
+    return (tito_slice){.data = s.data == NULL ? "" : s.data, .len = s.len};
 }
 
 /* The status to return, and *error_out (may be NULL) set to an error of the caller's, or to NULL

@@ -3,14 +3,14 @@
  * Closing, in this order:
  *   1. state CLOSING: enter answers CLOSED from now on.
  *   2. stop of every child: workers give out nothing more.
- *   3. wait until nobody is inside.
+ *   3. the executor is closed: queued operations end with CLOSED, nobody is inside any more.
  *   4. let_go of every child: transactions end, workers' threads end, steps give up what they hold.
  *   5. store, kv (with the engine's reference), state CLOSED.
  *
  * INVARIANTS
- *  1. users is raised before state is looked at, and state is changed before users is looked at,
- * both sequentially consistent: either the close sees the user, or the user sees the close.
- *  2. A thread that is inside (depth > 0), or that is the library's, never waits for a close.
+ *  1. Inside the database is who is inside the executor while state is OPEN.
+ *  2. A thread that is inside (depth > 0), or that is a worker's, never waits for a close.
+ *  3. A child is let go once and disposed once: whoever of owner and close comes second disposes.
  *
  * Locks: mutex (rank DB) guards the list of children and the changes of state; it is never held
  * while a child's function runs. */
@@ -20,13 +20,14 @@
 
 #include "base/assert.h"
 #include "base/limits.h"
+#include "base/process.h"
 #include "db/db_int.h"
 
 #define US_PER_S INT64_C(1000000)
 
-/* How often the calling thread is inside a database, and whether the thread is the library's. */
+/* How often the calling thread is inside a database, and whether it is a worker's. */
 static _Thread_local uint32_t depth;
-static _Thread_local bool library_thread;
+static _Thread_local bool worker_thread;
 
 ti_db_options ti_db_options_default(void)
 {
@@ -36,6 +37,7 @@ ti_db_options ti_db_options_default(void)
         .timeout_us = TI_TIMEOUT_DEFAULT_S * US_PER_S,
         .txn_age_us = TI_TXN_AGE_DEFAULT_S * US_PER_S,
         .threads = TI_EXECUTOR_THREADS_DEFAULT,
+        .log_level = TI_LOG_WARN,
     };
 }
 
@@ -43,13 +45,14 @@ ti_db_options ti_db_options_default(void)
 
 static void free_memory(ti_db *db)
 {
-    ti_assert(atomic_load(&db->users) == 0);
+    if (db->executor != NULL)
+        ti_executor_close(db->executor);
     ti_queues_close(db->queues);
     ti_store_free(db->store);
     ti_arena_free(&db->arena);
     ti_cond_destroy(&db->changed);
     ti_mutex_destroy(&db->mutex);
-    ti_fork_guard_end(&db->fork_guard);
+    ti_executor_unref(db->executor);
     ti_free(db);
 }
 
@@ -63,7 +66,9 @@ static ti_status make_rooms(ti_db *db, ti_slice name_space, ti_err *err)
 
 static ti_status init_rest(ti_db *db, ti_slice target, const ti_db_options *options, ti_err *err)
 {
-    TI_TRY(ti_fork_guard_begin(&db->fork_guard, err));
+    ti_executor_options executor = {.env = db->env,
+                                    .threads_max[TI_WORK_GENERAL] = (size_t)options->threads};
+    TI_TRY(ti_executor_create(&executor, &db->executor, err));
     TI_TRY(ti_target_parse(target, &db->arena, &db->target, err));
     return make_rooms(db, options->name_space, err);
 }
@@ -85,7 +90,7 @@ ti_status ti_db_new(ti_slice target, const ti_db_options *options, ti_db **db_ou
     db->env = ti_env_real();
     db->options = *options;
     db->options.name_space = TI_SLICE_NONE;
-    db->log = (ti_log){.level = TI_LOG_WARN};
+    db->log = (ti_log){.level = (ti_log_level)options->log_level};
     ti_arena_init(&db->arena);
     status = init_rest(db, target, options, err);
     if (status != TI_OK)
@@ -107,20 +112,31 @@ void ti_db_unref(ti_db *db)
     uint32_t before = atomic_fetch_sub_explicit(&db->refs, 1, memory_order_acq_rel);
     ti_require(before > 0);
     if (before > 1 || ti_db_forked(db))
-        return; /* in a child nothing is freed: see INVARIANT 4 of db.h */
+        return; /* in a child nothing is freed: see invariant 4 of db.h */
     if (ti_db_close(db, NULL) == TI_OK)
         free_memory(db);
 }
 
-ti_status ti_db_set_log(ti_db *db, const ti_log *log, ti_err *err)
+/* From core's kind of sink to the host's. context is the handle. */
+static void log_to_host(void *context, ti_log_level level, const char *line)
+{
+    ti_db *db = context;
+    db->sink(db->sink_context, (int32_t)level, line);
+}
+
+ti_status ti_db_set_log(ti_db *db, ti_db_sink sink, void *context, ti_log_level level, ti_err *err)
 {
     ti_status status = TI_OK;
     TI_TRY(ti_db_check(db, err));
     ti_mutex_lock(&db->mutex);
-    if (atomic_load(&db->state) == DB_NEW)
-        db->log = *log;
-    else
+    if (atomic_load(&db->state) == DB_NEW) {
+        db->sink = sink;
+        db->sink_context = context;
+        db->log =
+            (ti_log){.sink = sink == NULL ? NULL : log_to_host, .context = db, .level = level};
+    } else {
         status = ti_err_set(err, TI_INVALID_STATE, "the log is set before the database is opened");
+    }
     ti_mutex_unlock(&db->mutex);
     return status;
 }
@@ -186,21 +202,18 @@ ti_status ti_db_open(ti_db *db, const ti_call *call, ti_err *err)
 
 /* ---- closing ---- */
 
-/* Calls one function of every child, the newest first. Removes the child from the list before
- * let_go; a stop leaves it there. */
+/* Calls stop of every child; they stay in the list. */
 static void stop_children(ti_db *db)
 {
     ti_mutex_lock(&db->mutex);
-    for (ti_db_child *child = db->children; child != NULL;) {
-        if (child->stop != NULL) {
-            db->letting_go = child;
-            ti_mutex_unlock(&db->mutex);
-            child->stop(child);
-            ti_mutex_lock(&db->mutex);
-            db->letting_go = NULL;
-            ti_cond_broadcast(&db->changed);
-        }
-        child = child->next;
+    for (ti_db_child *child = db->children; child != NULL; child = child->next) {
+        if (child->stop == NULL)
+            continue;
+        child->state = TI_CHILD_BUSY; /* stays in the list, and so does its neighbour's link */
+        ti_mutex_unlock(&db->mutex);
+        child->stop(child);
+        ti_mutex_lock(&db->mutex);
+        child->state = TI_CHILD_LISTED;
     }
     ti_mutex_unlock(&db->mutex);
 }
@@ -213,7 +226,6 @@ static void unlist(ti_db *db, ti_db_child *child)
         db->children = child->next;
     if (child->next != NULL)
         child->next->prev = child->prev;
-    child->listed = false;
 }
 
 static void let_children_go(ti_db *db)
@@ -222,57 +234,54 @@ static void let_children_go(ti_db *db)
     while (db->children != NULL) {
         ti_db_child *child = db->children;
         unlist(db, child);
-        db->letting_go = child;
+        child->state = TI_CHILD_BUSY;
         ti_mutex_unlock(&db->mutex);
         child->let_go(child);
         ti_mutex_lock(&db->mutex);
-        db->letting_go = NULL;
-        ti_cond_broadcast(&db->changed);
+        child->state = TI_CHILD_FREE;
+        if (!child->released)
+            continue;
+        ti_mutex_unlock(&db->mutex);
+        child->dispose(child);
+        ti_mutex_lock(&db->mutex);
     }
     ti_mutex_unlock(&db->mutex);
 }
 
-static void wait_for_users(ti_db *db)
+/* Moves to CLOSING, after an opening or another close has ended. false: it is closed already.
+ * *was_open_out: there is an engine to give up. */
+static bool begin_close(ti_db *db, bool *was_open_out)
 {
     ti_mutex_lock(&db->mutex);
-    while (atomic_load(&db->users) > 0)
+    int state = atomic_load(&db->state);
+    while (state == DB_OPENING || state == DB_CLOSING) {
         ti_cond_wait(&db->changed, &db->mutex);
-    ti_mutex_unlock(&db->mutex);
-}
-
-/* Moves to CLOSING, after an opening or another close has ended. false: it is closed already. */
-static bool begin_close(ti_db *db)
-{
-    ti_mutex_lock(&db->mutex);
-    for (;;) {
-        int state = atomic_load(&db->state);
-        if (state == DB_NEW)
-            atomic_store(&db->state, DB_CLOSED);
-        if (state == DB_OPEN)
-            atomic_store(&db->state, DB_CLOSING);
-        if (state != DB_OPENING && state != DB_CLOSING) {
-            ti_mutex_unlock(&db->mutex);
-            return state == DB_OPEN;
-        }
-        ti_cond_wait(&db->changed, &db->mutex);
+        state = atomic_load(&db->state);
     }
+    if (state != DB_CLOSED)
+        atomic_store(&db->state, DB_CLOSING);
+    ti_mutex_unlock(&db->mutex);
+    *was_open_out = state == DB_OPEN;
+    return state != DB_CLOSED;
 }
 
 ti_status ti_db_close(ti_db *db, ti_err *err)
 {
+    bool was_open = false;
     if (ti_db_forked(db))
-        return ti_err_set(err, TI_FORKED, "the database was opened before this process was forked");
-    if (depth > 0 || library_thread)
+        return ti_process_forked("the database", err);
+    if (depth > 0 || worker_thread)
         return ti_err_set(err, TI_INVALID_STATE,
-                          "the database can not be closed from inside one of its operations, "
-                          "handlers or callbacks");
-    if (!begin_close(db))
+                          "the database can not be closed from inside one of its operations or "
+                          "handlers");
+    if (!begin_close(db, &was_open))
         return TI_OK;
     stop_children(db);
-    wait_for_users(db);
+    ti_executor_close(db->executor);
     let_children_go(db);
     ti_store_close(db->store);
-    ti_kv_close(&db->kv);
+    if (was_open)
+        ti_kv_close(&db->kv);
     set_state(db, DB_CLOSING, DB_CLOSED);
     return TI_OK;
 }
@@ -281,15 +290,13 @@ ti_status ti_db_close(ti_db *db, ti_err *err)
 
 bool ti_db_forked(const ti_db *db)
 {
-    return ti_fork_happened(&db->fork_guard);
+    return ti_executor_forked(db->executor);
 }
 
 static ti_status refuse(const ti_db *db, int state, ti_err *err)
 {
     if (ti_db_forked(db))
-        return ti_err_set(err, TI_FORKED,
-                          "the database was opened before this process was forked: open it after "
-                          "the fork");
+        return ti_process_forked("the database", err);
     if (state == DB_CLOSING || state == DB_CLOSED)
         return ti_err_set(err, TI_CLOSED, "the database was closed");
     return ti_err_set(err, TI_INVALID_STATE, "the database is not open yet");
@@ -305,9 +312,8 @@ ti_status ti_db_check(const ti_db *db, ti_err *err)
 
 ti_status ti_db_enter(ti_db *db, ti_err *err)
 {
-    if (ti_db_forked(db))
+    if (ti_executor_enter(db->executor, NULL) != TI_OK)
         return refuse(db, DB_CLOSED, err);
-    atomic_fetch_add(&db->users, 1);
     depth++;
     int state = atomic_load(&db->state);
     if (state == DB_OPEN)
@@ -320,18 +326,17 @@ void ti_db_leave(ti_db *db)
 {
     ti_assert(depth > 0);
     depth--;
-    uint32_t before = atomic_fetch_sub(&db->users, 1);
-    ti_require(before > 0);
-    if (before > 1 || atomic_load(&db->state) != DB_CLOSING)
-        return;
-    ti_mutex_lock(&db->mutex);
-    ti_cond_broadcast(&db->changed);
-    ti_mutex_unlock(&db->mutex);
+    ti_executor_leave(db->executor);
 }
 
-void ti_db_thread_is_library(void)
+void ti_db_thread_is_worker(void)
 {
-    library_thread = true;
+    worker_thread = true;
+}
+
+ti_executor *ti_db_executor(const ti_db *db)
+{
+    return db->executor;
 }
 
 ti_store *ti_db_store(const ti_db *db)
@@ -359,28 +364,57 @@ int64_t ti_db_timeout_us(const ti_db *db)
     return db->options.timeout_us;
 }
 
+int64_t ti_db_open_timeout_us(const ti_db *db)
+{
+    int64_t sum = 0;
+    if (__builtin_add_overflow(db->options.timeout_us, db->options.open_wait_us, &sum))
+        return TI_NO_DEADLINE;
+    return sum;
+}
+
 /* ---- children ---- */
 
 void ti_db_adopt(ti_db *db, ti_db_child *child)
 {
-    ti_assert(atomic_load(&db->users) > 0);
-    ti_assert(!child->listed);
+    ti_assert(child->state == TI_CHILD_FREE && !child->released);
     ti_mutex_lock(&db->mutex);
     child->prev = NULL;
     child->next = db->children;
     if (child->next != NULL)
         child->next->prev = child;
     db->children = child;
-    child->listed = true;
+    child->state = TI_CHILD_LISTED;
     ti_mutex_unlock(&db->mutex);
 }
 
-void ti_db_disown(ti_db *db, ti_db_child *child)
+/* Takes a listed child out for its owner while the database is open, and enters. false: the close
+ * has it, or has had it (*gone_out). */
+static bool take_child(ti_db *db, ti_db_child *child, bool *gone_out)
 {
     ti_mutex_lock(&db->mutex);
-    while (db->letting_go == child)
-        ti_cond_wait(&db->changed, &db->mutex);
-    if (child->listed)
+    ti_assert(!child->released);
+    bool mine = child->state == TI_CHILD_LISTED && atomic_load(&db->state) == DB_OPEN &&
+                ti_executor_enter(db->executor, NULL) == TI_OK;
+    *gone_out = child->state == TI_CHILD_FREE;
+    if (mine) {
         unlist(db, child);
+        child->state = TI_CHILD_FREE;
+        depth++;
+    } else {
+        child->released = true;
+    }
     ti_mutex_unlock(&db->mutex);
+    return mine;
+}
+
+void ti_db_release(ti_db *db, ti_db_child *child)
+{
+    bool gone = false;
+    if (take_child(db, child, &gone)) {
+        child->let_go(child);
+        ti_db_leave(db);
+        gone = true;
+    }
+    if (gone)
+        child->dispose(child);
 }

@@ -32,6 +32,7 @@
 #include "kv/kv.h"
 #include "model/store.h"
 #include "queue/queue.h"
+#include "rt/executor.h"
 
 typedef struct ti_db ti_db;
 
@@ -44,7 +45,8 @@ typedef struct ti_db_options {
     int64_t open_wait_us;     /* how long to wait for another process to let go */
     int64_t block_cache_size; /* 0 = the engine's default, as below */
     int64_t write_buffer_size;
-    int64_t threads; /* of the executor, once for operations and once for commits */
+    int64_t threads;   /* of the executor, for operations that are no commits */
+    int64_t log_level; /* a ti_log_level */
 } ti_db_options;
 
 /* What counts when nothing is given. */
@@ -59,14 +61,17 @@ ti_db *ti_db_ref(ti_db *db);
  */
 void ti_db_unref(ti_db *db);
 
-/* Where log lines go. INVALID_STATE unless NEW. @thread any */
-ti_status ti_db_set_log(ti_db *db, const ti_log *log, ti_err *err);
+/* Where log lines go: sink NULL is stderr, for WARN and above. INVALID_STATE unless NEW. @thread
+ * any
+ */
+typedef void (*ti_db_sink)(void *context, int32_t level, const char *line);
+ti_status ti_db_set_log(ti_db *db, ti_db_sink sink, void *context, ti_log_level level, ti_err *err);
 /* Opens the engine. On failure the handle is NEW again. INVALID_STATE when it is open or being
  * opened, CLOSED, UNSUPPORTED (an engine that this build has not), what the engine answers. */
 ti_status ti_db_open(ti_db *db, const ti_call *call, ti_err *err);
 /* Ends everything: running operations are asked to end, children let go, the engine's reference is
  * dropped. Blocks until that is done, also when another thread began it. FORKED in a child;
- * INVALID_STATE when called from inside an operation or from a thread of the library. */
+ * INVALID_STATE when called from inside an operation or from a handler. */
 ti_status ti_db_close(ti_db *db, ti_err *err);
 
 /* ---- use ---- */
@@ -80,39 +85,52 @@ ti_status ti_db_check(const ti_db *db, ti_err *err);
 ti_status ti_db_enter(ti_db *db, ti_err *err);
 void ti_db_leave(ti_db *db);
 
-/* Says that the calling thread is one of the library's own: it can not close a database. */
-void ti_db_thread_is_library(void);
+/* Says that the calling thread is one that a close waits for: it can not close a database. */
+void ti_db_thread_is_worker(void);
 
-/* Parts; borrowed from db. The store and the queues are there from new on, the kv between enter and
- * leave. */
+/* Parts; borrowed from db. Executor, store and queues are there from new on, the kv between enter
+ * and leave. */
+ti_executor *ti_db_executor(const ti_db *db);
 ti_store *ti_db_store(const ti_db *db);
 ti_queues *ti_db_queues(const ti_db *db);
 ti_kv *ti_db_kv(ti_db *db);
 const ti_env *ti_db_env(const ti_db *db);
+/* How long an operation may take; and an opening, which may wait for another process. */
 int64_t ti_db_timeout_us(const ti_db *db);
+int64_t ti_db_open_timeout_us(const ti_db *db);
 
 /* Appends statistics of engine, executor and queues as a JSON object. Inside enter and leave. */
 ti_status ti_db_stats(ti_db *db, ti_buf *out, ti_err *err);
 
 /* ---- children ---- */
 
-/* Something that holds engine state between calls. Embedded by its owner. */
+typedef enum ti_child_state {
+    TI_CHILD_FREE = 0, /* not adopted, or let go */
+    TI_CHILD_LISTED,   /* will be let go by its owner or by the close */
+    TI_CHILD_BUSY,     /* the close is in stop or let_go of it */
+} ti_child_state;
+
+/* Something that holds engine state between calls. Embedded by its owner, who calls
+ * ti_db_release at its end. */
 typedef struct ti_db_child ti_db_child;
 struct ti_db_child {
-    ti_db_child *next; /* the list of the database; all three are under its mutex */
+    ti_db_child *next; /* the list of the database; all four are under its mutex */
     ti_db_child *prev;
-    bool listed;
+    ti_child_state state;
+    bool released; /* the owner is done with it: dispose follows let_go */
     /* Stops what makes operations, while operations still run. Does not block. Or NULL. */
     void (*stop)(ti_db_child *child);
-    /* Lets go of what the engine owns: called once by the close, when nobody is inside the database
-     * any more. */
+    /* Lets go of what the engine owns: called once, by ti_db_release or by the close (then nobody
+     * is inside the database any more). */
     void (*let_go)(ti_db_child *child);
+    /* Frees the memory: called once, after let_go and ti_db_release. No lock is held. */
+    void (*dispose)(ti_db_child *child);
 };
 
 /* Adds a child, inside enter and leave. */
 void ti_db_adopt(ti_db *db, ti_db_child *child);
-/* Removes it; nothing when the close has let it go. Afterwards neither stop nor let_go is called or
- * runs. */
-void ti_db_disown(ti_db *db, ti_db_child *child);
+/* The owner's last call for an adopted child: let_go, unless the close has done or will do it, then
+ * dispose. Never waits for a close. Not in a forked child. */
+void ti_db_release(ti_db *db, ti_db_child *child);
 
 #endif

@@ -5,7 +5,6 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "db/db.h"
-#include "db/fork.h"
 #include "kv/target.h"
 
 typedef enum db_state {
@@ -18,21 +17,21 @@ typedef enum db_state {
 
 struct ti_db {
     _Atomic(uint32_t) refs;
-    _Atomic(uint32_t) users; /* inside enter and leave */
-    _Atomic(int) state;      /* a db_state; changed under mutex */
-    ti_fork_guard fork_guard;
+    _Atomic(int) state; /* a db_state; changed under mutex */
     const ti_env *env;
     ti_db_options options; /* name_space is "" here: the store has it */
     ti_arena arena;        /* of target */
     ti_target target;
-    ti_log log;
+    ti_log log;      /* its context is this handle */
+    ti_db_sink sink; /* the host's; NULL: stderr */
+    void *sink_context;
     ti_mutex mutex;
-    ti_cond changed;         /* state, users at 0 while CLOSING, letting_go */
-    ti_db_child *children;   /* the newest first */
-    ti_db_child *letting_go; /* whose let_go or stop runs now */
-    ti_store *store;         /* owned */
-    ti_queues *queues;       /* owned */
-    ti_kv kv;                /* open while OPEN and CLOSING */
+    ti_cond changed;       /* state */
+    ti_db_child *children; /* the newest first */
+    ti_executor *executor; /* one reference; guards what is below */
+    ti_store *store;       /* owned */
+    ti_queues *queues;     /* owned */
+    ti_kv kv;              /* open while OPEN and CLOSING */
 };
 
 /* Opens the engine that the target names; the reference is the caller's. UNSUPPORTED when this

@@ -1,0 +1,23 @@
+/* The queue handle, for the files that work on stored events. */
+#ifndef TI_ABI_QUEUE_H
+#define TI_ABI_QUEUE_H
+
+#include "abi/db.h"
+#include "abi/op.h"
+#include "queue/queue.h"
+
+struct tito_queue {
+    uint32_t magic;
+    ti_db *db;           /* one reference */
+    uint32_t partitions; /* what was declared; 0 = nothing */
+    size_t type_len;
+    char type[TI_NAME_SIZE_MAX];
+};
+
+/* OK when queue is a live handle of a database that may be used. @thread any */
+ti_status ti_queue_handle_check(const tito_queue_t *queue, ti_err *err);
+/* An operation with the queue's type and two texts; NULL when there is no memory. */
+ti_op *ti_queue_op(const tito_queue_t *queue, tito_txn_t *txn, const ti_op_kind *kind, ti_slice id,
+                   ti_slice text);
+
+#endif

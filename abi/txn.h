@@ -1,0 +1,50 @@
+/* The transaction handle.
+ *
+ *   OPEN ──commit, rollback──> ENDED ──retry──> OPEN
+ *     └──────close of the database──> ENDED for good
+ *
+ * INVARIANTS
+ *  1. core is touched only by operations of the transaction (one at a time, in the order in which
+ *     they were made) and, when none can run any more, by let_go.
+ *  2. A handle lives until the host has freed it and its last operation is gone.
+ *  3. Without any_thread every call comes from the thread that began it.
+ *
+ * A transaction of an event is borrowed: the event begins and ends it; here it can only be used. */
+#ifndef TI_ABI_TXN_H
+#define TI_ABI_TXN_H
+
+#include "abi/op.h"
+#include "kv/retry.h"
+
+struct tito_txn {
+    uint32_t magic;
+    bool borrowed;          /* an event's: not to be committed, rolled back or freed by the host */
+    _Atomic(uint32_t) refs; /* the host's, and one of every operation */
+    _Atomic(bool) open;     /* takes operations */
+    _Atomic(bool) doomed;   /* tito_txn_doom was called: doom holds the error */
+    ti_db *db;              /* one reference */
+    ti_db_child child;      /* adopted unless borrowed */
+    uint64_t owner;         /* a ti_thread_self; 0 = any thread */
+    ti_txn *core;           /* NULL when ended; owned unless borrowed */
+    ti_txn_options options; /* for the attempts of tito_txn_retry */
+    ti_retry retry;         /* the budget of all attempts */
+    ti_lane *lane;          /* one reference */
+    ti_err doom;
+    ti_err last; /* of the last operation that failed */
+};
+
+/* OK for NULL (no transaction), and for a live handle of db that the calling thread may use.
+ * Whether it is open shows when the operation runs. @thread owner */
+ti_status ti_txn_handle_check(const tito_txn_t *txn, const ti_db *db, ti_err *err);
+/* Makes the commit fail with err; the first one counts. @thread owner, or an operation of it */
+void ti_txn_handle_doom(tito_txn_t *txn, const ti_err *err);
+/* Remembers the failure of an operation; of a write: dooms. Inside the operation. */
+void ti_txn_handle_failed(tito_txn_t *txn, bool write, ti_status status, const ti_err *err);
+/* A handle for a transaction that somebody else ends. Ended with ti_txn_handle_end. */
+ti_status ti_txn_handle_borrow(ti_db *db, ti_txn *core, tito_txn_t **txn_out, ti_err *err);
+/* The borrowed transaction is no longer to be used. */
+void ti_txn_handle_end(tito_txn_t *txn);
+tito_txn_t *ti_txn_handle_ref(tito_txn_t *txn);
+void ti_txn_handle_unref(tito_txn_t *txn);
+
+#endif
