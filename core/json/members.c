@@ -32,7 +32,7 @@ static bool equal(const ti_json_member *left, const ti_json_member *right)
            (left->key_size == 0 || memcmp(left->key, right->key, left->key_size) == 0);
 }
 
-/* Spreads size, the first and the last eight bytes, and the middle of longer keys. */
+/* Mixes the size and all bytes, eight at a time. */
 static uint64_t hash(const ti_json_member *member)
 {
     uint64_t mixed = member->key_size * 0x9e3779b97f4a7c15u;
