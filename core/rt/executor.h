@@ -76,7 +76,9 @@ ti_status ti_executor_post(ti_executor *executor, ti_work work, ti_job *job, ti_
 bool ti_executor_remove(ti_executor *executor, ti_job *job);
 
 /* Announces that the caller works with what the executor guards: close waits until
- * ti_executor_leave. CLOSED or FORKED, then without leave. Cheap: two atomics. @thread any */
+ * ti_executor_leave. CLOSED or FORKED, then without leave. The caller holds a reference until after
+ * leave. Cheap: two atomics.
+ * @thread any */
 ti_status ti_executor_enter(ti_executor *executor, ti_err *err);
 void ti_executor_leave(ti_executor *executor);
 

@@ -24,8 +24,9 @@
  *  2. Of a lane one future runs at a time, in order of submission, whoever runs it. Those that were
  *     only submitted run when a later one of their lane does.
  *  3. A future that becomes DONE without having run (cancelled, timed out while queued, refused,
- *     closed, released) had no effect. If its operation is a write, the lane remembers it
- *     (ti_lane_skipped), so that a commit never stores half of a transaction.
+ *     closed, released) had no effect. If its operation is a write that was submitted, or
+ *     finished with a failure, the lane remembers it (ti_lane_skipped), so that a commit never
+ *     stores half of a transaction.
  *  4. A callback is called at most once, with no mutex held.
  *  5. The deadline counts from the moment the future is started or run, not from its making.
  *
@@ -77,7 +78,9 @@ typedef struct ti_op_type {
 
 typedef struct ti_future_spec {
     const ti_op_type *type;
-    size_t op_size;     /* at most TI_FUTURE_SIZE_MAX */
+    size_t op_size;     /* of the operation's memory, cleared */
+    size_t room_size;   /* of more memory right behind it, not cleared: for an arena. Both together
+                         * at most TI_FUTURE_SIZE_MAX */
     ti_lane *lane;      /* NULL: runs in any order; borrowed, the future takes a reference */
     int64_t timeout_us; /* TI_NO_DEADLINE: none */
     void *owner;        /* kept alive as long as the future: released is called with it; or NULL */
@@ -93,7 +96,8 @@ ti_future *ti_future_of_op(void *op);
 /* NEW becomes SUBMITTED, behind all of its lane. By its maker, once. */
 void ti_future_submit(ti_future *future);
 /* NEW becomes DONE with that status, without running: wrong arguments, or a result that was at
- * hand. err holds the text, or is NULL. By its maker, instead of submit. */
+ * hand; has no place in its lane. err holds the text, or is NULL. By its maker, instead of submit.
+ */
 void ti_future_finish(ti_future *future, ti_status status, const ti_err *err);
 
 /* ---- using ---- */
