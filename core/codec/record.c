@@ -152,8 +152,7 @@ ti_slice ti_marker_several(void)
 
 ti_status ti_marker_check(ti_slice value, ti_err *err)
 {
-    bool known =
-        ti_slice_equal(value, ti_marker()) || ti_slice_equal(value, ti_marker_several());
+    bool known = ti_slice_equal(value, ti_marker()) || ti_slice_equal(value, ti_marker_several());
     return known ? TI_OK : corrupt(err, "it is not a marker");
 }
 

@@ -225,7 +225,8 @@ static ti_status check_keys(walk *w, uint32_t object)
     char *scratch = parser->members;
     gather_keys(w, object, parser->members, scratch + members_size + search_size);
     if (ti_json_members_twice(parser->members, n, scratch + members_size, &twice))
-        return refuse(w, parser->nodes[twice].key_start - 1, "a key for the second time in its object");
+        return refuse(w, parser->nodes[twice].key_start - 1,
+                      "a key for the second time in its object");
     return TI_OK;
 }
 

@@ -34,10 +34,10 @@ static inline long golden_find(const char *file, const char *name, char *out, si
         if (len != strlen(name) || strncmp(line, name, len) != 0)
             continue;
         const char *hex = line + len + strspn(line + len, " ");
-        unsigned byte;
-        for (found = 0; sscanf(hex, "%2x", &byte) == 1; hex += 2) {
+        for (found = 0; strspn(hex, "0123456789abcdef") >= 2; hex += 2) {
+            char digits[3] = {hex[0], hex[1], '\0'};
             assert_true((size_t)found < size);
-            out[found++] = (char)byte;
+            out[found++] = (char)strtoul(digits, NULL, 16);
         }
     }
     fclose(in);

@@ -1,4 +1,4 @@
-/* Parsing in one line, for tests of documents. */
+/* Parsing in one line, and making large texts, for tests of documents. */
 #ifndef TITO_TESTS_JSON_DOCS_H
 #define TITO_TESTS_JSON_DOCS_H
 
@@ -62,6 +62,31 @@ static inline void docs_same(docs *d, ti_slice left, ti_slice right)
     ti_json_doc b = docs_parse(d, right);
     if (!docs_equal(d, &a, &b))
         fail_msg("%.*s is not %.*s", (int)left.len, left.data, (int)right.len, right.data);
+}
+
+/* A text that grows; text is allocated by the test. */
+typedef struct maker {
+    char *text;
+    size_t len;
+    size_t size;
+} maker;
+
+/* Appends in printf's manner; the text must have room. */
+static inline void maker_put(maker *m, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static inline void maker_put(maker *m, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(m->text + m->len, m->size - m->len, format, args);
+    va_end(args);
+    assert_true(len >= 0 && (size_t)len < m->size - m->len);
+    m->len += (size_t)len;
+}
+
+static inline ti_slice maker_slice(const maker *m)
+{
+    return (ti_slice){m->text, m->len};
 }
 
 #endif

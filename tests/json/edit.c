@@ -188,7 +188,7 @@ static void tree_replace(tree *node, const char *text)
     node->type = 's';
     node->count = 0;
     node->removed = false;
-    strcpy(node->text, text);
+    snprintf(node->text, sizeof node->text, "%s", text);
 }
 
 /* One random edit, to the document and to the tree. Each place is edited once, so that order plays

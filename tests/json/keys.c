@@ -4,23 +4,25 @@
 
 #include "json/json_int.h"
 
+#define TEXT_SIZE (1024 * 1024)
+
 /* An object of n keys "k0" … whose key number again (if below n) stands once more at the end. */
 static ti_slice object_make(char *text, size_t n, size_t again)
 {
-    size_t len = 0;
-    text[len++] = '{';
+    maker m = {.text = text, .len = 0, .size = TEXT_SIZE};
+    maker_put(&m, "{");
     for (size_t i = 0; i < n; i++)
-        len += (size_t)sprintf(text + len, "%s\"k%zu\":%zu", i == 0 ? "" : ",", i, i);
+        maker_put(&m, "%s\"k%zu\":%zu", i == 0 ? "" : ",", i, i);
     if (again < n)
-        len += (size_t)sprintf(text + len, ",\"k%zu\":0", again);
-    text[len++] = '}';
-    return (ti_slice){text, len};
+        maker_put(&m, ",\"k%zu\":0", again);
+    maker_put(&m, "}");
+    return maker_slice(&m);
 }
 
 static void duplicates_are_found_in_objects_of_any_size(void **state)
 {
     static const size_t sizes[] = {1, 2, 7, 8, 9, 15, 16, 17, 33, 100, 5000, 60000};
-    char *text = malloc(1024 * 1024);
+    char *text = malloc(TEXT_SIZE);
     docs d;
     (void)state;
     assert_non_null(text);
@@ -97,25 +99,23 @@ static double seconds_to_parse(docs *d, ti_slice text)
 static void hostile_keys_cost_little(void **state)
 {
     enum { KEYS = 20000 };
-    char *text = malloc(1024 * 1024);
-    size_t len = 1;
+    char *text = malloc(TEXT_SIZE);
+    maker m = {.text = text, .len = 0, .size = TEXT_SIZE};
     size_t found = 0;
     docs d;
     (void)state;
     assert_non_null(text);
     docs_init(&d);
     double harmless = seconds_to_parse(&d, object_make(text, KEYS, KEYS));
-    text[0] = '{';
+    maker_put(&m, "{");
     for (uint64_t i = 0; found < KEYS; i++) { /* low 8 bits of the hash alike */
         char key[24];
-        int size = snprintf(key, sizeof key, "%08llx", (unsigned long long)i);
-        if ((hash_of(key, 8) & 255) == 1) {
-            len += (size_t)sprintf(text + len, "%s\"%.*s\":1", found == 0 ? "" : ",", size, key);
-            found++;
-        }
+        snprintf(key, sizeof key, "%08llx", (unsigned long long)i);
+        if ((hash_of(key, 8) & 255) == 1)
+            maker_put(&m, "%s\"%s\":1", found++ == 0 ? "" : ",", key);
     }
-    text[len++] = '}';
-    double hostile = seconds_to_parse(&d, (ti_slice){text, len});
+    maker_put(&m, "}");
+    double hostile = seconds_to_parse(&d, maker_slice(&m));
     if (hostile > harmless * 20 + 0.02)
         fail_msg("%d hostile keys took %.4f s, harmless ones %.4f s", KEYS, hostile, harmless);
     docs_free(&d);
@@ -126,7 +126,7 @@ static void members_are_sorted_and_found(void **state)
 {
     test_random r = test_random_start(1);
     docs d;
-    char *text = malloc(64 * 1024);
+    char *text = malloc(TEXT_SIZE);
     (void)state;
     assert_non_null(text);
     docs_init(&d);

@@ -105,7 +105,8 @@ static inline tree *tree_scalar(trees *t, const char *key)
                                           "\"\\u00e9\"",
                                           "12345678901234567890"};
     tree *node = tree_new(t, 's', key);
-    strcpy(node->text, scalars[test_random_below(&t->r, sizeof scalars / sizeof *scalars)]);
+    snprintf(node->text, sizeof node->text, "%s",
+             scalars[test_random_below(&t->r, sizeof scalars / sizeof *scalars)]);
     return node;
 }
 

@@ -93,13 +93,18 @@ static void wrong_predicates_are_refused(void **state)
 }
 
 /* A test per member, or one with a list: n nodes of scalars each. */
-static ti_slice spec_make(char *text, size_t n, bool list)
+static ti_slice spec_make(char *text, size_t size, size_t n, bool list)
 {
-    size_t len = (size_t)sprintf(text, list ? "{\"a\":[" : "{");
-    for (size_t i = 0; i < n; i++)
-        len += (size_t)sprintf(text + len, list ? "%s%zu" : "%s\"k%zu\":0", i == 0 ? "" : ",", i);
-    len += (size_t)sprintf(text + len, list ? "]}" : "}");
-    return (ti_slice){text, len};
+    maker m = {.text = text, .len = 0, .size = size};
+    maker_put(&m, list ? "{\"a\":[" : "{");
+    for (size_t i = 0; i < n; i++) {
+        if (list)
+            maker_put(&m, "%s%zu", i == 0 ? "" : ",", i);
+        else
+            maker_put(&m, "%s\"k%zu\":0", i == 0 ? "" : ",", i);
+    }
+    maker_put(&m, list ? "]}" : "}");
+    return maker_slice(&m);
 }
 
 static void nodes_are_counted(void **state)
@@ -112,11 +117,11 @@ static void nodes_are_counted(void **state)
     for (int list = 0; list < 2; list++) {
         size_t most = list == 1 ? TI_PREDICATE_NODES_MAX - 1 : TI_PREDICATE_NODES_MAX / 2;
         for (size_t n = most; n <= most + 1; n++) {
-            ti_json_doc doc = docs_parse(&d, spec_make(text, n, list == 1));
+            ti_json_doc doc = docs_parse(&d, spec_make(text, sizeof text, n, list == 1));
             test_status(ti_json_where_compile(ti_json_root(&doc), &d.arena, &where, &d.err),
                         n == most ? TI_OK : TI_LIMIT_EXCEEDED);
         }
-        ti_json_doc doc = docs_parse(&d, spec_make(text, 500, list == 1));
+        ti_json_doc doc = docs_parse(&d, spec_make(text, sizeof text, 500, list == 1));
         test_status(ti_json_where_compile(ti_json_root(&doc), &d.arena, &where, &d.err),
                     TI_LIMIT_EXCEEDED);
     }
