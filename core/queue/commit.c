@@ -1,7 +1,8 @@
 /* Committers: outcomes of settled events into the store, in groups; see group_int.h for what one
  * group does and own.c for events with a transaction of their own.
  *
- *   committer: garbage? free it   own? commit it alone   outcomes and no group in flight? commit one
+ *   committer: garbage? free it   own? commit it alone   outcomes and no group in flight? commit
+ * one
  *
  * INVARIANTS
  *  1. One group is in flight at a time, taken from the front of the outcomes, so that the outcomes

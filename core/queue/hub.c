@@ -154,8 +154,7 @@ ti_status ti_hub_type_of(ti_hub *hub, ti_slice name, ti_hub_type **type_out, ti_
     *type_out = type;
     if (full)
         return ti_err_set(err, TI_LIMIT_EXCEEDED,
-                          "a database handle knows at most %d types of events",
-                          TI_QUEUE_TYPES_MAX);
+                          "a database handle knows at most %d types of events", TI_QUEUE_TYPES_MAX);
     return type != NULL ? TI_OK : ti_err_no_memory(err);
 }
 
@@ -180,6 +179,8 @@ void ti_hub_listen(ti_hub *hub, ti_hub_type *type, ti_listener *listener)
 {
     ti_assert(listener->wake != NULL);
     ti_mutex_lock(&hub->mutex);
+    ti_assert(!listener->is_on);
+    listener->is_on = true;
     listener->next = type->listeners;
     type->listeners = listener;
     ti_mutex_unlock(&hub->mutex);
@@ -194,6 +195,7 @@ void ti_hub_unlisten(ti_hub *hub, ti_hub_type *type, ti_listener *listener)
         link = &(*link)->next;
     }
     *link = listener->next;
+    listener->is_on = false;
     ti_mutex_unlock(&hub->mutex);
 }
 

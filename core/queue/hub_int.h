@@ -44,6 +44,7 @@ typedef enum ti_counter {
 typedef struct ti_listener ti_listener;
 struct ti_listener {
     ti_listener *next;
+    bool is_on;
     void *context;
     /* place_us: of an event of that partition which has just been committed. */
     void (*wake)(void *context, uint32_t partition, uint64_t place_us);
@@ -61,9 +62,9 @@ struct ti_hub_type {
     ti_hub_type *next; /* in its bucket */
     char name[TI_NAME_SIZE_MAX + 1];
     size_t name_len;
-    ti_hub_meta meta;            /* under the hub's mutex, as the next three */
-    ti_queue_options declared;   /* partitions 0 = nobody declared a count */
-    ti_listener *listeners;      /* borrowed from workers */
+    ti_hub_meta meta;          /* under the hub's mutex, as the next three */
+    ti_queue_options declared; /* partitions 0 = nobody declared a count */
+    ti_listener *listeners;    /* borrowed from workers */
     _Atomic(uint64_t) counters[TI_COUNTERS];
 };
 

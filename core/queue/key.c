@@ -318,6 +318,15 @@ void ti_keys_close(ti_worker *w, ti_part *part)
     }
 }
 
+void ti_keys_free(ti_worker *w)
+{
+    ti_mutex_assert_held(&w->mutex);
+    for (size_t i = 0; i < w->key_buckets; i++) {
+        while (w->keys[i] != NULL)
+            free_key(w, w->keys[i]);
+    }
+}
+
 void ti_window_spill(ti_worker *w)
 {
     ti_mutex_assert_held(&w->mutex);

@@ -1,12 +1,11 @@
 /* What an outcome writes, into the transaction that commits it.
  *
  *   ack         row deleted, COMPLETED row put (when there is a retention)
- *   fail        retries left: the row, with attempts, error and not_before, is put into queue_parked
- *               (a parked one: where it is); else deleted, FAILED row put
- *   reschedule  row deleted, put at max(timestamp, now, place + 1 µs); not after now + grace
- *   advance     row put with the new payload
- *   move        row deleted, put into queue_parked
- *   damaged     row deleted, FAILED row put that holds its bytes
+ *   fail        retries left: the row, with attempts, error and not_before, is put into
+ * queue_parked (a parked one: where it is); else deleted, FAILED row put reschedule  row deleted,
+ * put at max(timestamp, now, place + 1 µs); not after now + grace advance     row put with the new
+ * payload move        row deleted, put into queue_parked damaged     row deleted, FAILED row put
+ * that holds its bytes
  *
  * INVARIANTS
  *  1. The row has been re-read in the same transaction and is what the event was made of.
@@ -46,8 +45,8 @@ static ti_status put(const ti_outcome_write *write, ti_slice key, ti_sealed_kind
     return ti_txn_put(write->txn, key, value, err);
 }
 
-static ti_status put_history(const ti_outcome_write *write, const ti_event *event,
-                             ti_history state, ti_event_fields *fields, ti_err *err)
+static ti_status put_history(const ti_outcome_write *write, const ti_event *event, ti_history state,
+                             ti_event_fields *fields, ti_err *err)
 {
     ti_event_place place = event->info.place;
     ti_slice key;
@@ -121,8 +120,8 @@ static ti_status write_reschedule(const ti_outcome_write *write, ti_event *event
         at = (uint64_t)event->reschedule_us;
     place.timestamp_us = at > place.timestamp_us ? at : place.timestamp_us + 1;
     event->new_place = place;
-    ti_slice key = ti_key_event(write->worker->queues->keyspace, write->arena, event->info.type,
-                                &place);
+    ti_slice key =
+        ti_key_event(write->worker->queues->keyspace, write->arena, event->info.type, &place);
     ti_txn_not_after(write->txn, ti_ts_add_us(write->now, TI_GRACE_US));
     TI_TRY(ti_txn_delete(write->txn, event->row_key, err));
     return put(write, key, TI_SEALED_EVENT, &fields, err);

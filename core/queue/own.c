@@ -46,8 +46,7 @@ static bool settle_unknown(ti_committer *c, const ti_event *event, ti_result *re
             status = ti_row_check(c, txn, event, result_out, &call, &err);
         ti_txn_free(txn);
         if (status == TI_OK) {
-            *result_out =
-                *result_out == TI_RESULT_DROPPED ? TI_RESULT_DONE : TI_RESULT_RERUN;
+            *result_out = *result_out == TI_RESULT_DROPPED ? TI_RESULT_DONE : TI_RESULT_RERUN;
             return true;
         }
         ti_worker_note(c->worker, &err, "reading an event after an unknown outcome");

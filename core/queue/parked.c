@@ -235,12 +235,10 @@ static ti_status make_parked(key_load *l, ti_err *err)
     ti_slice text;
     for (l->made = 0; l->made < l->page.count; l->made++) {
         const ti_pair *pair = &l->page.pairs[l->made];
-        if (!ti_key_parse(l->w->queues->keyspace, pair->key, &parts) ||
-            parts.kind != TI_KEY_PARKED)
+        if (!ti_key_parse(l->w->queues->keyspace, pair->key, &parts) || parts.kind != TI_KEY_PARKED)
             continue;
         TI_TRY(ti_key_parked_split(&parts, l->a, &text, &place, err));
-        ti_event *event =
-            ti_event_new(l->key->part, &place, true, text, pair->key, pair->value);
+        ti_event *event = ti_event_new(l->key->part, &place, true, text, pair->key, pair->value);
         if (event == NULL)
             return ti_err_no_memory(err);
         l->events[l->made] = event;

@@ -105,8 +105,8 @@ static ti_status put_event(const outbox *box, outbox_event *event, ti_txn *txn,
                            ti_event_sealer *sealer, ti_arena *a, ti_err *err)
 {
     ti_slice value;
-    ti_slice key = ti_key_event(box->queues->keyspace, a, ti_hub_type_name(event->type->type),
-                                &event->place);
+    ti_slice key =
+        ti_key_event(box->queues->keyspace, a, ti_hub_type_name(event->type->type), &event->place);
     TI_TRY(ti_key_check(key, "event key", err));
     TI_TRY(ti_event_seal(sealer, TI_SEALED_EVENT, key, &event->fields, &value, err));
     return ti_txn_put(txn, key, value, err);
@@ -127,8 +127,7 @@ static ti_status write_events(void *context, ti_txn *txn, ti_ts t, ti_err *err)
     ti_event_sealer_init(&sealer);
     ti_arena_init(&a);
     for (outbox_event *event = box->first; event != NULL && status == TI_OK; event = event->next) {
-        uint32_t partition =
-            ti_queue_partition_of(event->fields.key, event->type->meta.partitions);
+        uint32_t partition = ti_queue_partition_of(event->fields.key, event->type->meta.partitions);
         ti_place_make(base, ordinal++, partition, place_time(event, t), &event->place);
         status = put_event(box, event, txn, &sealer, &a, err);
         ti_arena_reset(&a);
@@ -148,8 +147,7 @@ static void events_ended(void *context, ti_status status, ti_ts commit_ts)
         return;
     ti_mutex_lock(&hub->mutex);
     for (const outbox_event *event = box->first; event != NULL; event = event->next)
-        ti_hub_wake_held(hub, event->type->type, event->place.partition,
-                         event->place.timestamp_us);
+        ti_hub_wake_held(hub, event->type->type, event->place.partition, event->place.timestamp_us);
     ti_mutex_unlock(&hub->mutex);
     for (const outbox_event *event = box->first; event != NULL && status == TI_OK;
          event = event->next)
@@ -195,8 +193,7 @@ static ti_status type_of(outbox *box, ti_txn *txn, const ti_event_spec *spec,
     *type_out = type;
     if (spec->partitions == 0 || spec->partitions == type->meta.partitions)
         return TI_OK;
-    return ti_queue_meta_resolve(box->queues, type->type, spec->partitions, &type->meta, call,
-                                 err);
+    return ti_queue_meta_resolve(box->queues, type->type, spec->partitions, &type->meta, call, err);
 }
 
 /* Copies a field; an empty one stays empty without memory. */
@@ -255,8 +252,8 @@ static ti_status check_json(ti_slice text, const char *what, bool array, ti_err 
     ti_arena_init(&a);
     ti_status status = ti_json_parse(&parser, &a, text, &doc, err);
     if (status == TI_OK && array && ti_json_type_of(ti_json_root(&doc)) != TI_JSON_ARRAY)
-        status = ti_err_set(err, TI_INVALID_ARGUMENT, "the %s of an event must be a JSON array",
-                            what);
+        status =
+            ti_err_set(err, TI_INVALID_ARGUMENT, "the %s of an event must be a JSON array", what);
     ti_arena_free(&a);
     ti_json_parser_free(&parser);
     return status;
@@ -286,10 +283,9 @@ static ti_status check_spec(const ti_event_spec *spec, const ti_event_fields *fi
     if (spec->due_us < 0)
         return ti_err_set(err, TI_INVALID_ARGUMENT, "an event can not be due before 1970");
     if (ti_event_fields_size(fields) > TI_EVENT_SIZE_MAX)
-        return ti_err_set(err, TI_LIMIT_EXCEEDED,
-                          "an event of type '%.*s' has %zu bytes; at most %d are allowed",
-                          (int)spec->type.len, spec->type.data, ti_event_fields_size(fields),
-                          TI_EVENT_SIZE_MAX);
+        return ti_err_set(
+            err, TI_LIMIT_EXCEEDED, "an event of type '%.*s' has %zu bytes; at most %d are allowed",
+            (int)spec->type.len, spec->type.data, ti_event_fields_size(fields), TI_EVENT_SIZE_MAX);
     if (spec->json_checked)
         return TI_OK;
     TI_TRY(check_json(spec->payload, "payload", false, err));
@@ -314,30 +310,47 @@ static ti_status publish_in(ti_queues *queues, ti_txn *txn, const ti_event_spec 
 
 /* ---- entries ---- */
 
+typedef struct told_id {
+    const outbox_event *event;
+    char *id_out;
+} told_id;
+
+/* A ti_txn_commit_hook, after write_events: the event has its place. */
+static ti_status tell_id(void *context, ti_txn *txn, ti_ts t, ti_err *err)
+{
+    const told_id *told = context;
+    (void)txn;
+    (void)t;
+    (void)err;
+    ti_event_id_format(&told->event->place, told->id_out);
+    return TI_OK;
+}
+
+ti_status ti_publish_tell_id(ti_txn *txn, char *id_out, ti_err *err)
+{
+    const outbox *box = ti_txn_slot(txn, &outbox_owner);
+    told_id *told = ti_arena_alloc(ti_txn_arena(txn), sizeof(*told));
+    ti_assert(box != NULL);
+    if (told == NULL)
+        return ti_err_no_memory(err);
+    *told = (told_id){.event = box->first, .id_out = id_out};
+    while (told->event->next != NULL)
+        told->event = told->event->next;
+    return ti_txn_on_commit(txn, tell_id, told, err);
+}
+
 typedef struct publish_one {
     ti_queues *queues;
     const ti_event_spec *spec;
     char *id_out;
 } publish_one;
 
-/* A ti_txn_commit_hook, after write_events: the event has its place. */
-static ti_status tell_id(void *context, ti_txn *txn, ti_ts t, ti_err *err)
-{
-    const publish_one *one = context;
-    const outbox *box = ti_txn_slot(txn, &outbox_owner);
-    (void)t;
-    (void)err;
-    ti_assert(box != NULL);
-    ti_event_id_format(&box->first->place, one->id_out);
-    return TI_OK;
-}
-
 /* A ti_transact_fn. */
 static ti_status publish_alone(void *context, ti_txn *txn, const ti_call *call, ti_err *err)
 {
-    publish_one *one = context;
+    const publish_one *one = context;
     TI_TRY(publish_in(one->queues, txn, one->spec, call, err));
-    return one->id_out != NULL ? ti_txn_on_commit(txn, tell_id, one, err) : TI_OK;
+    return one->id_out != NULL ? ti_publish_tell_id(txn, one->id_out, err) : TI_OK;
 }
 
 ti_status ti_queue_publish(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec, char *id_out,

@@ -47,8 +47,8 @@ ti_status ti_queues_open(ti_store *store, const ti_queues_options *options, ti_q
         ti_free(queues);
         return status;
     }
-    ti_store_set_event_sink(
-        store, &(ti_event_sink){.publish = ti_publish_model_event, .context = queues});
+    ti_store_set_event_sink(store,
+                            &(ti_event_sink){.publish = ti_publish_model_event, .context = queues});
     *queues_out = queues;
     return TI_OK;
 }
@@ -109,7 +109,7 @@ static uint32_t declared_of(ti_queues *queues, const ti_hub_type *type)
 typedef struct meta_read {
     ti_queues *queues;
     const ti_hub_type *type;
-    uint32_t wanted; /* stored when there is none */
+    uint32_t wanted;  /* stored when there is none */
     int64_t begun_ns; /* before the read */
     ti_hub_meta meta;
 } meta_read;

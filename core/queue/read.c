@@ -33,7 +33,8 @@ typedef struct part_read {
     bool look_for_due;
     uint64_t due_us; /* found when looked for */
     ti_scan_page page;
-    ti_event_place *places; /* of the page's rows; partition TI_PARTITIONS_MAX + 1: not to be read */
+    ti_event_place
+        *places; /* of the page's rows; partition TI_PARTITIONS_MAX + 1: not to be read */
     ti_event **events;
     size_t made; /* rows whose objects are made (or needed none) */
 } part_read;
@@ -254,8 +255,7 @@ static void end_sweep(part_read *r, bool at_end)
     ti_part *part = r->part;
     if (!part->sweeping || (!at_end && part->read_us < part->sweep_to_us))
         return;
-    uint64_t floor_us =
-        part->sweep_floor_us < part->read_us ? part->sweep_floor_us : part->read_us;
+    uint64_t floor_us = part->sweep_floor_us < part->read_us ? part->sweep_floor_us : part->read_us;
     part->sweeping = false;
     part->swept_ns = ti_env_mono_ns(r->w->env);
     if (floor_us > part->floor_us)

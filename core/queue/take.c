@@ -325,8 +325,8 @@ void ti_event_expire(ti_worker *w, ti_event *event)
     atomic_store(&event->timed_out, 1);
     event->stage = TI_SETTLED;
     event->outcome = TI_OUTCOME_FAIL;
-    event->text = copy_text((ti_slice){.data = text, .len = (size_t)len}, sizeof(text),
-                            &event->text_len);
+    event->text =
+        copy_text((ti_slice){.data = text, .len = (size_t)len}, sizeof(text), &event->text_len);
     event->key->held++;
     ti_hub_count(event->part->type->type, TI_COUNT_TIMED_OUT, 1);
     ti_outcome_push(w, event);

@@ -58,7 +58,6 @@ ti_status ti_event_open(ti_slice value, ti_sealed_kind kind, ti_slice row_key,
  *
  *   version 01, varint number */
 ti_status ti_queue_number_seal(ti_buf *b, ti_slice row_key, uint64_t number, ti_err *err);
-ti_status ti_queue_number_open(ti_slice value, ti_slice row_key, uint64_t *number_out,
-                               ti_err *err);
+ti_status ti_queue_number_open(ti_slice value, ti_slice row_key, uint64_t *number_out, ti_err *err);
 
 #endif

@@ -317,3 +317,24 @@ void ti_part_close(ti_worker *w, ti_part *part)
     }
     ti_keys_close(w, part);
 }
+
+ti_txn *ti_part_forget_all(ti_worker *w, ti_part *part)
+{
+    ti_mutex_assert_held(&w->mutex);
+    ti_assert(w->life == TI_LIFE_ENDED);
+    ti_part_close(w, part);
+    ti_window_read_ended(w, part);
+    while (part->events != NULL) {
+        ti_event *event = part->events;
+        ti_txn *txn = event->stage == TI_SETTLED ? event->txn : NULL;
+        if (txn != NULL) {
+            event->txn = NULL;
+            return txn;
+        }
+        event->stage = TI_DONE;
+        event->key = NULL;
+        part_remove(part, event);
+        drop(w, event);
+    }
+    return NULL;
+}

@@ -71,7 +71,7 @@ typedef struct ti_worker_options {
     uint32_t concurrency;    /* events with the host at once; 0 = 1; at most TI_CONCURRENCY_MAX */
     uint32_t partition_from; /* the fixed range [from, to) */
     uint32_t partition_to;   /* 0 = all partitions */
-    ti_ownership *ownership; /* instead of the range; taken over; or NULL */
+    ti_ownership *ownership; /* instead of the range; taken over on success; or NULL */
     bool follower;           /* begin without leadership: see ti_worker_set_leader */
     ti_retry_policy retry;   /* all zero = the default */
     int64_t handler_timeout_us; /* 0 = 10 min; < 0 = none */

@@ -11,24 +11,24 @@
  *
  * Life of an event object:
  *
- *   WAITING --take--> TAKEN --settle, timeout--> SETTLED --committed--> DONE --last reference--> freed
- *      |                                            |
+ *   WAITING --take--> TAKEN --settle, timeout--> SETTLED --committed--> DONE --last reference-->
+ * freed |                                            |
  *      `--moved behind a parked key, damaged--------'   (never with the host)
  *
  * A run that is thrown away (conflict, abandon) ends its object; a clone takes its place.
  *
  * Threads: the reader (read.c, parked.c, timers, checkpoints), committers (commit.c), the host.
- * Files: worker.c life; take.c the host's side; event.c objects; window.c, key.c what is in memory and
- * what runs next; reader.c the reader's loop; read.c one partition; parked.c parked keys; commit.c committers; outcome.c what an
- * outcome writes; owner.c the fixed ownership.
+ * Files: worker.c life; take.c the host's side; event.c objects; window.c, key.c what is in memory
+ * and what runs next; reader.c the reader's loop; read.c one partition; parked.c parked keys;
+ * commit.c committers; outcome.c what an outcome writes; owner.c the fixed ownership.
  *
  * INVARIANTS
  *  1. Everything below is under worker->mutex unless it says otherwise. The inbox has its own.
- *  2. An event object is in the index (by place) from its insertion until DONE, and a DONE one stays
- *     there while its partition is being read: that read may be older than the outcome.
+ *  2. An event object is in the index (by place) from its insertion until DONE, and a DONE one
+ * stays there while its partition is being read: that read may be older than the outcome.
  *  3. A key is freed when nothing refers to it any more (ti_key_is_idle).
- *  4. Outcomes of one key are committed in the order in which they were settled: one group at a time
- *     is in flight, in order; an event with its own transaction waits until key->unacked is 0.
+ *  4. Outcomes of one key are committed in the order in which they were settled: one group at a
+ * time is in flight, in order; an event with its own transaction waits until key->unacked is 0.
  *  5. A key that is parked runs its parked events before its window. */
 #ifndef TI_QUEUE_WORKER_INT_H
 #define TI_QUEUE_WORKER_INT_H
@@ -88,8 +88,8 @@ struct ti_event {
     ti_stage stage;
     bool from_parked; /* its row is in queue_parked */
     bool damaged;
-    bool settled_by_host;  /* what ti_event_is_settled answers */
-    bool maybe_committed;  /* a commit of its outcome had an unknown end */
+    bool settled_by_host;   /* what ti_event_is_settled answers */
+    bool maybe_committed;   /* a commit of its outcome had an unknown end */
     _Atomic(int) timed_out; /* read without the mutex */
 };
 
@@ -133,14 +133,14 @@ struct ti_part {
     bool sweeping;
     bool lowered; /* a wake came while reading */
     ti_part *queue_next;
-    uint64_t read_us; /* next to be read: from here, */
+    uint64_t read_us;                      /* next to be read: from here, */
     char read_uuid[TI_UUID_TEXT_SIZE + 1]; /* after this one; "" = all of that timestamp */
     uint64_t wake_min_us; /* places told since the last read that reached the end; */
     uint64_t wake_max_us; /* min > max: none */
     uint64_t due_us;      /* no future event is earlier; UINT64_MAX = there is none */
     int64_t due_ns;       /* the same on the monotonic clock */
     bool due_known;
-    bool owns_next; /* the reader's scratch */
+    bool owns_next;         /* the reader's scratch */
     uint64_t floor_us;      /* every place below has been seen */
     uint64_t checkpoint_us; /* as stored */
     uint64_t finished_us;   /* the highest place of a finished event row */
@@ -151,8 +151,8 @@ struct ti_part {
     ti_buf open_from;      /* where loading the parked keys goes on */
     ti_timer timer;
     ti_event *events;
-    uint32_t count;      /* of events */
-    ti_event *done;      /* done while reading */
+    uint32_t count; /* of events */
+    ti_event *done; /* done while reading */
 };
 
 struct ti_wtype {
@@ -167,8 +167,9 @@ struct ti_wtype {
     ti_part *parts;
     ti_listener listener;
     ti_worker *worker;
-    uint64_t *inbox_lowest; /* per partition; under the inbox's mutex */
-    uint32_t *inbox_dirty;  /* numbers of partitions with news */
+    uint64_t *inbox_lowest; /* per partition, places told; under the inbox's mutex */
+    uint64_t *inbox_highest;
+    uint32_t *inbox_dirty; /* numbers of partitions with news */
     uint32_t inbox_count;
 };
 
@@ -204,8 +205,8 @@ struct ti_worker {
     ti_cond pause_cond; /* committers that wait before a new attempt */
     ti_inbox inbox;
     ti_life life;
-    bool quit;               /* threads end */
-    _Atomic(int) cancelled;  /* running calls end */
+    bool quit;              /* threads end */
+    _Atomic(int) cancelled; /* running calls end */
     bool drained;
     int64_t drain_until_ns;
     uint32_t refs; /* the host's, and one per event with the host */
@@ -250,8 +251,8 @@ struct ti_worker {
     bool notify; /* call on_ready after unlocking */
     uint64_t ownership_epoch;
     bool epoch_known;
-    int64_t ownership_ns; /* next look */
-    int64_t checkpoint_ns; /* next look */
+    int64_t ownership_ns;    /* next look */
+    int64_t checkpoint_ns;   /* next look */
     int64_t reader_until_ns; /* when the reader wakes by itself */
     int64_t pause_until_ns;  /* after an error nothing is read before */
     uint32_t failures;       /* of reads, in a row */
@@ -279,9 +280,9 @@ ti_status ti_worker_now(ti_worker *w, ti_txn *txn, ti_ts *now_out, const ti_call
 
 _Static_assert(TI_INDEX_BUCKETS >= TI_WINDOW_EVENTS_MAX, "chains of the index stay short");
 
-/* An object for a stored row, in no list, with the worker's reference; NULL when there is no memory.
- * A value that does not open gives an event with `damaged` set. parked_key: the ordering key of a
- * row of queue_parked, else none. @locks none */
+/* An object for a stored row, in no list, with the worker's reference; NULL when there is no
+ * memory. A value that does not open gives an event with `damaged` set. parked_key: the ordering
+ * key of a row of queue_parked, else none. @locks none */
 ti_event *ti_event_new(ti_part *part, const ti_event_place *place, bool from_parked,
                        ti_slice parked_key, ti_slice row_key, ti_slice row_value);
 /* One more object of the same row, in no list; NULL when there is no memory. @locks none */
@@ -328,6 +329,9 @@ void ti_part_queue(ti_worker *w, ti_part *part);
 void ti_part_wake(ti_worker *w, ti_part *part, uint64_t place_us);
 /* Forgets everything of a partition that is not with the host or on its way into the store. */
 void ti_part_close(ti_worker *w, ti_part *part);
+/* After the threads have ended: forgets everything of a partition. A transaction that was to be
+ * committed is returned, to be freed without the mutex; then there may be more. */
+ti_txn *ti_part_forget_all(ti_worker *w, ti_part *part);
 
 /* ---- key.c: the mutex is held ---- */
 
@@ -343,6 +347,8 @@ void ti_key_move_window(ti_worker *w, ti_key *key);
 void ti_key_forget_parked(ti_worker *w, ti_key *key);
 /* Frees the keys of a partition that nothing is done for. */
 void ti_keys_close(ti_worker *w, ti_part *part);
+/* After the threads have ended: frees every key. */
+void ti_keys_free(ti_worker *w);
 /* Wakes takers, or notes that the host is to be told, when something can be taken. */
 void ti_ready_changed(ti_worker *w);
 /* The next event of the key that has been ready for longest: it is the key's running one. NULL when
