@@ -75,7 +75,9 @@ static void call_back(void *context, ti_future *future)
     ti_op *op = context;
     ti_assert(ti_future_of_op(op) == future);
     (void)future;
+    ti_db_callback_begin();
     atomic_load (&op->callback)(op->callback_context, op);
+    ti_db_callback_end();
 }
 
 int32_t tito_future_then(tito_future_t *future, tito_future_callback callback, void *context,

@@ -56,6 +56,7 @@ ti_op *ti_op_new(ti_db *db, tito_txn_t *txn, const ti_op_kind *kind, size_t size
     op->magic = TI_MAGIC_FUTURE;
     op->kind = kind;
     op->db = db;
+    op->guest.future = future;
     op->txn = ti_txn_handle_ref(txn);
     ti_arena_init_in(&op->arena, op->room, room);
     return op;
@@ -155,9 +156,11 @@ static ti_status run_in_txn(ti_op *op, const ti_call *call, ti_err *err)
 
 static ti_status run_inside(ti_op *op, const ti_call *call, ti_err *err)
 {
-    TI_TRY(ti_db_enter(op->db, err));
+    TI_TRY(ti_db_guest_in(op->db, &op->guest, err));
     ti_status status = op->txn == NULL ? op->kind->body(op, call, err) : run_in_txn(op, call, err);
-    ti_db_leave(op->db);
+    if (status == TI_CANCELLED && ti_db_is_closing(op->db))
+        status = ti_err_set(err, TI_CLOSED, "%s: the database was closed", op->kind->type.name);
+    ti_db_guest_out(op->db, &op->guest);
     return status;
 }
 

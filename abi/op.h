@@ -63,7 +63,8 @@ typedef struct ti_op_args {
 struct tito_future {
     uint32_t magic;
     const ti_op_kind *kind;
-    ti_db *db;       /* kept alive by the future */
+    ti_db *db; /* kept alive by the future */
+    ti_db_guest guest;
     tito_txn_t *txn; /* one reference, or NULL */
     ti_arena arena;
     ti_op_args args;

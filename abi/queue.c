@@ -43,11 +43,11 @@ static ti_status new_queue(ti_db *db, ti_slice type, const queue_options *given,
     ti_queue_options options = {.partitions = (uint32_t)given->partitions,
                                 .retention_us = given->retention_us,
                                 .ordering = (ti_ordering)given->ordering};
-    TI_TRY(ti_name_check(type, "event type", err));
+    TI_TRY(ti_name_check(type, "event type", err)); /* so that it fits */
     tito_queue_t *queue = ti_alloc_zero(sizeof(*queue));
     if (queue == NULL)
         return ti_err_no_memory(err);
-    ti_status status = ti_queue_declare(ti_db_queues(db), type, &options, err);
+    ti_status status = ti_db_declare_queue(db, type, &options, err);
     if (status != TI_OK) {
         ti_free(queue);
         return status;

@@ -10,7 +10,6 @@
  * INVARIANTS
  *  1. Inside the database is who is inside the executor while state is OPEN.
  *  2. A thread that is inside (depth > 0), or that is a worker's, never waits for a close.
- *  3. A child is let go once and disposed once: whoever of owner and close comes second disposes.
  *
  * Locks: mutex (rank DB) guards the list of children and the changes of state; it is never held
  * while a child's function runs. */
@@ -43,11 +42,21 @@ ti_db_options ti_db_options_default(void)
 
 /* ---- making and freeing ---- */
 
+static void free_declarations(ti_db *db)
+{
+    while (db->declarations != NULL) {
+        db_declaration *declaration = db->declarations;
+        db->declarations = declaration->next;
+        ti_free(declaration);
+    }
+}
+
 static void free_memory(ti_db *db)
 {
     if (db->executor != NULL)
         ti_executor_close(db->executor);
-    ti_queues_close(db->queues);
+    free_declarations(db);
+    ti_db_guests_destroy(db);
     ti_store_free(db->store);
     ti_arena_free(&db->arena);
     ti_cond_destroy(&db->changed);
@@ -56,21 +65,15 @@ static void free_memory(ti_db *db)
     ti_free(db);
 }
 
-static ti_status make_rooms(ti_db *db, ti_slice name_space, ti_err *err)
-{
-    ti_store_options store = {.env = db->env, .name_space = name_space, .log = &db->log};
-    ti_queues_options queues = {.partitions_default = (uint32_t)db->options.partitions};
-    TI_TRY(ti_store_new(&store, &db->store, err));
-    return ti_queues_open(db->store, &queues, &db->queues, err);
-}
-
 static ti_status init_rest(ti_db *db, ti_slice target, const ti_db_options *options, ti_err *err)
 {
     ti_executor_options executor = {.env = db->env,
                                     .threads_max[TI_WORK_GENERAL] = (size_t)options->threads};
     TI_TRY(ti_executor_create(&executor, &db->executor, err));
     TI_TRY(ti_target_parse(target, &db->arena, &db->target, err));
-    return make_rooms(db, options->name_space, err);
+    TI_TRY(ti_db_guests_init(db, err));
+    ti_store_options store = {.env = db->env, .name_space = options->name_space, .log = &db->log};
+    return ti_store_new(&store, &db->store, err);
 }
 
 ti_status ti_db_new(ti_slice target, const ti_db_options *options, ti_db **db_out, ti_err *err)
@@ -143,10 +146,22 @@ ti_status ti_db_set_log(ti_db *db, ti_db_sink sink, void *context, ti_log_level 
 
 /* ---- opening ---- */
 
+/* Declares what was remembered, the oldest last. What does not fit what another handle has declared
+ * shows at first use. */
+static void declare_remembered(ti_db *db)
+{
+    const db_declaration *kept = db->declarations;
+    for (; kept != NULL; kept = kept->next)
+        (void)ti_queue_declare(db->queues, (ti_slice){.data = kept->type, .len = kept->type_len},
+                               &kept->options, NULL);
+}
+
 static void set_state(ti_db *db, db_state from, db_state to)
 {
     ti_mutex_lock(&db->mutex);
     ti_assert(atomic_load(&db->state) == (int)from);
+    if (to == DB_OPEN)
+        declare_remembered(db);
     atomic_store(&db->state, (int)to);
     ti_cond_broadcast(&db->changed);
     ti_mutex_unlock(&db->mutex);
@@ -172,6 +187,12 @@ static ti_status begin_open(ti_db *db, ti_err *err)
     }
 }
 
+static ti_status open_queues(ti_db *db, ti_err *err)
+{
+    ti_queues_options options = {.partitions_default = (uint32_t)db->options.partitions};
+    return ti_queues_open(db->store, &options, &db->queues, err);
+}
+
 static ti_status open_rooms(ti_db *db, const ti_call *call, ti_err *err)
 {
     const ti_keyspace *keyspace = ti_store_keyspace(db->store);
@@ -187,6 +208,11 @@ static ti_status open_rooms(ti_db *db, const ti_call *call, ti_err *err)
     TI_TRY(ti_db_engine(db, &engine, call, err));
     TI_TRY(ti_kv_open(&db->kv, engine, &options, err));
     ti_status status = ti_store_open(db->store, &db->kv, call, err);
+    if (status == TI_OK) {
+        status = open_queues(db, err);
+        if (status != TI_OK)
+            ti_store_close(db->store);
+    }
     if (status != TI_OK)
         ti_kv_close(&db->kv);
     return status;
@@ -200,53 +226,40 @@ ti_status ti_db_open(ti_db *db, const ti_call *call, ti_err *err)
     return status;
 }
 
+/* Keeps a declaration for the opening. mutex is held. */
+static ti_status remember_queue(ti_db *db, ti_slice type, const ti_queue_options *options,
+                                ti_err *err)
+{
+    db_declaration *kept = ti_alloc(sizeof(*kept) + type.len);
+    if (kept == NULL)
+        return ti_err_no_memory(err);
+    kept->options = *options;
+    kept->type_len = type.len;
+    memcpy(kept->type, type.data, type.len);
+    kept->next = db->declarations;
+    db->declarations = kept;
+    return TI_OK;
+}
+
+ti_status ti_db_declare_queue(ti_db *db, ti_slice type, const ti_queue_options *options,
+                              ti_err *err)
+{
+    ti_status status = TI_OK;
+    TI_TRY(ti_name_check(type, "event type", err));
+    ti_mutex_lock(&db->mutex);
+    bool later = atomic_load(&db->state) < DB_OPEN;
+    if (later)
+        status = remember_queue(db, type, options, err);
+    ti_mutex_unlock(&db->mutex);
+    if (later)
+        return status;
+    TI_TRY(ti_db_enter(db, err));
+    status = ti_queue_declare(db->queues, type, options, err);
+    ti_db_leave(db);
+    return status;
+}
+
 /* ---- closing ---- */
-
-/* Calls stop of every child; they stay in the list. */
-static void stop_children(ti_db *db)
-{
-    ti_mutex_lock(&db->mutex);
-    for (ti_db_child *child = db->children; child != NULL; child = child->next) {
-        if (child->stop == NULL)
-            continue;
-        child->state = TI_CHILD_BUSY; /* stays in the list, and so does its neighbour's link */
-        ti_mutex_unlock(&db->mutex);
-        child->stop(child);
-        ti_mutex_lock(&db->mutex);
-        child->state = TI_CHILD_LISTED;
-    }
-    ti_mutex_unlock(&db->mutex);
-}
-
-static void unlist(ti_db *db, ti_db_child *child)
-{
-    if (child->prev != NULL)
-        child->prev->next = child->next;
-    else
-        db->children = child->next;
-    if (child->next != NULL)
-        child->next->prev = child->prev;
-}
-
-static void let_children_go(ti_db *db)
-{
-    ti_mutex_lock(&db->mutex);
-    while (db->children != NULL) {
-        ti_db_child *child = db->children;
-        unlist(db, child);
-        child->state = TI_CHILD_BUSY;
-        ti_mutex_unlock(&db->mutex);
-        child->let_go(child);
-        ti_mutex_lock(&db->mutex);
-        child->state = TI_CHILD_FREE;
-        if (!child->released)
-            continue;
-        ti_mutex_unlock(&db->mutex);
-        child->dispose(child);
-        ti_mutex_lock(&db->mutex);
-    }
-    ti_mutex_unlock(&db->mutex);
-}
 
 /* Moves to CLOSING, after an opening or another close has ended. false: it is closed already.
  * *was_open_out: there is an engine to give up. */
@@ -270,15 +283,19 @@ ti_status ti_db_close(ti_db *db, ti_err *err)
     bool was_open = false;
     if (ti_db_forked(db))
         return ti_process_forked("the database", err);
-    if (depth > 0 || worker_thread)
+    if (ti_db_thread_is_inside())
         return ti_err_set(err, TI_INVALID_STATE,
                           "the database can not be closed from inside one of its operations or "
                           "handlers");
     if (!begin_close(db, &was_open))
         return TI_OK;
-    stop_children(db);
+    ti_db_stop_children(db);
+    ti_db_cancel_guests(db);
     ti_executor_close(db->executor);
-    let_children_go(db);
+    ti_db_let_children_go(db);
+    if (was_open)
+        ti_queues_close(db->queues);
+    db->queues = NULL;
     ti_store_close(db->store);
     if (was_open)
         ti_kv_close(&db->kv);
@@ -329,6 +346,38 @@ void ti_db_leave(ti_db *db)
     ti_executor_leave(db->executor);
 }
 
+bool ti_db_thread_is_inside(void)
+{
+    return depth > 0 || worker_thread;
+}
+
+void ti_db_thread_in(void)
+{
+    depth++;
+}
+
+void ti_db_thread_out(void)
+{
+    ti_assert(depth > 0);
+    depth--;
+}
+
+void ti_db_callback_begin(void)
+{
+    ti_db_thread_in();
+}
+
+void ti_db_callback_end(void)
+{
+    ti_db_thread_out();
+}
+
+bool ti_db_is_closing(const ti_db *db)
+{
+    int state = atomic_load(&db->state);
+    return state == DB_CLOSING || state == DB_CLOSED;
+}
+
 void ti_db_thread_is_worker(void)
 {
     worker_thread = true;
@@ -370,51 +419,4 @@ int64_t ti_db_open_timeout_us(const ti_db *db)
     if (__builtin_add_overflow(db->options.timeout_us, db->options.open_wait_us, &sum))
         return TI_NO_DEADLINE;
     return sum;
-}
-
-/* ---- children ---- */
-
-void ti_db_adopt(ti_db *db, ti_db_child *child)
-{
-    ti_assert(child->state == TI_CHILD_FREE && !child->released);
-    ti_mutex_lock(&db->mutex);
-    child->prev = NULL;
-    child->next = db->children;
-    if (child->next != NULL)
-        child->next->prev = child;
-    db->children = child;
-    child->state = TI_CHILD_LISTED;
-    ti_mutex_unlock(&db->mutex);
-}
-
-/* Takes a listed child out for its owner while the database is open, and enters. false: the close
- * has it, or has had it (*gone_out). */
-static bool take_child(ti_db *db, ti_db_child *child, bool *gone_out)
-{
-    ti_mutex_lock(&db->mutex);
-    ti_assert(!child->released);
-    bool mine = child->state == TI_CHILD_LISTED && atomic_load(&db->state) == DB_OPEN &&
-                ti_executor_enter(db->executor, NULL) == TI_OK;
-    *gone_out = child->state == TI_CHILD_FREE;
-    if (mine) {
-        unlist(db, child);
-        child->state = TI_CHILD_FREE;
-        depth++;
-    } else {
-        child->released = true;
-    }
-    ti_mutex_unlock(&db->mutex);
-    return mine;
-}
-
-void ti_db_release(ti_db *db, ti_db_child *child)
-{
-    bool gone = false;
-    if (take_child(db, child, &gone)) {
-        child->let_go(child);
-        ti_db_leave(db);
-        gone = true;
-    }
-    if (gone)
-        child->dispose(child);
 }

@@ -32,7 +32,7 @@
 #include "kv/kv.h"
 #include "model/store.h"
 #include "queue/queue.h"
-#include "rt/executor.h"
+#include "rt/future.h"
 
 typedef struct ti_db ti_db;
 
@@ -88,8 +88,8 @@ void ti_db_leave(ti_db *db);
 /* Says that the calling thread is one that a close waits for: it can not close a database. */
 void ti_db_thread_is_worker(void);
 
-/* Parts; borrowed from db. Executor, store and queues are there from new on, the kv between enter
- * and leave. */
+/* Parts; borrowed from db. Executor and store are there from new on, the others between enter and
+ * leave. */
 ti_executor *ti_db_executor(const ti_db *db);
 ti_store *ti_db_store(const ti_db *db);
 ti_queues *ti_db_queues(const ti_db *db);
@@ -101,6 +101,30 @@ int64_t ti_db_open_timeout_us(const ti_db *db);
 
 /* Appends statistics of engine, executor and queues as a JSON object. Inside enter and leave. */
 ti_status ti_db_stats(ti_db *db, ti_buf *out, ti_err *err);
+
+/* Declares an event type (core/queue): at once when the database is open, else when it is opened.
+ * What ti_queue_declare answers. @thread any */
+ti_status ti_db_declare_queue(ti_db *db, ti_slice type, const ti_queue_options *options,
+                              ti_err *err);
+
+/* ---- guests ---- */
+
+/* A running operation that the close asks to end. Embedded in it. */
+typedef struct ti_db_guest ti_db_guest;
+struct ti_db_guest {
+    ti_db_guest *next;
+    ti_db_guest *prev;
+    ti_future *future; /* RUNNING from in to out */
+};
+
+/* As ti_db_enter and ti_db_leave, for an operation: it is cancelled when the database is closed. */
+ti_status ti_db_guest_in(ti_db *db, ti_db_guest *guest, ti_err *err);
+void ti_db_guest_out(ti_db *db, ti_db_guest *guest);
+/* Whether the close has begun. @thread any */
+bool ti_db_is_closing(const ti_db *db);
+/* The calling thread is in a callback of the library: it can not close a database until the end. */
+void ti_db_callback_begin(void);
+void ti_db_callback_end(void);
 
 /* ---- children ---- */
 

@@ -15,6 +15,24 @@ typedef enum db_state {
     DB_CLOSED,
 } db_state;
 
+/* A queue that was declared before the database was open. */
+typedef struct db_declaration db_declaration;
+struct db_declaration {
+    db_declaration *next;
+    ti_queue_options options;
+    size_t type_len;
+    char type[];
+};
+
+/* Operations that run, spread so that threads seldom meet. */
+#define DB_SHARDS 4
+typedef struct db_shard {
+    ti_mutex mutex;
+    bool made;
+    ti_db_guest *first;
+    char apart[64];
+} db_shard;
+
 struct ti_db {
     _Atomic(uint32_t) refs;
     _Atomic(int) state; /* a db_state; changed under mutex */
@@ -26,16 +44,32 @@ struct ti_db {
     ti_db_sink sink; /* the host's; NULL: stderr */
     void *sink_context;
     ti_mutex mutex;
-    ti_cond changed;       /* state */
-    ti_db_child *children; /* the newest first */
-    ti_executor *executor; /* one reference; guards what is below */
-    ti_store *store;       /* owned */
-    ti_queues *queues;     /* owned */
-    ti_kv kv;              /* open while OPEN and CLOSING */
+    ti_cond changed;              /* state */
+    ti_db_child *children;        /* the newest first */
+    ti_executor *executor;        /* one reference; guards what is below */
+    ti_store *store;              /* owned */
+    ti_queues *queues;            /* owned; open while OPEN and CLOSING */
+    db_declaration *declarations; /* owned; under mutex */
+    db_shard shards[DB_SHARDS];
+    ti_kv kv; /* open while OPEN and CLOSING */
 };
 
 /* Opens the engine that the target names; the reference is the caller's. UNSUPPORTED when this
  * build has none of this kind. */
 ti_status ti_db_engine(const ti_db *db, ti_engine **engine_out, const ti_call *call, ti_err *err);
+
+/* Whether the calling thread is inside a database, or one that a close waits for. */
+bool ti_db_thread_is_inside(void);
+/* One more or one less time inside, for the calling thread. */
+void ti_db_thread_in(void);
+void ti_db_thread_out(void);
+
+/* The parts of a close and of the handle's life that are in children.c and guests.c. */
+void ti_db_stop_children(ti_db *db);
+void ti_db_let_children_go(ti_db *db);
+ti_status ti_db_guests_init(ti_db *db, ti_err *err);
+void ti_db_guests_destroy(ti_db *db);
+/* Asks every running operation to end. */
+void ti_db_cancel_guests(ti_db *db);
 
 #endif
