@@ -26,6 +26,10 @@ if(TITO_TESTING)
   endforeach()
 endif()
 
+# GCC sees things in instrumented code that are not there.
+if(NOT TITO_SANITIZE STREQUAL "" AND CMAKE_C_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(tito_flags INTERFACE -Wno-format-truncation -Wno-maybe-uninitialized)
+endif()
 if(TITO_SANITIZE STREQUAL "address")
   target_compile_options(tito_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all)
   target_link_options(tito_flags INTERFACE -fsanitize=address,undefined)
