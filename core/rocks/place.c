@@ -12,16 +12,21 @@
  * each open; for those made later the directory's own 0700 stands.
  *
  * Thread rule: any thread. What is NOT here: who may open it when (registry.c). */
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/assert.h"
 #include "rocks/rocks_int.h"
+
+static_assert(TI_ROCKS_PATH_SIZE >= PATH_MAX, "realpath needs that much");
 
 #define MARKER "TITO"
 #define MARKER_NEW "TITO.new"
@@ -131,8 +136,10 @@ static ti_status prepare_directory(int dir, const char *path, ti_rocks_place *pl
     struct stat about;
     if (fstat(dir, &about) != 0)
         return ti_rocks_errno(errno, "look at", path, err);
-    *place_out =
-        (ti_rocks_place){.device = (uint64_t)about.st_dev, .inode = (uint64_t)about.st_ino};
+    place_out->device = (uint64_t)about.st_dev;
+    place_out->inode = (uint64_t)about.st_ino;
+    if (realpath(path, place_out->path) == NULL)
+        return ti_rocks_errno(errno, "resolve the path", path, err);
     ti_status status = read_marker(dir, path, err);
     if (status == TI_NOT_FOUND) {
         TI_TRY(check_empty(path, err));
@@ -186,7 +193,7 @@ ti_status ti_rocks_place_close_files(const char *path, ti_err *err)
 
 long ti_rocks_place_holder(const char *path)
 {
-    char name[4096];
+    char name[TI_ROCKS_PATH_SIZE + 8];
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     int len = snprintf(name, sizeof(name), "%s/LOCK", path);
     if (len < 0 || (size_t)len >= sizeof(name))

@@ -182,7 +182,7 @@ static ti_status try_open(const char *path, const ti_rocks_options *options, con
     bool entered;
     *engine_out = NULL;
     TI_TRY(ti_rocks_place_prepare(path, &place, err));
-    ti_rocks *fresh = new_engine(path, options, env);
+    ti_rocks *fresh = new_engine(place.path, options, env);
     if (fresh == NULL)
         return ti_err_no_memory(err);
     ti_status status = enter_registry(fresh, &place, &there, &entered, err);

@@ -182,12 +182,15 @@ extern const ti_engine_vt ti_rocks_memory_vt;
 
 /* ---- place.c */
 
+#define TI_ROCKS_PATH_SIZE 4096
+
 typedef struct ti_rocks_place {
     uint64_t device;
     uint64_t inode;
+    char path[TI_ROCKS_PATH_SIZE]; /* absolute: the process may change its directory later */
 } ti_rocks_place;
 
-/* Makes path a directory that holds, or can hold, a database of tito. */
+/* Makes path a directory that holds, or can hold, a database of tito, and says where it is. */
 ti_status ti_rocks_place_prepare(const char *path, ti_rocks_place *place_out, ti_err *err);
 /* Takes the permissions of others off the files in it. */
 ti_status ti_rocks_place_close_files(const char *path, ti_err *err);
