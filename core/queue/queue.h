@@ -184,5 +184,8 @@ typedef struct ti_queue_stats {
 
 /* Zeroes for a type that nobody has met yet. @thread any */
 void ti_queue_stats_of(ti_queues *queues, ti_slice type, ti_queue_stats *stats_out);
+/* Appends the counters of all types that this process has met, as a JSON object of objects.
+ * OUT_OF_MEMORY, LIMIT_EXCEEDED. @thread any */
+ti_status ti_queues_stats(ti_queues *queues, ti_buf *out, ti_err *err);
 
 #endif
