@@ -1,0 +1,139 @@
+--- Databases: connecting, and everything that is made from one.
+local driver = require "tito.driver"
+local errors = require "tito.errors"
+local maintenance = require "tito.maintenance"
+local model = require "tito.model"
+local queue = require "tito.queue"
+local transaction = require "tito.transaction"
+local values = require "tito.values"
+local worker = require "tito.worker"
+
+local database = {}
+
+local Database = { __name = "tito.database" }
+Database.__index = Database
+
+local OPTIONS = {
+  namespace = "string", partitions = "number", timeout = "seconds", txn_age = "seconds", durability = "string",
+  open_wait = "seconds", block_cache_size = "number", write_buffer_size = "number", threads = "number",
+  log_level = "string",
+}
+
+--- A list of PD endpoints as one text.
+local function target_of(target)
+  if type(target) ~= "table" then
+    return errors.expect(target, "string", "connect: the target", 4)
+  end
+  for _, endpoint in ipairs(target) do
+    errors.expect(endpoint, "string", "connect: an endpoint", 4)
+  end
+  if #target == 0 then
+    errors.raise("invalid_argument", 4, "connect: the list of endpoints is empty")
+  end
+  return "tikv://" .. table.concat(target, ",")
+end
+
+--- The object over the driver's handle.
+function database.of_handle(handle)
+  return setmetatable({ handle = handle, models = {} }, Database)
+end
+
+function database.connect(target, options)
+  local handle, err = driver.db_open(target_of(target), values.options(options, OPTIONS, "connect"))
+  if not handle then
+    return nil, err
+  end
+  return database.of_handle(handle)
+end
+
+--- Declares a model. Raises when the spec is not valid.
+function Database:model(spec)
+  local declared = model.declare(self, spec)
+  self.models[declared.table] = declared
+  return declared
+end
+
+--- Runs fn(tx), commits, and returns what fn returned (true when nothing); runs it again when it met a conflict.
+-- When fn raises, or returns nil or false and an error: rolls back and returns nil and an error.
+-- options: timeout (of all attempts), attempts, age, read_only, causal.
+function Database:transaction(fn, options)
+  return transaction.run(self, fn, options)
+end
+
+--- A transaction that the caller ends: `local tx <close> = assert(db:begin())`.
+function Database:begin(options)
+  return transaction.begin(self, options)
+end
+
+--- The database's time, in seconds.
+function Database:now()
+  return driver.db_now(self.handle)
+end
+
+--- A type of events: { type, partitions, retention (seconds), ordering }.
+function Database:queue(options)
+  return queue.open(self, options)
+end
+
+function Database:worker(options)
+  return worker.new(self, options)
+end
+
+local function declared_model(self, name, what)
+  local found = self.models[errors.expect(name, "string", what .. ": the table", 3)]
+  if not found then
+    errors.raise("invalid_argument", 3, "%s: no model of table '%s' is declared here", what, name)
+  end
+  return found
+end
+
+--- Fills the indexes of a table that are not readable yet. progress(info): called after each step.
+function Database:reindex(name, progress)
+  if progress ~= nil then
+    errors.expect(progress, "function", "reindex: progress")
+  end
+  return maintenance.run(declared_model(self, name, "reindex"), "reindex", nil, progress)
+end
+
+--- Compares every record with its index entries: { done, total, findings }. options: repair, progress.
+function Database:check(name, options)
+  local out = values.options(options, { repair = "boolean", progress = "ours" }, "check")
+  return maintenance.run(declared_model(self, name, "check"), "check", out, options and options.progress)
+end
+
+function Database:drop_index(name, index)
+  errors.expect(name, "string", "drop_index: the table")
+  errors.expect(index, "string", "drop_index: the index")
+  return driver.db_drop_index(self.handle, name, index)
+end
+
+function Database:drop_table(name)
+  return driver.db_drop_table(self.handle, errors.expect(name, "string", "drop_table: the table"))
+end
+
+--- Statistics of engine, catalog and queues.
+function Database:stats()
+  return driver.db_stats(self.handle)
+end
+
+--- The catalog: tables with their indexes, versions and states.
+function Database:schema()
+  return driver.db_schema(self.handle)
+end
+
+--- Removes old versions (TiKV). options: retention in seconds.
+function Database:gc(options)
+  errors.expect(options, "table", "gc: the options")
+  return driver.db_gc(self.handle, errors.expect(options.retention, "number", "gc: retention"))
+end
+
+--- Ends everything made from this database. Safe to call again.
+function Database:close()
+  return driver.db_close(self.handle)
+end
+
+function Database.__close(self)
+  driver.db_close(self.handle)
+end
+
+return database

@@ -1,0 +1,60 @@
+--- An event in a handler: what is known of it, and how it may end besides success and failure.
+local driver = require "tito.driver"
+local errors = require "tito.errors"
+local transaction = require "tito.transaction"
+
+local event = {}
+
+local Event = { __name = "tito.event" }
+Event.__index = Event
+
+--- When the handler succeeds, the event comes again at timestamp (seconds), with its attempts.
+function Event:reschedule(timestamp)
+  errors.expect(timestamp, "number", "reschedule: the timestamp")
+  self.outcome, self.outcome_value = "reschedule", timestamp
+  return true
+end
+
+--- When the handler succeeds, the event stays in its place with another payload and runs next.
+function Event:advance(payload)
+  if payload == nil then
+    payload = driver.null
+  end
+  local text, err = driver.encode(payload)
+  if not text then
+    error(err, 0)
+  end
+  self.outcome, self.outcome_value = "advance", text
+  return true
+end
+
+--- What the handler's results mean, in the driver's words.
+local function outcome(self, tx, count, first, why)
+  transaction.close(tx)
+  if count == 0 or first then
+    return self.outcome or "acknowledge", self.outcome_value
+  end
+  if why == nil then
+    return "fail", ("the handler returned %s without saying why"):format(tostring(first))
+  end
+  return "fail", errors.text(why)
+end
+
+local function finish(self, tx, ...)
+  return outcome(self, tx, select("#", ...), ...)
+end
+
+--- The function that the driver calls for each event, in a coroutine. handlers: by type.
+function event.server(handlers)
+  return function(self)
+    setmetatable(self, Event)
+    local handler = handlers[self.type]
+    if not handler then
+      return "fail", ("there is no handler for events of type '%s'"):format(tostring(self.type))
+    end
+    local tx = transaction.of_event(self.handle)
+    return finish(self, tx, handler(self, tx))
+  end
+end
+
+return event
