@@ -444,3 +444,50 @@ ti_status ti_catalog_settle(ti_store *store, ti_slice table, const ti_call *call
         env->sleep_ns(env, SETTLE_SLEEP_NS);
     }
 }
+
+/* ---- runners of reindex ---- */
+
+ti_status ti_catalog_runner_begin(ti_store *store, ti_slice table, const char *runner, ti_err *err)
+{
+    ti_catalog *catalog;
+    ti_table *entry;
+    TI_TRY(ti_catalog_open_table(store, table, &catalog, &entry, err));
+    ti_mutex_lock(&catalog->mutex);
+    bool busy = entry->running;
+    if (!busy) {
+        memcpy(entry->earlier, entry->runner, sizeof entry->earlier);
+        memcpy(entry->runner, runner, sizeof entry->runner);
+        entry->running = true;
+    }
+    ti_mutex_unlock(&catalog->mutex);
+    if (!busy)
+        return TI_OK;
+    ti_err_set(err, TI_BUSY, "another reindex of table \"%.*s\" is running", (int)table.len,
+               table.data);
+    ti_err_where(err, table.data, table.len, NULL, 0);
+    return TI_BUSY;
+}
+
+void ti_catalog_runner_end(ti_store *store, ti_slice table, const char *runner)
+{
+    ti_catalog *catalog;
+    ti_table *entry;
+    if (ti_catalog_open_table(store, table, &catalog, &entry, NULL) != TI_OK)
+        return; /* the store was closed, and the catalog with it */
+    ti_mutex_lock(&catalog->mutex);
+    if (ti_slice_equal(ti_slice_of(entry->runner), ti_slice_of(runner)))
+        entry->running = false;
+    ti_mutex_unlock(&catalog->mutex);
+}
+
+bool ti_catalog_runner_gone(ti_store *store, ti_slice table, ti_slice runner)
+{
+    ti_catalog *catalog;
+    ti_table *entry;
+    if (ti_catalog_open_table(store, table, &catalog, &entry, NULL) != TI_OK)
+        return false;
+    ti_mutex_lock(&catalog->mutex);
+    bool gone = catalog->lease_us == 0 || ti_slice_equal(ti_slice_of(entry->earlier), runner);
+    ti_mutex_unlock(&catalog->mutex);
+    return gone;
+}

@@ -72,4 +72,11 @@ ti_status ti_catalog_load(ti_store *store, ti_slice table, ti_txn *txn, ti_schem
 ti_status ti_catalog_store_row(ti_store *store, ti_slice table, ti_txn *txn,
                                const ti_schema *schema, ti_err *err);
 
+/* Reindex, within this process: one runner per table and catalog. begin: BUSY while another one is
+ * alive; end; and whether the runner that a row names can not be alive any more, whatever its lease
+ * says. */
+ti_status ti_catalog_runner_begin(ti_store *store, ti_slice table, const char *runner, ti_err *err);
+void ti_catalog_runner_end(ti_store *store, ti_slice table, const char *runner);
+bool ti_catalog_runner_gone(ti_store *store, ti_slice table, ti_slice runner);
+
 #endif

@@ -2,6 +2,7 @@
 #ifndef TI_MODEL_CATALOG_INT_H
 #define TI_MODEL_CATALOG_INT_H
 
+#include "base/id.h"
 #include "base/thread.h"
 #include "model/catalog.h"
 
@@ -13,6 +14,9 @@ struct ti_table {
         current;   /* one reference, owned; changed under the mutex; NULL: not read, or no row */
     ti_ts read_at; /* of current */
     ti_schema *retired; /* older ones that may still be in a commit; one reference each, owned */
+    char runner[TI_UUID_TEXT_SIZE + 1];  /* the latest reindex of this process */
+    char earlier[TI_UUID_TEXT_SIZE + 1]; /* the one before */
+    bool running;                        /* the latest is alive */
     size_t name_len;
     char name[];
 };

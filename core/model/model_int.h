@@ -117,6 +117,14 @@ ti_status ti_extract(const ti_model *model, const ti_plan *plan, ti_json_value r
 /* The entries of a record, sorted; in a, tuples borrowed from the record. */
 ti_status ti_entry_set_of(const ti_record *record, ti_arena *a, ti_entry_set *set_out, ti_err *err);
 
+/* Which entries are written although the record's list has them already. Where any are, the
+ * document stays. */
+typedef enum ti_rewrite {
+    TI_REWRITE_NONE = 0,
+    TI_REWRITE_PLAN, /* those of the plan's indexes (backfill) */
+    TI_REWRITE_ALL,  /* all (repair) */
+} ti_rewrite;
+
 /* One record as a write changes it. */
 typedef struct ti_put {
     ti_model *model;
@@ -130,9 +138,8 @@ typedef struct ti_put {
     ti_entry_set after;   /* none for a delete */
     ti_slice document;    /* "" for a delete */
     uint64_t version;
-    bool rewrite; /* writes entries also where the record's list has them already (backfill, repair)
-                   */
-    bool insert;  /* the record must not exist */
+    ti_rewrite rewrite;
+    bool insert; /* the record must not exist */
 } ti_put;
 
 /* Writes a record and the difference of its entries into the transaction. */

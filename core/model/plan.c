@@ -17,7 +17,7 @@
 #include <stdio.h>
 
 #include "base/assert.h"
-#include "model/model_int.h"
+#include "model/steps_int.h"
 
 /* ---- comparing declarations with the catalog ---- */
 
@@ -328,5 +328,30 @@ ti_status ti_model_readable(const ti_model *model, ti_txn *txn, ti_slice name,
         return ti_err_of(model, name, TI_CONFLICT, err);
     }
     *index_out = index;
+    return TI_OK;
+}
+
+/* ---- some of the indexes ---- */
+
+ti_status ti_plan_some(ti_model *model, ti_schema *schema, ti_plan_filter keep, void *context,
+                       ti_plan **plan_out, ti_err *err)
+{
+    *plan_out = NULL;
+    ti_plan *plan = ti_alloc_zero(sizeof *plan + schema->index_count * sizeof plan->indexes[0]);
+    if (plan == NULL)
+        return ti_err_no_memory(err);
+    atomic_store(&plan->refs, 1);
+    plan->schema = ti_schema_ref(schema);
+    for (size_t i = 0; i < schema->index_count; i++) {
+        const ti_schema_index *stored = &schema->indexes[i];
+        ti_plan_index index = {.stored = stored, .condition_bit = -1};
+        if (!keep(model, stored, context))
+            continue;
+        if (stored->def.condition == TI_CONDITION_HOST)
+            index.condition_bit =
+                model->condition_bits[ti_model_index(model, stored->def.name) - model->indexes];
+        insert_sorted(plan, index);
+    }
+    *plan_out = plan;
     return TI_OK;
 }

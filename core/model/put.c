@@ -111,7 +111,7 @@ static ti_status claim(ti_put *put, ti_slice key, const ti_call *call, ti_err *e
 {
     ti_slice value;
     ti_slice owner;
-    if (put->rewrite) {
+    if (put->rewrite != TI_REWRITE_NONE) {
         ti_status status = ti_txn_get(put->txn, key, &put->s->arena, &value, call, err);
         if (status == TI_OK) {
             TI_TRY(ti_sealed_open(value, TI_SEALED_UNIQUE, key, &owner, err));
@@ -151,15 +151,31 @@ static bool was_there(const earlier *before, const ti_entry *entry, size_t *at_i
     return *at_io < before->count && ti_entry_compare(&before->entries[*at_io], entry) == 0;
 }
 
+static bool plan_has(const ti_plan *plan, const ti_schema_index *stored)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        if (plan->indexes[i].stored == stored)
+            return true;
+    }
+    return false;
+}
+
+/* Whether entries are written also where the record's list has them already. */
+static bool writes_all(const ti_put *put, const ti_schema_index *index, size_t before, size_t now)
+{
+    if (put->rewrite != TI_REWRITE_NONE)
+        return put->rewrite == TI_REWRITE_ALL || plan_has(put->plan, index);
+    /* a covering entry holds the document; a marker says whether it is alone */
+    return index->def.covering || (!index->def.unique && (before > 1) != (now > 1));
+}
+
 static ti_status write_run(ti_put *put, const ti_entry *run, size_t count, const ti_call *call,
                            ti_err *err)
 {
     const ti_schema_index *index = ti_schema_find(put->plan->schema, run->index, run->version);
     ti_require(index != NULL && index->state != TI_INDEX_ABSENT);
     earlier before = entries_before(put, run);
-    bool all = put->rewrite || index->def.covering ||
-               (!index->def.unique &&
-                (before.count > 1) != (count > 1)); /* the marker says whether it is alone */
+    bool all = writes_all(put, index, before.count, count);
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         if (was_there(&before, &run[i], &at) && !all)
@@ -202,8 +218,18 @@ static ti_status write_todo(ti_put *put, ti_err *err)
     return TI_OK;
 }
 
+static bool same_entries(const ti_entry_set *left, const ti_entry_set *right)
+{
+    bool same = left->count == right->count;
+    for (size_t i = 0; same && i < left->count; i++)
+        same = ti_entry_compare(&left->entries[i], &right->entries[i]) == 0;
+    return same;
+}
+
 static ti_status write_record(ti_put *put, ti_err *err)
 {
+    if (put->rewrite != TI_REWRITE_NONE && same_entries(&put->before, &put->after))
+        return ti_txn_lock(put->txn, put->key, err);
     const ti_record_spec spec = {.version = put->version,
                                  .entries = put->after.entries,
                                  .entry_count = put->after.count,

@@ -1,13 +1,7 @@
 /* See support.h. */
 #include "model/support.h"
 
-#include <ftw.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "base/env.h"
+#include "json/json.h"
 #include "rocks/rocks.h"
 
 #define TIMEOUT_US 120000000
@@ -67,39 +61,6 @@ void db_reopen(db *d)
     snprintf(path, sizeof path, "%s", d->path);
     db_close(d);
     db_open(d, path);
-}
-
-void dir_make(char *path, size_t size)
-{
-    const char *base = getenv("TMPDIR");
-    snprintf(path, size, "%s/tito-test-XXXXXX", base != NULL ? base : "/tmp");
-    assert_non_null(mkdtemp(path));
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
-}
-
-void dir_remove(const char *path)
-{
-    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-double scale(void)
-{
-    const char *text = getenv("TITO_TEST_SCALE");
-    double value = text != NULL ? strtod(text, NULL) : 1.0;
-    return value > 0 ? value : 1.0;
-}
-
-size_t scaled(size_t volume)
-{
-    double n = (double)volume * scale();
-    return n < 1 ? 1 : (size_t)n;
 }
 
 /* ---- words ---- */
@@ -326,4 +287,76 @@ bool raw_get(db *d, ti_slice key, ti_slice *value_out)
     if (status != TI_NOT_FOUND)
         OK(d, status);
     return status == TI_OK;
+}
+
+/* ---- machines ---- */
+
+const char *run_steps(db *d, ti_steps *steps, conditions_fn conditions)
+{
+    ti_step step = TI_STEP_MORE;
+    ti_slice json = TI_SLICE_NONE;
+    while (step != TI_STEP_DONE) {
+        OK(d, ti_steps_next(steps, &step, &json, &d->call, &d->err));
+        for (size_t i = 0; i < ti_steps_count(steps); i++) {
+            assert_non_null(conditions);
+            OK(d, ti_steps_reply(steps, i, conditions(ti_steps_document(steps, i)), &d->err));
+        }
+    }
+    const char *text = T(json);
+    ti_steps_free(steps);
+    return text;
+}
+
+const char *reindex(db *d, ti_model *m, conditions_fn conditions)
+{
+    ti_steps *steps = NULL;
+    OK(d, ti_reindex_open(m, NULL, &steps, &d->err));
+    return run_steps(d, steps, conditions);
+}
+
+/* Appends "kind index id[ repaired];" of each finding. */
+static void append_findings(db *d, ti_slice json, ti_buf *out)
+{
+    ti_json_parser parser;
+    ti_json_doc doc;
+    ti_json_value finding;
+    ti_json_parser_init(&parser);
+    OK(d, ti_json_parse(&parser, &d->a, json, &doc, &d->err));
+    ti_json_iter iter = ti_json_iterate(ti_json_get(ti_json_root(&doc), TI_SLICE("findings")));
+    while (ti_json_next(&iter, &finding)) {
+        ti_slice kind;
+        ti_slice index;
+        ti_slice id;
+        OK(d, ti_json_string(ti_json_get(finding, TI_SLICE("kind")), &d->a, &kind, &d->err));
+        OK(d, ti_json_string(ti_json_get(finding, TI_SLICE("index")), &d->a, &index, &d->err));
+        OK(d, ti_json_string(ti_json_get(finding, TI_SLICE("id")), &d->a, &id, &d->err));
+        bool repaired = ti_json_bool(ti_json_get(finding, TI_SLICE("repaired")));
+        OK(d, ti_buf_append_format(out, &d->err, "%.*s %.*s %.*s%s;", (int)kind.len, kind.data,
+                                   (int)index.len, index.data, (int)id.len, id.data,
+                                   repaired ? " repaired" : ""));
+    }
+    ti_json_parser_free(&parser);
+}
+
+const char *check(db *d, ti_model *m, bool repair, conditions_fn conditions)
+{
+    ti_steps *steps = NULL;
+    ti_step step = TI_STEP_MORE;
+    ti_slice json;
+    ti_buf out;
+    const ti_check_options options = {.repair = repair, .batch = 7};
+    ti_buf_init(&out, 1 << 20);
+    OK(d, ti_check_open(m, &options, &steps, &d->err));
+    while (step != TI_STEP_DONE) {
+        OK(d, ti_steps_next(steps, &step, &json, &d->call, &d->err));
+        append_findings(d, json, &out);
+        for (size_t i = 0; i < ti_steps_count(steps); i++) {
+            assert_non_null(conditions);
+            OK(d, ti_steps_reply(steps, i, conditions(ti_steps_document(steps, i)), &d->err));
+        }
+    }
+    ti_steps_free(steps);
+    const char *text = T(ti_buf_slice(&out));
+    ti_buf_free(&out);
+    return text;
 }

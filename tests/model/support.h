@@ -4,12 +4,7 @@
 #ifndef TI_TESTS_MODEL_SUPPORT_H
 #define TI_TESTS_MODEL_SUPPORT_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "support/test.h"
 
 #include "kv/retry.h"
 #include "model/maintenance.h"
@@ -35,13 +30,6 @@ void db_open_beside(db *d, const db *first, bool leased, int64_t lease_us);
 void db_close(db *d);
 /* Closes and opens the same directory again. */
 void db_reopen(db *d);
-/* A new directory under /tmp (or TMPDIR); removed by dir_remove. */
-void dir_make(char *path, size_t size);
-void dir_remove(const char *path);
-
-double scale(void);           /* TITO_TEST_SCALE, default 1 */
-size_t scaled(size_t volume); /* volume * scale, at least 1 */
-
 ti_slice S(const char *text);
 /* A NUL-terminated copy, good until many calls later. */
 const char *T(ti_slice s);

@@ -1,7 +1,5 @@
 /* Build, find, update, delete, indexes, unique indexes, relationships, queries: the first walk
  * through all of it. */
-#include <string.h>
-
 #include "model/support.h"
 
 static const char *post_spec = "{\"table\":\"post\",\"indexes\":[{\"name\":\"by_author\","
@@ -74,5 +72,5 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_walk),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return TEST_RUN(tests);
 }
