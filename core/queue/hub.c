@@ -67,7 +67,7 @@ static ti_hub *slot_find(const ti_engine_slot *slot, ti_slice prefix)
 ti_status ti_hub_attach(ti_kv *kv, ti_hub **hub_out, ti_err *err)
 {
     ti_engine_slot *slot = &kv->engine->queue_slot;
-    ti_hub *fresh;
+    ti_hub *fresh = NULL;
     *hub_out = NULL;
     TI_TRY(hub_new(kv->options.prefix, &fresh, err));
     slot_lock(slot);

@@ -217,8 +217,8 @@ static bool copy_fields(ti_arena *a, ti_event_fields *f)
 static ti_status outbox_add(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec,
                             const ti_event_fields *fields, const ti_call *call, ti_err *err)
 {
-    outbox *box;
-    outbox_type *type;
+    outbox *box = NULL;
+    outbox_type *type = NULL;
     TI_TRY(outbox_of(queues, txn, &box, err));
     ti_assert(box->queues->kv == queues->kv);
     TI_TRY(type_of(box, txn, spec, &type, call, err));
