@@ -1,0 +1,164 @@
+// A TiKV cluster in one process, to test tito's client against: PD fronts and store fronts over the MVCC engine of PingCAP's unistore (the
+// engine that TiDB's own tests use), with a control port for everything that happens to a cluster in life.
+//
+// It prints one line of JSON when it is ready: {"pd": ["127.0.0.1:…"], "control": "127.0.0.1:…"}, and ends with its standard input or by a signal.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/pingcap/kvproto/pkg/kvrpcpb"
+	"github.com/pingcap/kvproto/pkg/metapb"
+	"github.com/pingcap/tidb/store/mockstore/unistore/config"
+	"github.com/pingcap/tidb/store/mockstore/unistore/server"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+)
+
+type cluster struct {
+	topo   *topology
+	pd     *placement
+	engine *engine
+	faults *faults
+	tls    []grpc.ServerOption
+}
+
+func main() {
+	pds := flag.Int("pds", 1, "number of PD fronts")
+	stores := flag.Int("stores", 3, "number of stores")
+	dir := flag.String("dir", "", "folder for the engine's files (default: a new temporary one, removed at the end)")
+	strict := flag.Bool("strict-locks", false, "a committed LOCK conflicts with later optimistic writes, as on TiKV")
+	ca := flag.String("tls-ca", "", "TLS: file of the authority that client certificates must come from")
+	cert := flag.String("tls-cert", "", "TLS: file of the servers' certificate")
+	key := flag.String("tls-key", "", "TLS: file of its key")
+	flag.Parse()
+
+	folder := *dir
+	if folder == "" {
+		made, err := os.MkdirTemp("", "tito-mock")
+		check(err)
+		folder = made
+		defer os.RemoveAll(made)
+	}
+	c := &cluster{topo: newTopology(), faults: &faults{}}
+	scheme := "http"
+	if *cert != "" {
+		c.tls = serverTLS(*ca, *cert, *key)
+		scheme = "https"
+	}
+	var err error
+	c.engine, err = openEngine(folder, *strict)
+	check(err)
+	for i := 0; i < *stores; i++ {
+		_, err := c.addStore()
+		check(err)
+	}
+	c.topo.bootstrap()
+	c.pd = newPlacement(c.topo)
+	check(c.pd.listen(*pds, c.tls, scheme))
+	control, err := net.Listen("tcp", "127.0.0.1:0")
+	check(err)
+	go serveControl(c, control)
+
+	ready := map[string]interface{}{"control": control.Addr().String()}
+	var endpoints []string
+	for _, f := range c.pd.fronts {
+		endpoints = append(endpoints, strings.SplitN(f.url, "://", 2)[1])
+	}
+	ready["pd"] = endpoints
+	check(json.NewEncoder(os.Stdout).Encode(ready))
+	waitForEnd()
+}
+
+// waitForEnd returns when the starter has gone (its end of standard input is closed) or a signal says so.
+func waitForEnd() {
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, syscall.SIGTERM, syscall.SIGINT)
+	closed := make(chan struct{})
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		close(closed)
+	}()
+	select {
+	case <-end:
+	case <-closed:
+	}
+}
+
+func serverTLS(ca, cert, key string) []grpc.ServerOption {
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	check(err)
+	conf := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		check(err)
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			check(errors.New("no certificate in " + ca))
+		}
+		conf.ClientCAs, conf.ClientAuth = pool, tls.RequireAndVerifyClientCert
+	}
+	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(conf))}
+}
+
+func openEngine(folder string, strict bool) (*engine, error) {
+	conf := config.DefaultConf
+	conf.Engine.DBPath = folder
+	conf.Engine.VolatileMode = true
+	kv, regions, _, err := server.NewMock(&conf, clusterID)
+	if err != nil {
+		return nil, err
+	}
+	ids := regions.AllocIDs(3)
+	peer := &metapb.Peer{Id: ids[1], StoreId: ids[0]}
+	epoch := &metapb.RegionEpoch{ConfVer: 1, Version: 1}
+	store := &metapb.Store{Id: ids[0], Address: "127.0.0.1:1"}
+	if err := regions.Bootstrap([]*metapb.Store{store}, &metapb.Region{Id: ids[2], Peers: []*metapb.Peer{peer}, RegionEpoch: epoch}); err != nil {
+		return nil, err
+	}
+	return &engine{
+		kv: kv, context: &kvrpcpb.Context{RegionId: ids[2], RegionEpoch: epoch, Peer: peer},
+		strictLocks: strict, lockKeys: map[uint64][]string{}, lockCommits: map[string]uint64{},
+	}, nil
+}
+
+func (c *cluster) addStore() (*store, error) {
+	c.topo.mu.Lock()
+	s := &store{id: c.topo.allocID(), cluster: c}
+	c.topo.mu.Unlock()
+	if err := s.start("127.0.0.1:0"); err != nil {
+		return nil, err
+	}
+	c.topo.mu.Lock()
+	c.topo.stores[s.id] = s
+	c.topo.mu.Unlock()
+	return s, nil
+}
+
+// destroyRange empties a range in the engine, which has no such command: by deleting transactions' worth of keys as DeleteRange does.
+func (c *cluster) destroyRange(ctx context.Context, r *kvrpcpb.UnsafeDestroyRangeRequest) (*kvrpcpb.UnsafeDestroyRangeResponse, error) {
+	out, err := c.engine.kv.KvDeleteRange(ctx, &kvrpcpb.DeleteRangeRequest{Context: c.engine.context, StartKey: r.StartKey, EndKey: r.EndKey})
+	if err != nil {
+		return nil, err
+	}
+	return &kvrpcpb.UnsafeDestroyRangeResponse{Error: out.Error}, nil
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mock cluster:", err)
+		os.Exit(1)
+	}
+}
