@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/pingcap/kvproto/pkg/metapb"
 	"github.com/pingcap/kvproto/pkg/pdpb"
+	"github.com/pingcap/tidb/store/mockstore/unistore/tikv"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -23,8 +23,6 @@ type placement struct {
 	mu           sync.Mutex
 	fronts       []*pdFront
 	leader       int // index; -1 = none
-	physical     int64
-	logical      int64
 	safePoint    uint64
 	services     map[string]uint64
 	tsoRequests  uint64
@@ -60,21 +58,20 @@ func (p *placement) listen(n int, tls []grpc.ServerOption, scheme string) error 
 	return nil
 }
 
-// timestamps takes n of them; answers the last.
+// timestamps takes n of them; answers the last. The engine takes its own from the same clock, so a run that it broke into begins anew.
 func (p *placement) timestamps(n uint32) (int64, int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.tsoRequests++
-	now := time.Now().UnixNano() / int64(time.Millisecond)
-	if now > p.physical {
-		p.physical, p.logical = now, 0
+	physical, logical := tikv.GetTS()
+	for run := uint32(1); run < n; run++ {
+		nextPhysical, nextLogical := tikv.GetTS()
+		if nextPhysical != physical || nextLogical != logical+1 {
+			run = 0
+		}
+		physical, logical = nextPhysical, nextLogical
 	}
-	p.logical += int64(n)
-	for p.logical >= 1<<18 {
-		p.physical++
-		p.logical = int64(n)
-	}
-	return p.physical, p.logical
+	return physical, logical
 }
 
 func (p *placement) isLeader(index int) bool {
@@ -83,7 +80,9 @@ func (p *placement) isLeader(index int) bool {
 	return p.leader == index
 }
 
-func (f *pdFront) header() *pdpb.ResponseHeader { return &pdpb.ResponseHeader{ClusterId: f.shared.clusterID} }
+func (f *pdFront) header() *pdpb.ResponseHeader {
+	return &pdpb.ResponseHeader{ClusterId: f.shared.clusterID}
+}
 
 func (f *pdFront) mustLead(ctx context.Context) error {
 	if err := f.frozen.wait(ctx); err != nil {
