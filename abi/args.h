@@ -32,6 +32,11 @@ struct tito_read {
 void ti_write_begin(tito_write_t *write);
 void ti_write_end(tito_write_t *write);
 
+/* Fills write by a C host function; its failure is told with its own status. Meanwhile the thread
+ * can not make operations. */
+ti_status ti_host_call(tito_host_fn host, void *context, ti_slice document, tito_write_t *write,
+                       ti_err *err);
+
 /* Arena bytes that a copy of write (NULL: 0) takes at most. */
 size_t ti_write_size(const tito_write_t *write);
 /* Copies it; a NULL write is an empty one. OUT_OF_MEMORY. */

@@ -94,9 +94,8 @@ static ti_status check_json(ti_slice document, ti_err *err)
     return status;
 }
 
-/* Fills write by the host function. Its own failure is told with its status. */
-static ti_status call_host(tito_host_fn host, void *context, ti_slice document, tito_write_t *write,
-                           ti_err *err)
+ti_status ti_host_call(tito_host_fn host, void *context, ti_slice document, tito_write_t *write,
+                       ti_err *err)
 {
     ti_host_enter();
     int32_t status = host(context, document.data, document.len, write);
@@ -113,7 +112,7 @@ static ti_status evaluate(tito_host_fn host, void *context, ti_slice document,
 {
     filled->write = *asked;
     TI_TRY(check_json(document, err));
-    return call_host(host, context, document, filled, err);
+    return ti_host_call(host, context, document, filled, err);
 }
 
 /* ---- writes ---- */

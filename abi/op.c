@@ -123,6 +123,10 @@ tito_future_t *ti_op_submit(ti_op *op, tito_txn_t *txn, ti_status status, const 
         status = ti_err_set(&called_back, TI_INVALID_STATE, "a host function may not call tito");
     }
     if (status == TI_OK) {
+        if (op->txn != NULL) {
+            op->waiting = true;
+            atomic_fetch_add(&op->txn->waiting, 1);
+        }
         ti_future_submit(ti_future_of_op(op));
         return op;
     }
@@ -148,7 +152,7 @@ static ti_status run_in_txn(ti_op *op, const ti_call *call, ti_err *err)
     if (txn->core == NULL && !op->kind->needs_ended)
         return ti_err_set(err, TI_INVALID_STATE, "the transaction has ended");
     ti_status status = op->kind->body(op, call, err);
-    if (status == TI_OK || status == TI_NOT_FOUND)
+    if (status == TI_OK || (status == TI_NOT_FOUND && !op->kind->type.write))
         return status;
     ti_txn_handle_failed(txn, op->kind->type.write, status, err);
     return status;
@@ -164,12 +168,22 @@ static ti_status run_inside(ti_op *op, const ti_call *call, ti_err *err)
     return status;
 }
 
+/* The transaction no longer waits for this operation. */
+static void stop_waiting(ti_op *op)
+{
+    if (op->waiting)
+        atomic_fetch_sub(&op->txn->waiting, 1);
+    op->waiting = false;
+}
+
 ti_status ti_op_run(void *memory, const ti_call *call, ti_err *err)
 {
     ti_op *op = memory;
     if (op->kind->opens)
         return op->kind->body(op, call, err);
-    return run_inside(op, call, err);
+    ti_status status = run_inside(op, call, err);
+    stop_waiting(op);
+    return status;
 }
 
 ti_status ti_op_take_text(ti_op *op, ti_buf *text, ti_status status, ti_err *err)
@@ -189,5 +203,6 @@ void ti_op_destroy(void *memory)
     if (!atomic_load(&op->page_taken))
         ti_page_free(op->page);
     ti_arena_free(&op->arena);
+    stop_waiting(op);
     ti_txn_handle_unref(op->txn);
 }

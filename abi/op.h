@@ -68,6 +68,7 @@ struct tito_future {
     tito_txn_t *txn; /* one reference, or NULL */
     ti_arena arena;
     ti_op_args args;
+    bool waiting; /* counted by the transaction */
     /* results */
     int64_t number;
     ti_slice bytes;

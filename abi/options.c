@@ -12,6 +12,7 @@
 
 #include "abi/handle.h"
 #include "base/mem.h"
+#include "json/json.h"
 
 #define OPTION_NAME_SIZE_MAX 64
 #define OPTION_VALUE_SIZE_MAX (1024 * 1024)
@@ -148,6 +149,30 @@ static ti_status read_int(const ti_option *known, ti_slice value, int64_t *field
     return TI_OK;
 }
 
+static ti_status read_double(const ti_option *known, ti_slice value, double *field,
+                             const char *function, ti_err *err)
+{
+    ti_json_parser parser;
+    ti_arena arena;
+    ti_json_doc doc;
+    ti_json_parser_init(&parser);
+    ti_arena_init(&arena);
+    ti_status status = ti_json_parse(&parser, &arena, value, &doc, NULL);
+    ti_json_type type = status == TI_OK ? ti_json_type_of(ti_json_root(&doc)) : TI_JSON_NULL;
+    double number = type == TI_JSON_INT || type == TI_JSON_DOUBLE
+                        ? ti_json_double(ti_json_root(&doc))
+                        : (double)known->min - 1;
+    ti_arena_free(&arena);
+    ti_json_parser_free(&parser);
+    if (status == TI_OUT_OF_MEMORY)
+        return ti_err_no_memory(err);
+    if (!(number >= (double)known->min && number <= (double)known->max))
+        return ti_err_set(err, TI_INVALID_ARGUMENT, "%s: option %s must be from %lld to %lld",
+                          function, known->name, (long long)known->min, (long long)known->max);
+    *field = number;
+    return TI_OK;
+}
+
 static ti_status read_bool(const ti_option *known, ti_slice value, bool *field,
                            const char *function, ti_err *err)
 {
@@ -187,6 +212,8 @@ static ti_status read_option(const ti_option *known, ti_slice value, char *field
         return read_int(known, value, (int64_t *)(void *)field, function, err);
     case TI_OPTION_BOOL:
         return read_bool(known, value, (bool *)(void *)field, function, err);
+    case TI_OPTION_DOUBLE:
+        return read_double(known, value, (double *)(void *)field, function, err);
     case TI_OPTION_CHOICE:
         return read_choice(known, value, (int64_t *)(void *)field, function, err);
     case TI_OPTION_TEXT:

@@ -21,6 +21,7 @@
 typedef enum ti_option_kind {
     TI_OPTION_INT,    /* int64_t field; min <= value <= max */
     TI_OPTION_BOOL,   /* bool field; "true" or "false" (or 1, 0) */
+    TI_OPTION_DOUBLE, /* double field; min <= value <= max */
     TI_OPTION_TEXT,   /* ti_slice field; borrowed from the options */
     TI_OPTION_CHOICE, /* int64_t field: the position of the value in choices */
 } ti_option_kind;

@@ -26,7 +26,8 @@
  * any_thread.
  *
  * Fork: after fork the child may use handles only to free them; everything else answers
- * TITO_FORKED. Open the database after the fork, or leave the child by _exit.
+ * TITO_FORKED (handles of plain memory go on working: errors, options, writes, reads, pages, JSON
+ * readers). Open the database after the fork, or leave the child by _exit.
  *
  * Since: all functions are of version 1.0 unless said otherwise. */
 #ifndef TITO_H
@@ -223,9 +224,11 @@ typedef void (*tito_log_sink)(void *context, int32_t level, const char *line);
 TITO_API int32_t tito_db_set_log(tito_db_t *db, tito_log_sink sink, void *context, int32_t level);
 /* Ends every operation (those waiting: TITO_CLOSED), stops the workers without waiting for
  * handlers, closes the engine. Blocks until it is done. Safe to call again. Everything made from db
- * answers TITO_CLOSED afterwards. */
+ * answers TITO_CLOSED afterwards. INVALID_STATE when called from a C handler, a host function or a
+ * callback. */
 TITO_API int32_t tito_db_close(tito_db_t *db, tito_error_t **error_out);
-/* Closes when still open. In a forked child it frees memory only. */
+/* Closes when still open. In a forked child it frees memory only. Not called from a C handler or a
+ * callback (it would stay open). */
 TITO_API void tito_db_free(tito_db_t *db);
 /* The database's time. Result: int, microseconds. */
 TITO_API tito_future_t *tito_db_now(tito_db_t *db);
@@ -312,9 +315,11 @@ TITO_API int32_t tito_write_if_version(tito_write_t *write, uint64_t version);
 TITO_API tito_slice tito_write_get_operation(const tito_write_t *write);
 
 /* A C host function: fills write (conditions, events, partition key, references) for a document.
- * Runs in the thread that calls the write operation (reindex and check: that calls
- * tito_steps_next), must not call tito otherwise. A status other than TITO_OK fails the operation.
- * Set it before the first write. */
+ * Runs in the thread that calls the write operation, before that returns; for tito_model_patch and
+ * tito_steps_next, whose documents are known only later, in the thread that runs the operation: the
+ * one that waits without a timeout, else one of the library's. It must not call tito but for
+ * tito_write_… and tito_json_… (an operation made in it answers INVALID_STATE). A status other than
+ * TITO_OK fails the operation. Set it before the first write. */
 typedef int32_t (*tito_host_fn)(void *context, const char *document, size_t document_len,
                                 tito_write_t *write);
 TITO_API int32_t tito_model_set_host(tito_model_t *model, tito_host_fn host, void *context);
@@ -375,7 +380,8 @@ TITO_API tito_future_t *tito_model_find_many(tito_model_t *model, tito_txn_t *tx
 
 enum tito_bound { TITO_GT = 1, TITO_GTE = 2, TITO_LT = 3, TITO_LTE = 4, TITO_STARTS_WITH = 5 };
 
-/* A query by an index, or over the whole table. Reusable: executing copies it. */
+/* A query by an index, or over the whole table. Reusable: executing copies it. The first call below
+ * that fails is kept: the executions of this query answer its error, with the text. */
 TITO_API int32_t tito_query_new(tito_model_t *model, const char *index, size_t index_len,
                                 tito_query_t **query_out, tito_error_t **error_out);
 TITO_API int32_t tito_query_scan(tito_model_t *model, tito_query_t **query_out,
@@ -432,9 +438,8 @@ TITO_API int32_t tito_reindex_open(tito_model_t *model, const tito_options_t *op
 /* Compares every record with its entries both ways. Options: repair ("true"). */
 TITO_API int32_t tito_check_open(tito_model_t *model, const tito_options_t *options,
                                  tito_steps_t **steps_out, tito_error_t **error_out);
-/* Does the next piece of work. With a C host function documents are evaluated in the calling
- * thread, and TITO_STEP_HOST is not seen. Result: int, an enum tito_step; bytes, JSON: {"done",
- * "total", "findings": […]}. */
+/* Does the next piece of work; one at a time. With a C host function TITO_STEP_HOST is not seen.
+ * Result: int, an enum tito_step; bytes, JSON: {"done", "total", "findings": […]}. */
 TITO_API tito_future_t *tito_steps_next(tito_steps_t *steps);
 /* The documents that wait for the host after TITO_STEP_HOST. Borrowed until the next
  * tito_steps_next. */
@@ -462,8 +467,11 @@ TITO_API tito_future_t *tito_queue_publish(tito_queue_t *queue, tito_txn_t *txn,
                                            size_t key_len, const char *payload, size_t payload_len,
                                            int64_t due_us, int64_t delay_us,
                                            const tito_options_t *options);
-/* Lists events: filter is a JSON object {state: "pending" | "completed" | "failed", key, from, to
- * (seconds), limit, cursor}. Result: page of events as JSON documents. */
+/* Lists events: filter is a JSON object {state: "pending" | "parked" (waiting for a retry, or
+ * behind one) | "completed" | "failed", key, from, to (seconds), limit, cursor}, or empty: all
+ * pending ones. Result: page of events as JSON documents {id, type, state, key, sequence,
+ * partition, timestamp, not_before, finished_at (seconds), attempts, action, entity, entity_id,
+ * references, payload, last_error}, what is absent left out. */
 TITO_API tito_future_t *tito_queue_history(tito_queue_t *queue, const char *filter,
                                            size_t filter_len);
 /* Makes a failed event pending again, attempts 0; removes a failed or pending one. NOT_FOUND.
@@ -482,15 +490,21 @@ TITO_API tito_future_t *tito_queue_drop(tito_queue_t *queue, const char *event_i
  * "false": whether it works before tito_worker_set_leader says otherwise). */
 TITO_API int32_t tito_worker_new(tito_db_t *db, const tito_options_t *options,
                                  tito_worker_t **worker_out, tito_error_t **error_out);
-/* A C handler: settles event before it returns (or keeps it and settles it later); returning
- * TITO_OK acknowledges, another status fails an event that was not settled. */
+/* A C handler. It may settle the event; when it has not, returning TITO_OK acknowledges and another
+ * status fails it. The event is the library's: it is freed when the handler has returned, and
+ * operations of its transaction that are still under way then make it fail. */
 typedef int32_t (*tito_handler_fn)(void *context, tito_event_t *event);
-/* Takes events of a type, before tito_worker_start. handler NULL: the host takes them with
- * tito_worker_take. Options as tito_worker_new's (not concurrency), for this type. */
+/* Takes events of a type, before tito_worker_begin. handler NULL: the host takes them with
+ * tito_worker_take. Options: max_retries, retry_base_us, retry_factor, retry_cap_us,
+ * handler_timeout_us, for this type. Does not block. */
 TITO_API int32_t tito_worker_on(tito_worker_t *worker, const char *type, size_t type_len,
                                 const tito_options_t *options, tito_handler_fn handler,
                                 void *context, tito_error_t **error_out);
-/* Starts reading. Types with a C handler are handled by `concurrency` threads of the library. */
+/* Starts reading. Types with a C handler are handled by `concurrency` threads of the library; as
+ * many events of the other types may be with the host at once. Result: none. A type that is met for
+ * the first time takes a transaction (SCHEMA_MISMATCH when another partition count is stored). */
+TITO_API tito_future_t *tito_worker_begin(tito_worker_t *worker);
+/* tito_worker_begin and wait in one call. Blocks. */
 TITO_API int32_t tito_worker_start(tito_worker_t *worker, tito_error_t **error_out);
 /* Takes up to max events that may run now; each is yours: settle it, then tito_event_free. Waits up
  * to timeout_us for the first (0: not at all; < 0: until the worker ends). *count_out 0 with
@@ -505,10 +519,12 @@ TITO_API int32_t tito_worker_set_leader(tito_worker_t *worker, int32_t leader);
 /* Stops taking new events; what has started may end within drain_timeout_us (< 0: the option's).
  * Does not block; may be called from a handler. */
 TITO_API int32_t tito_worker_stop(tito_worker_t *worker, int64_t drain_timeout_us);
-/* Waits until a stopped worker has settled everything and its threads have ended. Result: int, 1
- * when it drained, 0 when the time ran out. */
+/* Waits until the worker is stopped, has settled everything, and its threads have ended. Result:
+ * int, 1 when it drained, 0 when the time ran out. What made a handler thread give up (IO) is told
+ * here. */
 TITO_API tito_future_t *tito_worker_join(tito_worker_t *worker);
-/* Stops without draining when it still runs. */
+/* Stops without draining when it still runs, and waits for C handlers that run. Does nothing when
+ * called from a C handler. */
 TITO_API void tito_worker_free(tito_worker_t *worker);
 
 enum tito_event_field {
@@ -535,7 +551,7 @@ TITO_API int64_t tito_event_int(const tito_event_t *event, int32_t field);
 TITO_API int32_t tito_event_txn(tito_event_t *event, tito_txn_t **txn_out,
                                 tito_error_t **error_out);
 /* Settling: once each, does not block; the commit follows on the library's threads. INVALID_STATE
- * when settled before. */
+ * when settled before, or while operations of the event's transaction are not ready. */
 TITO_API int32_t tito_event_acknowledge(tito_event_t *event);
 TITO_API int32_t tito_event_fail(tito_event_t *event, const char *message, size_t message_len);
 TITO_API int32_t tito_event_reschedule(tito_event_t *event, int64_t due_us);
@@ -570,7 +586,8 @@ TITO_API tito_json_t *tito_json_new(void);
  * it is not valid JSON within the limits. */
 TITO_API int32_t tito_json_open(tito_json_t *json, const char *text, size_t len,
                                 tito_error_t **error_out);
-/* The next token (enum tito_json_token). text_out is borrowed until the next call. */
+/* The next token (enum tito_json_token), or a negated status (-TITO_OUT_OF_MEMORY). text_out is
+ * borrowed until the next call. Any of the three may be NULL. */
 TITO_API int32_t tito_json_next(tito_json_t *json, tito_slice *text_out, int64_t *int_out,
                                 double *double_out);
 TITO_API void tito_json_free(tito_json_t *json);

@@ -64,10 +64,14 @@ static void dispose(ti_db_child *child)
 {
     tito_txn_t *txn = of_child(child);
     ti_db *db = txn->db;
+    void (*released)(void *owner) = txn->released;
+    void *owner = txn->owner_context;
     ti_assert(ti_db_forked(db) || txn->borrowed || txn->core == NULL);
     ti_lane_unref(txn->lane);
     txn->magic = TI_MAGIC_FREED;
     ti_free(txn);
+    if (released != NULL)
+        released(owner);
     ti_db_unref(db);
 }
 
@@ -91,12 +95,20 @@ static ti_status new_handle(ti_db *db, tito_txn_t **txn_out, ti_err *err)
     return TI_OK;
 }
 
-ti_status ti_txn_handle_borrow(ti_db *db, ti_txn *core, tito_txn_t **txn_out, ti_err *err)
+ti_status ti_txn_handle_borrow(ti_db *db, ti_txn *core, void (*released)(void *owner), void *owner,
+                               tito_txn_t **txn_out, ti_err *err)
 {
     TI_TRY(new_handle(db, txn_out, err));
     (*txn_out)->borrowed = true;
     (*txn_out)->core = core;
+    (*txn_out)->released = released;
+    (*txn_out)->owner_context = owner;
     return TI_OK;
+}
+
+bool ti_txn_handle_is_busy(const tito_txn_t *txn)
+{
+    return atomic_load(&txn->waiting) > 0;
 }
 
 void ti_txn_handle_end(tito_txn_t *txn)

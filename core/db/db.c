@@ -378,6 +378,11 @@ bool ti_db_is_closing(const ti_db *db)
     return state == DB_CLOSING || state == DB_CLOSED;
 }
 
+bool ti_db_thread_is_worker_now(void)
+{
+    return worker_thread;
+}
+
 void ti_db_thread_is_worker(void)
 {
     worker_thread = true;

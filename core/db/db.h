@@ -87,6 +87,7 @@ void ti_db_leave(ti_db *db);
 
 /* Says that the calling thread is one that a close waits for: it can not close a database. */
 void ti_db_thread_is_worker(void);
+bool ti_db_thread_is_worker_now(void);
 
 /* Parts; borrowed from db. Executor and store are there from new on, the others between enter and
  * leave. */

@@ -1,6 +1,7 @@
 /* From a target to an engine: the only place that knows which engines there are. */
 #include "db/db_int.h"
 #include "rocks/rocks.h"
+#include "tikv/tikv.h"
 
 static ti_rocks_options rocks_options(const ti_db *db)
 {
@@ -13,6 +14,14 @@ static ti_rocks_options rocks_options(const ti_db *db)
     };
 }
 
+static ti_status open_tikv(const ti_db *db, ti_engine **engine_out, const ti_call *call,
+                           ti_err *err)
+{
+    ti_tikv_options options = {.endpoints = db->target.endpoints,
+                               .endpoint_count = db->target.endpoint_count};
+    return ti_tikv_open(db->env, &options, call, engine_out, err);
+}
+
 ti_status ti_db_engine(const ti_db *db, ti_engine **engine_out, const ti_call *call, ti_err *err)
 {
     ti_rocks_options options = rocks_options(db);
@@ -23,7 +32,7 @@ ti_status ti_db_engine(const ti_db *db, ti_engine **engine_out, const ti_call *c
     case TI_TARGET_MEMORY:
         return ti_rocks_open_memory(&options, db->env, engine_out, call, err);
     case TI_TARGET_TIKV:
-        return ti_err_set(err, TI_UNSUPPORTED, "this tito was built without the TiKV engine");
+        return open_tikv(db, engine_out, call, err);
     }
     return ti_err_set(err, TI_INTERNAL, "unknown kind of target");
 }

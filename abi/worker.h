@@ -1,0 +1,74 @@
+/* The worker handle and the event handle.
+ *
+ *   tito_worker ── PULL: core worker of the types that the host takes itself
+ *               └─ PUSH: core worker of the types with a C handler ── threads ── handler(event)
+ *
+ * INVARIANTS
+ *  1. The core workers are made by the first tito_worker_on of their kind, end with let_go (by
+ *     tito_worker_free or the close of the database) and are freed with the handle, so that a
+ *     thread that takes never holds a freed one.
+ *  2. Handler threads end by themselves when their core worker has ended; they are joined by
+ *     tito_worker_free, never by a close: a handler may take its time.
+ *  3. An event with a transaction is a child of the database: a close abandons it before the engine
+ *     goes.
+ *  4. An event's core is settled at most once, inside ti_db_enter and ti_db_leave, when no
+ * operation of its transaction is under way. */
+#ifndef TI_ABI_WORKER_H
+#define TI_ABI_WORKER_H
+
+#include "abi/db.h"
+#include "abi/op.h"
+#include "abi/txn.h"
+#include "base/notify.h"
+#include "base/thread.h"
+#include "queue/worker.h"
+
+typedef enum worker_kind { WORKER_PULL, WORKER_PUSH } worker_kind;
+#define WORKER_KINDS 2
+
+/* A C handler of a type. */
+typedef struct worker_handler worker_handler;
+struct worker_handler {
+    worker_handler *next;
+    tito_handler_fn handler;
+    void *context;
+};
+
+struct tito_worker {
+    uint32_t magic;
+    _Atomic(uint32_t) refs; /* the host's, and one of every operation */
+    ti_db *db;              /* one reference */
+    ti_db_child child;      /* adopted */
+    ti_worker_options options;
+    int64_t drain_timeout_us;
+    ti_notify notify; /* raised while PULL may have events, or has ended */
+    ti_mutex mutex;
+    ti_cond changed; /* stopped, running */
+    /* under mutex */
+    ti_worker *cores[WORKER_KINDS]; /* or NULL; set before start, then constant */
+    worker_handler *handlers;       /* owned */
+    bool started;
+    bool stopped;
+    size_t running; /* handler threads that have not ended */
+    ti_err failed;  /* why a handler thread ended; status OK: it was stopped */
+    /* of the thread that starts and the one that frees */
+    ti_thread *threads; /* owned */
+    size_t thread_count;
+};
+
+struct tito_event {
+    uint32_t magic;
+    _Atomic(uint32_t) refs; /* the host's, and its transaction's */
+    ti_db *db;              /* one reference */
+    ti_db_child child;      /* adopted with the transaction */
+    ti_event *core;         /* one reference */
+    tito_txn_t *txn;        /* one reference; NULL until asked for */
+    bool settled;
+};
+
+/* An event handle that owns core; NULL when there is no memory, then core is still the caller's. */
+tito_event_t *ti_event_handle(ti_db *db, ti_event *core);
+/* Settles by a handler's answer when the handler has not, then frees. */
+void ti_event_finish(tito_event_t *event, int32_t answer);
+
+#endif
