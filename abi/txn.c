@@ -297,6 +297,7 @@ static ti_status run_retry(ti_op *op, const ti_call *call, ti_err *err)
     attempt_error(txn, (ti_status)op->args.number, err);
     TI_TRY(ti_retry_next(&txn->retry, kv, call, err));
     TI_TRY(ti_txn_begin(kv, &txn->options, &txn->core, err));
+    ti_lane_forget_skipped(txn->lane);
     atomic_store(&txn->doomed, false);
     ti_err_clear(&txn->last);
     atomic_store(&txn->open, true);

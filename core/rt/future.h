@@ -62,6 +62,9 @@ void ti_lane_unref(ti_lane *lane);
 /* OK, or the status of the first write of the lane that became DONE without having run: a commit
  * then fails with it. @thread any */
 ti_status ti_lane_skipped(ti_lane *lane);
+/* Forgets it: what comes next is another attempt of the transaction. Called by an operation of the
+ * lane. */
+void ti_lane_forget_skipped(ti_lane *lane);
 
 /* ---- making ---- */
 
