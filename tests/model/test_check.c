@@ -1,0 +1,252 @@
+/* Check: planted damage of every kind is found, and mended where it can be. */
+#include "codec/record.h"
+#include "model/model_int.h"
+#include "model/support.h"
+
+static const char *spec =
+    "{\"table\":\"user\",\"indexes\":[{\"name\":\"by_name\",\"fields\":[{\"name\":\"name\","
+    "\"type\":\"string\"}]},"
+    "{\"name\":\"by_tag\",\"fields\":[{\"name\":\"tags\",\"type\":\"string\"}]},"
+    "{\"name\":\"cover\",\"covering\":true,\"fields\":[{\"name\":\"age\",\"type\":\"number\","
+    "\"order\":\"desc\"}]}],"
+    "\"unique_indexes\":[{\"name\":\"u_mail\",\"fields\":[{\"name\":\"mail\",\"type\":\"string\"}]}"
+    "]}";
+
+static ti_model *prepare(db *d)
+{
+    db_open(d, NULL);
+    ti_model *m = declare(d, spec);
+    for (int i = 0; i < 20; i++) {
+        char json[200];
+        snprintf(json, sizeof json,
+                 "{\"id\":\"u%02d\",\"name\":\"n%d\",\"mail\":\"m%d\",\"age\":%d,\"tags\":[\"a\","
+                 "\"t%d\"]}",
+                 i, i % 3, i, i, i % 4);
+        OK(d, build(d, m, NULL, json));
+    }
+    assert_string_equal(check(d, m, false, NULL), "");
+    return m;
+}
+
+static ti_slice tuple_of(db *d, ti_value value, bool descending)
+{
+    ti_buf b;
+    ti_buf_init(&b, 4096);
+    OK(d, ti_tuple_append(&b, &value, descending, &d->err));
+    ti_slice tuple = ti_arena_copy(&d->a, ti_buf_slice(&b));
+    ti_buf_free(&b);
+    return tuple;
+}
+
+static ti_slice text_tuple(db *d, const char *text)
+{
+    return tuple_of(d, ti_value_string(S(text)), false);
+}
+
+static ti_slice index_key(db *d, const char *index, ti_slice tuple, const char *id)
+{
+    return ti_key_index(ti_store_keyspace(d->store), &d->a, S("user"), S(index), tuple, S(id));
+}
+
+static ti_slice unique_key(db *d, const char *mail)
+{
+    return ti_key_unique(ti_store_keyspace(d->store), &d->a, S("user"), S("u_mail"),
+                         text_tuple(d, mail));
+}
+
+static ti_slice record_key(db *d, const char *id)
+{
+    return ti_key_record(ti_store_keyspace(d->store), &d->a, S("user"), S(id));
+}
+
+static void put_owner(db *d, const char *mail, const char *owner)
+{
+    ti_buf b;
+    ti_buf_init(&b, 4096);
+    OK(d, ti_sealed_append(&b, TI_SEALED_UNIQUE, unique_key(d, mail), S(owner), &d->err));
+    raw_put(d, unique_key(d, mail), ti_buf_slice(&b));
+    ti_buf_free(&b);
+}
+
+/* Finds exactly this, mends it, and finds nothing more. */
+static void finds_and_mends(db *d, ti_model *m, const char *findings, const char *mended)
+{
+    assert_string_equal(check(d, m, false, NULL), findings);
+    assert_string_equal(check(d, m, true, NULL), mended);
+    assert_string_equal(check(d, m, false, NULL), "");
+}
+
+static void missing_entries(void **state)
+{
+    db d;
+    (void)state;
+    ti_model *m = prepare(&d);
+    raw_delete(&d, index_key(&d, "by_name", text_tuple(&d, "n1"), "u04"));
+    finds_and_mends(&d, m, "entry_missing by_name u04;", "entry_missing by_name u04 repaired;");
+    raw_delete(&d, index_key(&d, "by_tag", text_tuple(&d, "a"), "u07"));
+    raw_delete(&d, index_key(&d, "by_tag", text_tuple(&d, "t3"), "u07"));
+    finds_and_mends(&d, m, "entry_missing by_tag u07;entry_missing by_tag u07;",
+                    "entry_missing by_tag u07 repaired;entry_missing by_tag u07 repaired;");
+    raw_delete(&d, unique_key(&d, "m5"));
+    finds_and_mends(&d, m, "entry_missing u_mail u05;", "entry_missing u_mail u05 repaired;");
+    assert_string_equal(ids(&d, m, NULL, "by_name \"n1\" limit=2", NULL), "u01 u04");
+    ti_model_unref(m);
+    db_close(&d);
+}
+
+static void stale_entries(void **state)
+{
+    db d;
+    ti_slice value;
+    (void)state;
+    ti_model *m = prepare(&d);
+    ti_slice key = index_key(&d, "cover", tuple_of(&d, ti_value_int(3), true), "u03");
+    assert_true(raw_get(&d, key, &value));
+    char *flipped = (char *)(uintptr_t)ti_arena_copy(&d.a, value).data;
+    flipped[value.len - 3] ^= 1;
+    raw_put(&d, key, (ti_slice){.data = flipped, .len = value.len});
+    EXPECT(&d, TI_CORRUPT, query_status(&d, m, NULL, "cover 3"));
+    finds_and_mends(&d, m, "entry_stale cover u03;", "entry_stale cover u03 repaired;");
+    raw_put(&d, index_key(&d, "by_tag", text_tuple(&d, "a"), "u07"),
+            ti_marker()); /* it has company */
+    finds_and_mends(&d, m, "entry_stale by_tag u07;", "entry_stale by_tag u07 repaired;");
+    ti_model_unref(m);
+    db_close(&d);
+}
+
+static void extra_entries(void **state)
+{
+    db d;
+    (void)state;
+    ti_model *m = prepare(&d);
+    raw_put(&d, index_key(&d, "by_name", text_tuple(&d, "zz"), "u04"), ti_marker());
+    raw_put(&d, index_key(&d, "by_name", text_tuple(&d, "n1"), "ghost"), ti_marker());
+    EXPECT(&d, TI_CORRUPT, query_status(&d, m, NULL, "by_name \"n1\""));
+    SAYS(&d, "run check");
+    raw_put(&d, index_key(&d, "gone", text_tuple(&d, "n1"), "u04"), ti_marker());
+    put_owner(&d, "free", "u04");
+    put_owner(&d, "lost", "ghost");
+    finds_and_mends(&d, m,
+                    "entry_extra by_name ghost;entry_extra by_name u04;entry_extra gone "
+                    ";entry_extra u_mail u04;"
+                    "entry_extra u_mail ghost;",
+                    "entry_extra by_name ghost repaired;entry_extra by_name u04 "
+                    "repaired;entry_extra gone  repaired;"
+                    "entry_extra u_mail u04 repaired;entry_extra u_mail ghost repaired;");
+    ti_model_unref(m);
+    db_close(&d);
+}
+
+static void wrong_owners(void **state)
+{
+    db d;
+    (void)state;
+    ti_model *m = prepare(&d);
+    put_owner(&d, "m3", "u09"); /* u09 does not list it */
+    finds_and_mends(&d, m, "unique_owner u_mail u03;entry_extra u_mail u09;",
+                    "unique_owner u_mail u03 repaired;");
+    put_owner(&d, "m3", "ghost");
+    finds_and_mends(&d, m, "unique_owner u_mail u03;entry_extra u_mail ghost;",
+                    "unique_owner u_mail u03 repaired;");
+    ti_model_unref(m);
+    db_close(&d);
+}
+
+/* Writes a record with a document and a list of the test's own. */
+static void put_record(db *d, const char *id, const char *json, const ti_entry *entries,
+                       size_t count)
+{
+    ti_buf b;
+    ti_buf_init(&b, 1 << 20);
+    const ti_record_spec spec_of = {
+        .version = 77, .entries = entries, .entry_count = count, .document = S(json)};
+    OK(d, ti_record_append(&b, record_key(d, id), &spec_of, &d->err));
+    raw_put(d, record_key(d, id), ti_buf_slice(&b));
+    ti_buf_free(&b);
+}
+
+static void stale_lists(void **state)
+{
+    db d;
+    (void)state;
+    ti_model *m = prepare(&d);
+    const ti_entry old = {
+        .kind = TI_ENTRY_PLAIN, .version = 1, .index = S("by_name"), .tuple = text_tuple(&d, "n0")};
+    put_record(&d, "u00", "{\"id\":\"u00\",\"name\":\"other\"}", &old, 1);
+    assert_string_equal(check(&d, m, false, NULL),
+                        "list_stale by_name u00;entry_extra by_tag u00;entry_extra by_tag "
+                        "u00;entry_extra cover u00;"
+                        "entry_extra u_mail u00;");
+    const char *mended = check(&d, m, true, NULL);
+    assert_non_null(strstr(mended, "list_stale by_name u00 repaired;"));
+    assert_string_equal(check(&d, m, false, NULL), "");
+    assert_string_equal(ids(&d, m, NULL, "by_name \"other\"", NULL), "u00");
+    ti_model_unref(m);
+    db_close(&d);
+}
+
+static void damaged_records(void **state)
+{
+    db d;
+    ti_slice value;
+    (void)state;
+    ti_model *m = prepare(&d);
+    assert_true(raw_get(&d, record_key(&d, "u02"), &value));
+    raw_put(&d, record_key(&d, "u02"), (ti_slice){.data = value.data, .len = value.len - 1});
+    put_record(&d, "u06", "[1,2", NULL, 0);
+    put_record(&d, "u08", "{\"id\":\"u09\"}", NULL, 0);
+    put_record(&d, "x1", "{\"id\":\"x1\",\"name\":5}", NULL, 0);
+    ti_document document;
+    EXPECT(&d, TI_CORRUPT,
+           ti_model_find(m, NULL, S("u02"), NULL, &d.a, &document, &d.call, &d.err));
+    const char *found = check(&d, m, false, NULL);
+    assert_non_null(strstr(found, "record_corrupt  u02;"));
+    assert_non_null(strstr(found, "record_unreadable  u06;"));
+    assert_non_null(strstr(found, "record_unreadable  u08;"));
+    assert_non_null(strstr(found, "list_stale  x1;"));
+    const char *mended = check(&d, m, true, NULL);
+    assert_non_null(strstr(mended, "record_corrupt  u02;"));
+    assert_null(strstr(mended, "u02 repaired"));
+    ti_model_unref(m);
+    db_close(&d);
+}
+
+static void foreign_keys(void **state)
+{
+    db d;
+    ti_arena *a = &d.a;
+    (void)state;
+    ti_model *m = prepare(&d);
+    ti_slice prefix = ti_key_index_prefix(ti_store_keyspace(d.store), a, S("user"), S("by_name"));
+    char *junk = ti_arena_format(a, "%.*sjunk", (int)prefix.len, prefix.data);
+    raw_put(&d, S(junk), S("x"));
+    finds_and_mends(&d, m, "key_foreign by_name ;", "key_foreign by_name  repaired;");
+    ti_model_unref(m);
+    db_close(&d);
+}
+
+static void real_duplicates_stay(void **state)
+{
+    db d;
+    (void)state;
+    ti_model *m = prepare(&d);
+    const ti_entry twin = {
+        .kind = TI_ENTRY_UNIQUE, .version = 1, .index = S("u_mail"), .tuple = text_tuple(&d, "m1")};
+    put_record(&d, "twin", "{\"id\":\"twin\",\"mail\":\"m1\"}", &twin, 1);
+    const char *found = check(&d, m, true, NULL);
+    assert_non_null(strstr(found, "unique_owner u_mail twin;"));
+    assert_string_equal(ids(&d, m, NULL, "u_mail \"m1\"", NULL), "u01");
+    ti_model_unref(m);
+    db_close(&d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(missing_entries), cmocka_unit_test(stale_entries),
+        cmocka_unit_test(extra_entries),   cmocka_unit_test(wrong_owners),
+        cmocka_unit_test(stale_lists),     cmocka_unit_test(damaged_records),
+        cmocka_unit_test(foreign_keys),    cmocka_unit_test(real_duplicates_stay),
+    };
+    return TEST_RUN(tests);
+}
