@@ -54,8 +54,7 @@ struct ti_db {
     ti_kv kv; /* open while OPEN and CLOSING */
 };
 
-/* Opens the engine that the target names; the reference is the caller's. UNSUPPORTED when this
- * build has none of this kind. */
+/* Opens the engine that the target names; the reference is the caller's. */
 ti_status ti_db_engine(const ti_db *db, ti_engine **engine_out, const ti_call *call, ti_err *err);
 
 /* Whether the calling thread is inside a database, or one that a close waits for. */

@@ -158,7 +158,7 @@ static void engine_free(ti_tikv *t)
     if (t->resolver != NULL)
         ti_resolver_free(t->resolver);
     if (t->cluster.stores != NULL)
-        ti_stores_free(t->cluster.stores);
+        ti_tikv_stores_free(t->cluster.stores);
     if (t->cluster.regions != NULL)
         ti_regions_free(t->cluster.regions);
     if (t->cluster.pd != NULL)
@@ -214,7 +214,7 @@ static ti_status engine_init(ti_tikv *t, const ti_tikv_options *options, const t
     TI_TRY(ti_pd_open(c->wire, t->log, options->endpoints, options->endpoint_count, call, &c->pd,
                       err));
     TI_TRY(ti_regions_create(c->wire, c->pd, &c->regions, err));
-    TI_TRY(ti_stores_create(c->wire, c->pd, &c->stores, err));
+    TI_TRY(ti_tikv_stores_create(c->wire, c->pd, &c->stores, err));
     TI_TRY(ti_background_create(t->base.env, &t->background, err));
     TI_TRY(ti_resolver_create(c, t->background, &t->resolver, err));
     return ti_heartbeat_create(c, &t->heartbeat, err);

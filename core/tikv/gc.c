@@ -147,7 +147,7 @@ ti_status ti_tikv_gc(ti_engine *e, int64_t retention_us, const ti_call *call, ti
 /* ---- destroy_range ---- */
 
 /* Sends to one store by a unary call: this command is not about a region. */
-static ti_status destroy_on(ti_tikv *t, const ti_store_info *store, ti_slice body,
+static ti_status destroy_on(ti_tikv *t, const ti_tikv_store_info *store, ti_slice body,
                             const ti_call *call, ti_err *err)
 {
     ti_arena a;
@@ -175,7 +175,7 @@ ti_status ti_tikv_destroy_range(ti_engine *e, ti_range range, const ti_call *cal
     ti_tikv *t = (ti_tikv *)e;
     ti_arena a;
     size_t count = 0;
-    ti_store_info *stores = NULL;
+    ti_tikv_store_info *stores = NULL;
     ti_arena_init(&a);
     ti_context c;
     memset(&c, 0, sizeof(c));

@@ -39,11 +39,11 @@ typedef struct ti_region_info {
     ti_peer leader; /* id 0: unknown */
 } ti_region_info;
 
-typedef struct ti_store_info {
+typedef struct ti_tikv_store_info {
     uint64_t id;
     char *address; /* NUL-terminated "host:port" */
     bool tombstone;
-} ti_store_info;
+} ti_tikv_store_info;
 
 typedef struct ti_pd_stats {
     uint64_t tso_requests;   /* messages on the timestamp stream */
@@ -75,9 +75,9 @@ ti_status ti_pd_regions(ti_pd *pd, ti_slice from, ti_slice to, size_t limit, ti_
                         ti_region_info **infos_out, size_t *count_out, const ti_call *call,
                         ti_err *err);
 /* NOT_FOUND when PD does not know it. */
-ti_status ti_pd_store(ti_pd *pd, uint64_t id, ti_arena *a, ti_store_info *info_out,
+ti_status ti_pd_store(ti_pd *pd, uint64_t id, ti_arena *a, ti_tikv_store_info *info_out,
                       const ti_call *call, ti_err *err);
-ti_status ti_pd_stores(ti_pd *pd, ti_arena *a, ti_store_info **infos_out, size_t *count_out,
+ti_status ti_pd_stores(ti_pd *pd, ti_arena *a, ti_tikv_store_info **infos_out, size_t *count_out,
                        const ti_call *call, ti_err *err);
 
 /* The GC safe point; the update answers what is in force afterwards. */

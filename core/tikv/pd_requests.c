@@ -140,19 +140,19 @@ ti_status ti_pd_regions(ti_pd *pd, ti_slice from, ti_slice to, size_t limit, ti_
     return ti_err_set(err, TI_UNAVAILABLE, "PD's answer leaves a gap between regions");
 }
 
-static ti_status fill_store(const Metapb__Store *store, ti_arena *a, ti_store_info *info_out,
+static ti_status fill_store(const Metapb__Store *store, ti_arena *a, ti_tikv_store_info *info_out,
                             ti_err *err)
 {
     ti_slice address = ti_arena_copy(a, ti_slice_of(store->address));
     if (address.data == NULL)
         return ti_err_no_memory(err);
-    *info_out = (ti_store_info){.id = store->id,
-                                .address = (char *)(uintptr_t)address.data,
-                                .tombstone = store->state == METAPB__STORE_STATE__Tombstone};
+    *info_out = (ti_tikv_store_info){.id = store->id,
+                                     .address = (char *)(uintptr_t)address.data,
+                                     .tombstone = store->state == METAPB__STORE_STATE__Tombstone};
     return TI_OK;
 }
 
-ti_status ti_pd_store(ti_pd *pd, uint64_t id, ti_arena *a, ti_store_info *info_out,
+ti_status ti_pd_store(ti_pd *pd, uint64_t id, ti_arena *a, ti_tikv_store_info *info_out,
                       const ti_call *call, ti_err *err)
 {
     Pdpb__RequestHeader header = HEADER(pd);
@@ -168,7 +168,7 @@ ti_status ti_pd_store(ti_pd *pd, uint64_t id, ti_arena *a, ti_store_info *info_o
     return fill_store(r->store, a, info_out, err);
 }
 
-ti_status ti_pd_stores(ti_pd *pd, ti_arena *a, ti_store_info **infos_out, size_t *count_out,
+ti_status ti_pd_stores(ti_pd *pd, ti_arena *a, ti_tikv_store_info **infos_out, size_t *count_out,
                        const ti_call *call, ti_err *err)
 {
     Pdpb__RequestHeader header = HEADER(pd);

@@ -28,7 +28,7 @@ void ti_request_free(ti_request *r)
     if (r->submitted)
         ti_conn_release(r->conn, &r->command);
     r->submitted = false;
-    ti_store_unref(r->store);
+    ti_tikv_store_unref(r->store);
     r->store = NULL;
     ti_region_unref(r->region);
     r->region = NULL;
@@ -58,9 +58,9 @@ static void submit(ti_cluster *c, ti_request *r, ti_latch *latch, const ti_call 
     r->submitted = false;
     r->lost = false;
     r->asked = ti_region_peer(r->region).store_id;
-    ti_status status = ti_stores_get(c->stores, r->asked, &r->store, call, &why);
+    ti_status status = ti_tikv_stores_get(c->stores, r->asked, &r->store, call, &why);
     if (status == TI_OK) {
-        r->conn = ti_store_conn(r->store);
+        r->conn = ti_tikv_store_conn(r->store);
         r->command.kind = r->kind;
         r->command.body = r->body;
         r->command.latch = latch;
@@ -118,14 +118,14 @@ static void judge(ti_cluster *c, ti_request *r)
         r->err = r->command.err;
         if (r->err.status == TI_CANCELLED)
             ti_err_set(&r->err, TI_TIMEOUT, "store %s did not answer in time",
-                       ti_store_address(r->store));
+                       ti_tikv_store_address(r->store));
         r->lost = r->command.sent;
         r->action = ti_region_silence_apply(c->regions, r->region, &r->err);
         atomic_fetch_add(&c->stats.silences, 1);
     }
     r->verdict = r->action.verdict;
     if (r->action.doubt_store)
-        ti_stores_doubt(c->stores, r->asked, r->command.err.status == TI_OK);
+        ti_tikv_stores_doubt(c->stores, r->asked, r->command.err.status == TI_OK);
 }
 
 /* The longest timeout of the requests. */

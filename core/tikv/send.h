@@ -37,7 +37,7 @@ typedef struct ti_cluster {
     ti_wire *wire;
     ti_pd *pd;
     ti_regions *regions;
-    ti_stores *stores;
+    ti_tikv_stores *stores;
     ti_send_stats stats;
 } ti_cluster;
 
@@ -64,7 +64,7 @@ typedef struct ti_request {
     bool lost;
     /* Inside. */
     ti_command command;
-    ti_store *store;
+    ti_tikv_store *store;
     ti_conn *conn;
     bool submitted;
     uint64_t asked; /* the store */

@@ -6,35 +6,35 @@
 
 #include "base/assert.h"
 
-struct ti_store {
+struct ti_tikv_store {
     _Atomic(uint32_t) refs;
     _Atomic(uint32_t) turn;
     uint64_t id;
     ti_conn *conns[TI_STORE_LANES];
     bool doubted; /* under the table's mutex, both */
     bool wrong;
-    ti_store *next;
+    ti_tikv_store *next;
     char address[];
 };
 
-struct ti_stores {
+struct ti_tikv_stores {
     ti_wire *wire;
     ti_pd *pd;
-    ti_mutex mutex; /* rank TI_RANK_CLOCK: the list */
-    ti_store *list; /* owned references */
+    ti_mutex mutex;      /* rank TI_RANK_CLOCK: the list */
+    ti_tikv_store *list; /* owned references */
 };
 
-const char *ti_store_address(const ti_store *store)
+const char *ti_tikv_store_address(const ti_tikv_store *store)
 {
     return store->address;
 }
 
-ti_conn *ti_store_conn(ti_store *store)
+ti_conn *ti_tikv_store_conn(ti_tikv_store *store)
 {
     return store->conns[atomic_fetch_add(&store->turn, 1) % TI_STORE_LANES];
 }
 
-void ti_store_unref(ti_store *store)
+void ti_tikv_store_unref(ti_tikv_store *store)
 {
     if (store == NULL)
         return;
@@ -49,11 +49,11 @@ void ti_store_unref(ti_store *store)
     ti_free(store);
 }
 
-static ti_status store_create(ti_stores *s, const ti_store_info *info, ti_store **store_out,
-                              ti_err *err)
+static ti_status store_create(ti_tikv_stores *s, const ti_tikv_store_info *info,
+                              ti_tikv_store **store_out, ti_err *err)
 {
     size_t len = strlen(info->address);
-    ti_store *store = ti_alloc_zero(sizeof(*store) + len + 1);
+    ti_tikv_store *store = ti_alloc_zero(sizeof(*store) + len + 1);
     if (store == NULL)
         return ti_err_no_memory(err);
     atomic_store(&store->refs, 1);
@@ -62,7 +62,7 @@ static ti_status store_create(ti_stores *s, const ti_store_info *info, ti_store 
     for (unsigned i = 0; i < TI_STORE_LANES; i++) {
         ti_status status = ti_conn_create(s->wire, info->address, i, &store->conns[i], err);
         if (status != TI_OK) {
-            ti_store_unref(store);
+            ti_tikv_store_unref(store);
             return status;
         }
     }
@@ -71,9 +71,9 @@ static ti_status store_create(ti_stores *s, const ti_store_info *info, ti_store 
 }
 
 /* The listed store with a reference, unless it is doubted. Called with the mutex held. */
-static ti_store *look_up(ti_stores *s, uint64_t id)
+static ti_tikv_store *look_up(ti_tikv_stores *s, uint64_t id)
 {
-    for (ti_store *store = s->list; store != NULL; store = store->next) {
+    for (ti_tikv_store *store = s->list; store != NULL; store = store->next) {
         if (store->id == id && !store->doubted) {
             atomic_fetch_add(&store->refs, 1);
             return store;
@@ -83,11 +83,11 @@ static ti_store *look_up(ti_stores *s, uint64_t id)
 }
 
 /* Takes the entry of this id off the list; NULL when there is none. Called with the mutex held. */
-static ti_store *take(ti_stores *s, uint64_t id)
+static ti_tikv_store *take(ti_tikv_stores *s, uint64_t id)
 {
-    for (ti_store **at = &s->list; *at != NULL; at = &(*at)->next) {
+    for (ti_tikv_store **at = &s->list; *at != NULL; at = &(*at)->next) {
         if ((*at)->id == id) {
-            ti_store *store = *at;
+            ti_tikv_store *store = *at;
             *at = store->next;
             return store;
         }
@@ -97,27 +97,28 @@ static ti_store *take(ti_stores *s, uint64_t id)
 
 /* Enters what PD said: keeps the old entry when the address is the same. A reference of the
  * caller's in *store_out. */
-static ti_status enter(ti_stores *s, const ti_store_info *info, ti_store **store_out, ti_err *err)
+static ti_status enter(ti_tikv_stores *s, const ti_tikv_store_info *info, ti_tikv_store **store_out,
+                       ti_err *err)
 {
-    ti_store *fresh = NULL;
+    ti_tikv_store *fresh = NULL;
     TI_TRY(store_create(s, info, &fresh, err));
     ti_mutex_lock(&s->mutex);
-    ti_store *old = take(s, info->id);
+    ti_tikv_store *old = take(s, info->id);
     bool same = old != NULL && !old->wrong && strcmp(old->address, info->address) == 0;
-    ti_store *kept = same ? old : fresh;
-    ti_store *gone = same ? fresh : old;
+    ti_tikv_store *kept = same ? old : fresh;
+    ti_tikv_store *gone = same ? fresh : old;
     kept->doubted = false;
     kept->next = s->list;
     s->list = kept;
     atomic_fetch_add(&kept->refs, 1);
     ti_mutex_unlock(&s->mutex);
-    ti_store_unref(gone);
+    ti_tikv_store_unref(gone);
     *store_out = kept;
     return TI_OK;
 }
 
-ti_status ti_stores_get(ti_stores *s, uint64_t id, ti_store **store_out, const ti_call *call,
-                        ti_err *err)
+ti_status ti_tikv_stores_get(ti_tikv_stores *s, uint64_t id, ti_tikv_store **store_out,
+                             const ti_call *call, ti_err *err)
 {
     ti_mutex_lock(&s->mutex);
     *store_out = look_up(s, id);
@@ -125,7 +126,7 @@ ti_status ti_stores_get(ti_stores *s, uint64_t id, ti_store **store_out, const t
     if (*store_out != NULL)
         return TI_OK;
     ti_arena a;
-    ti_store_info info;
+    ti_tikv_store_info info;
     ti_arena_init(&a);
     ti_status status = ti_pd_store(s->pd, id, &a, &info, call, err);
     if (status == TI_OK && info.tombstone)
@@ -137,11 +138,11 @@ ti_status ti_stores_get(ti_stores *s, uint64_t id, ti_store **store_out, const t
     return status;
 }
 
-void ti_stores_doubt(ti_stores *s, uint64_t id, bool wrong_store)
+void ti_tikv_stores_doubt(ti_tikv_stores *s, uint64_t id, bool wrong_store)
 {
-    ti_store *forget = NULL;
+    ti_tikv_store *forget = NULL;
     ti_mutex_lock(&s->mutex);
-    for (ti_store *store = s->list; store != NULL; store = store->next) {
+    for (ti_tikv_store *store = s->list; store != NULL; store = store->next) {
         if (store->id != id)
             continue;
         store->doubted = true;
@@ -155,13 +156,13 @@ void ti_stores_doubt(ti_stores *s, uint64_t id, bool wrong_store)
     if (forget == NULL)
         return;
     s->wire->vt->forget(s->wire, forget->address);
-    ti_store_unref(forget);
+    ti_tikv_store_unref(forget);
 }
 
-ti_status ti_stores_create(ti_wire *w, ti_pd *pd, ti_stores **stores_out, ti_err *err)
+ti_status ti_tikv_stores_create(ti_wire *w, ti_pd *pd, ti_tikv_stores **stores_out, ti_err *err)
 {
     *stores_out = NULL;
-    ti_stores *s = ti_alloc_zero(sizeof(*s));
+    ti_tikv_stores *s = ti_alloc_zero(sizeof(*s));
     if (s == NULL)
         return ti_err_no_memory(err);
     s->wire = w;
@@ -175,12 +176,12 @@ ti_status ti_stores_create(ti_wire *w, ti_pd *pd, ti_stores **stores_out, ti_err
     return TI_OK;
 }
 
-void ti_stores_free(ti_stores *s)
+void ti_tikv_stores_free(ti_tikv_stores *s)
 {
     while (s->list != NULL) {
-        ti_store *store = s->list;
+        ti_tikv_store *store = s->list;
         s->list = store->next;
-        ti_store_unref(store);
+        ti_tikv_store_unref(store);
     }
     ti_mutex_destroy(&s->mutex);
     ti_free(s);
