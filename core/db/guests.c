@@ -42,7 +42,7 @@ ti_status ti_db_guest_in(ti_db *db, ti_db_guest *guest, ti_err *err)
     shard->first = guest;
     ti_mutex_unlock(&shard->mutex);
     if (ti_db_is_closing(db))
-        ti_future_cancel(guest->future);
+        ti_future_interrupt(guest->future);
     return TI_OK;
 }
 
@@ -65,7 +65,7 @@ void ti_db_cancel_guests(ti_db *db)
     for (size_t i = 0; i < DB_SHARDS; i++) {
         ti_mutex_lock(&db->shards[i].mutex);
         for (ti_db_guest *guest = db->shards[i].first; guest != NULL; guest = guest->next)
-            ti_future_cancel(guest->future);
+            ti_future_interrupt(guest->future);
         ti_mutex_unlock(&db->shards[i].mutex);
     }
 }

@@ -294,6 +294,12 @@ static void end_locked(ti_future *future, ti_delivery *delivery_out)
         ti_future_complete_locked(future, TI_CANCELLED, ti_future_copy_error(TI_CANCELLED, &err));
 }
 
+void ti_future_interrupt(ti_future *future)
+{
+    ti_assert(ti_future_state_of(future) == TI_FUTURE_RUNNING);
+    atomic_store(&future->cancelled, 1);
+}
+
 void ti_future_cancel(ti_future *future)
 {
     ti_delivery delivery = {.unref = false};

@@ -131,6 +131,8 @@ ti_status ti_future_then(ti_future *future, ti_future_callback callback, void *c
 /* Asks it to end with CANCELLED: at once when it does not run, else as soon as the operation looks.
  * Nothing when it is DONE. */
 void ti_future_cancel(ti_future *future);
+/* The same for a future that is known to run: only the operation is asked. Takes no mutex. */
+void ti_future_interrupt(ti_future *future);
 /* Ends the handle, at any time: a future that was not started never runs; one that was goes on and
  * is freed when it is ready. Its watch and callback are dropped (a callback that has begun goes
  * on). NULL is allowed. */
