@@ -1,0 +1,221 @@
+/* Publishers and workers killed with SIGKILL at random moments: what was acknowledged to a
+ * publisher is handled with exactly one effect, in order, whatever died when.
+ *
+ *   round:  child opens the directory, publishes and handles at once ── SIGKILL after a while
+ *   end:    this process opens it, handles the rest, and judges
+ *
+ * A handler writes two rows in its event's transaction: effects/{number} (INSERT, so twice is an
+ * error) and keys/{key}, the last number of its key (which must rise). The child tells what it
+ * published and what it gave up on by appending to files, which survive it. */
+#include "queue/support.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#define KEYS 20
+#define HANDLERS 3
+
+typedef struct child {
+    qdb d;
+    ti_worker *w;
+    int published; /* file of numbers whose commit returned */
+    int broken;    /* file of what must not be */
+    _Atomic(uint64_t) next;
+    _Atomic(bool) stop;
+} child;
+
+static void tell(int fd, const char *text)
+{
+    char line[256];
+    int len = snprintf(line, sizeof(line), "%s\n", text);
+    if (write(fd, line, (size_t)len) != len)
+        abort();
+}
+
+/* Each publisher has keys of its own, so the order of its commits is the order of the key. */
+static void *publish_numbers(void *context)
+{
+    child *c = context;
+    ti_call call = ti_call_within(c->d.env, TI_NO_DEADLINE);
+    test_random random = test_random_start((uint64_t)getpid());
+    while (!atomic_load(&c->stop)) {
+        char key[32];
+        char number[32];
+        snprintf(key, sizeof(key), "k%" PRIu64, test_random_below(&random, KEYS));
+        snprintf(number, sizeof(number), "%" PRIu64, atomic_fetch_add(&c->next, 1));
+        ti_event_spec spec = {.type = S("user"), .key = S(key), .payload = S(number)};
+        if (ti_queue_publish(c->d.queues, NULL, &spec, NULL, &call, NULL) != TI_OK)
+            return NULL;
+        tell(c->published, number);
+    }
+    return NULL;
+}
+
+static ti_status effect(child *c, ti_event *event, ti_err *err)
+{
+    const ti_event_info *info = ti_event_info_of(event);
+    const ti_keyspace *ks = ti_store_keyspace(c->d.store);
+    ti_call call = ti_call_within(c->d.env, TI_NO_DEADLINE);
+    ti_txn *txn;
+    ti_slice last;
+    TI_TRY(ti_event_txn(event, &txn, err));
+    ti_arena *a = ti_txn_arena(txn);
+    ti_slice by_key = ti_key_record(ks, a, S("keys"), info->key);
+    ti_status status = ti_txn_get(txn, by_key, a, &last, &call, err);
+    if (status != TI_OK && status != TI_NOT_FOUND)
+        return status;
+    if (status == TI_OK && strtoull(last.data, NULL, 10) >= strtoull(info->payload.data, NULL, 10))
+        tell(c->broken, "out of order");
+    TI_TRY(ti_txn_put(txn, by_key, info->payload, err));
+    return ti_txn_insert(txn, ti_key_record(ks, a, S("effects"), info->payload), S("x"), err);
+}
+
+static void *handle(void *context)
+{
+    child *c = context;
+    test_random random = test_random_start((uint64_t)(uintptr_t)&c);
+    ti_event *event;
+    size_t count;
+    while (ti_worker_take(c->w, &event, 1, 20000, &count, NULL) == TI_OK) {
+        if (count == 0 && atomic_load(&c->stop))
+            return NULL;
+        if (count == 0)
+            continue;
+        if (ti_event_info_of(event)->attempts > 0 &&
+            ti_slice_has_prefix(ti_event_info_of(event)->last_error, S("the key")))
+            tell(c->broken, "an effect happened twice");
+        if (effect(c, event, NULL) != TI_OK || test_random_one_in(&random, 10))
+            ti_event_fail(event, S("planned"));
+        else
+            ti_event_ack(event);
+        ti_event_free(event);
+    }
+    return NULL;
+}
+
+static void child_open(child *c, const char *dir, uint64_t next)
+{
+    char path[TEST_DIR_SIZE + 32];
+    memset(c, 0, sizeof(*c));
+    snprintf(path, sizeof(path), "%s/published", dir);
+    c->published = open(path, O_CREAT | O_APPEND | O_WRONLY, 0600);
+    snprintf(path, sizeof(path), "%s/broken", dir);
+    c->broken = open(path, O_CREAT | O_APPEND | O_WRONLY, 0600);
+    assert_true(c->published >= 0 && c->broken >= 0);
+    atomic_store(&c->next, next);
+    snprintf(path, sizeof(path), "%s/db", dir);
+    qdb_open(&c->d, path, NULL);
+    declare(&c->d, "user", 4, INT64_C(3600000000), TI_ORDERING_KEY);
+    ti_worker_options options = {
+        .concurrency = 8,
+        .retry = {
+            .max_retries = 1000, .base_us = 500, .factor = 1.5, .cap_us = 5000, .jitter = 0.5}};
+    c->w = start_worker(&c->d, "user", &options);
+}
+
+/* The life of a child that will be killed. */
+static void child_run(const char *dir, uint64_t next)
+{
+    child c;
+    pthread_t threads[HANDLERS + 1];
+    child_open(&c, dir, next);
+    pthread_create(&threads[HANDLERS], NULL, publish_numbers, &c);
+    for (int i = 0; i < HANDLERS; i++)
+        pthread_create(&threads[i], NULL, handle, &c);
+    for (;;)
+        pause();
+}
+
+static void kill_one(const char *dir, int round, test_random *random)
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        child_run(dir, (uint64_t)round * 1000000 + 1);
+        _exit(1);
+    }
+    usleep((useconds_t)(30000 + test_random_below(random, 150000)));
+    int status;
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+}
+
+static bool has_effect(child *c, ti_txn *txn, const char *number)
+{
+    ti_slice value;
+    ti_arena *a = ti_txn_arena(txn);
+    return ti_txn_get(txn, ti_key_record(ti_store_keyspace(c->d.store), a, S("effects"), S(number)),
+                      a, &value, &c->d.call, &c->d.err) == TI_OK;
+}
+
+static uint64_t judge(child *c, const char *dir)
+{
+    char path[TEST_DIR_SIZE + 32];
+    char line[64];
+    uint64_t count = 0;
+    ti_txn *txn;
+    snprintf(path, sizeof(path), "%s/broken", dir);
+    FILE *in = fopen(path, "r");
+    assert_non_null(in);
+    if (fgets(line, sizeof(line), in) != NULL)
+        fail_msg("%s", line);
+    fclose(in);
+    snprintf(path, sizeof(path), "%s/published", dir);
+    in = fopen(path, "r");
+    assert_non_null(in);
+    OK(&c->d, ti_txn_begin(&c->d.kv, &(ti_txn_options){.age_us_max = 600000000}, &txn, &c->d.err));
+    for (; fgets(line, sizeof(line), in) != NULL; count++) {
+        line[strcspn(line, "\n")] = '\0';
+        if (!has_effect(c, txn, line))
+            fail_msg("%s was published and has no effect", line);
+    }
+    ti_txn_free(txn);
+    fclose(in);
+    return count;
+}
+
+static void killed_at_random(void **state)
+{
+    (void)state;
+    char dir[TEST_DIR_SIZE];
+    child c;
+    pthread_t threads[HANDLERS];
+    test_random random = test_random_start(1);
+    int rounds = (int)test_scaled(20);
+    test_dir_make(dir);
+    for (int round = 0; round < rounds; round++)
+        kill_one(dir, round, &random);
+    child_open(&c, dir, 0);
+    for (int i = 0; i < HANDLERS; i++)
+        pthread_create(&threads[i], NULL, handle, &c);
+    for (int i = 0; i < 20000; i++) {
+        if (count_of(&c.d, "user", TI_EVENT_PENDING) + count_of(&c.d, "user", TI_EVENT_PARKED) == 0)
+            break;
+        usleep(2000);
+    }
+    atomic_store(&c.stop, true);
+    for (int i = 0; i < HANDLERS; i++)
+        pthread_join(threads[i], NULL);
+    finish_worker(c.w);
+    assert_int_equal(count_of(&c.d, "user", TI_EVENT_PENDING), 0);
+    assert_int_equal(count_of(&c.d, "user", TI_EVENT_PARKED), 0);
+    assert_int_equal(count_of(&c.d, "user", TI_EVENT_FAILED), 0);
+    uint64_t published = judge(&c, dir);
+    print_message("%d kills, %" PRIu64 " events published, %" PRIu64 " completed\n", rounds,
+                  published, count_of(&c.d, "user", TI_EVENT_COMPLETED));
+    assert_true(count_of(&c.d, "user", TI_EVENT_COMPLETED) >= published);
+    close(c.published);
+    close(c.broken);
+    qdb_close(&c.d);
+    test_dir_remove(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(killed_at_random)};
+    return TEST_RUN(tests);
+}

@@ -1,0 +1,145 @@
+/* Stored bytes: golden values, every flipped bit, decode of encode, and the timers' heap. */
+#include "golden/golden.h"
+#include "support/test.h"
+
+#include "codec/keys.h"
+#include "queue/publish_int.h"
+#include "queue/timers_int.h"
+#include "queue/value_int.h"
+
+#define GOLDEN_FILE "queue.txt"
+
+static const ti_event_fields whole = {
+    .key = {.data = "user:1", .len = 6},
+    .action = {.data = "INSERT", .len = 6},
+    .entity = {.data = "table:user:1", .len = 12},
+    .entity_id = {.data = "1", .len = 1},
+    .references = {.data = "[\"r\"]", .len = 5},
+    .payload = {.data = "{\"a\":1}", .len = 7},
+    .last_error = {.data = "boom", .len = 4},
+    .attempts = 300,
+    .not_before_us = 1700000000000000,
+    .origin_us = 1600000000000000,
+};
+
+static void golden_values(void **state)
+{
+    (void)state;
+    ti_event_sealer sealer;
+    ti_slice value;
+    ti_err err;
+    ti_buf b;
+    ti_event_sealer_init(&sealer);
+    const ti_event_fields bare = {.key = whole.key};
+    test_ok(ti_event_seal(&sealer, TI_SEALED_EVENT, TI_SLICE("key"), &whole, &value, &err), &err);
+    golden_check(GOLDEN_FILE, "event.whole", value);
+    test_ok(ti_event_seal(&sealer, TI_SEALED_EVENT, TI_SLICE("key"), &bare, &value, &err), &err);
+    golden_check(GOLDEN_FILE, "event.bare", value);
+    test_ok(ti_event_seal(&sealer, TI_SEALED_PARKED, TI_SLICE("key"), &whole, &value, &err), &err);
+    golden_check(GOLDEN_FILE, "event.parked", value);
+    test_ok(ti_event_seal(&sealer, TI_SEALED_HISTORY, TI_SLICE("key"), &whole, &value, &err), &err);
+    golden_check(GOLDEN_FILE, "event.history", value);
+    ti_event_sealer_free(&sealer);
+    ti_buf_init(&b, 64);
+    test_ok(ti_queue_number_seal(&b, TI_SLICE("key"), 1024, &err), &err);
+    golden_check(GOLDEN_FILE, "number", ti_buf_slice(&b));
+    ti_buf_free(&b);
+}
+
+static void every_flipped_bit_is_seen(void **state)
+{
+    (void)state;
+    ti_event_sealer sealer;
+    ti_event_fields f;
+    ti_slice value;
+    ti_err err;
+    char bytes[512];
+    ti_event_sealer_init(&sealer);
+    test_ok(ti_event_seal(&sealer, TI_SEALED_EVENT, TI_SLICE("key"), &whole, &value, &err), &err);
+    test_ok(ti_event_open(value, TI_SEALED_EVENT, TI_SLICE("key"), &f, &err), &err);
+    assert_true(ti_slice_equal(f.payload, whole.payload));
+    assert_true(ti_slice_equal(f.last_error, whole.last_error));
+    assert_int_equal(f.attempts, 300);
+    assert_int_equal(f.not_before_us, whole.not_before_us);
+    assert_int_equal(f.origin_us, whole.origin_us);
+    for (size_t bit = 0; bit < value.len * 8; bit++) {
+        memcpy(bytes, value.data, value.len);
+        bytes[bit / 8] = (char)(bytes[bit / 8] ^ (1 << (bit % 8)));
+        test_status(ti_event_open((ti_slice){.data = bytes, .len = value.len}, TI_SEALED_EVENT,
+                                  TI_SLICE("key"), &f, &err),
+                    TI_CORRUPT);
+    }
+    for (size_t len = 0; len < value.len; len++)
+        test_status(ti_event_open((ti_slice){.data = value.data, .len = len}, TI_SEALED_EVENT,
+                                  TI_SLICE("key"), &f, &err),
+                    TI_CORRUPT);
+    test_status(ti_event_open(value, TI_SEALED_EVENT, TI_SLICE("kez"), &f, &err), TI_CORRUPT);
+    test_status(ti_event_open(value, TI_SEALED_PARKED, TI_SLICE("key"), &f, &err), TI_CORRUPT);
+    ti_event_sealer_free(&sealer);
+}
+
+/* Places of one transaction rise with the ordinal, of later timestamps above all earlier ones. */
+static void places_are_ordered(void **state)
+{
+    (void)state;
+    const uint32_t ordinals[] = {0, 1, 15, 16, 255, 65535, 65536, 1 << 20, (1 << 24) - 1};
+    const ti_ts times[] = {((ti_ts)1700000000000 << 18),       ((ti_ts)1700000000000 << 18) + 1,
+                           ((ti_ts)1700000000000 << 18) + 255, ((ti_ts)1700000000000 << 18) + 4096,
+                           ((ti_ts)1700000000001 << 18) - 1,   ((ti_ts)1700000000001 << 18)};
+    ti_event_place before = {.timestamp_us = 5};
+    memset(before.uuid, '0', TI_UUID_TEXT_SIZE);
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        char base[TI_UUID_TEXT_SIZE + 1];
+        ti_place_base(ti_env_real(), times[i], base);
+        for (size_t k = 0; k < sizeof(ordinals) / sizeof(ordinals[0]); k++) {
+            ti_event_place place;
+            ti_place_make(base, ordinals[k], 0, 5, &place);
+            assert_true(ti_event_place_compare(&before, &place) < 0);
+            assert_int_equal(place.uuid[14], '7');
+            assert_true(strchr("89ab", place.uuid[19]) != NULL);
+            before = place;
+        }
+    }
+}
+
+static void timers_fire_in_order(void **state)
+{
+    (void)state;
+    enum { COUNT = 500 };
+    static ti_timer timers[COUNT];
+    ti_timers t = {.items = NULL};
+    test_random random = test_random_start(3);
+    for (int i = 0; i < COUNT; i++) {
+        ti_timer_init(&timers[i], 0);
+        test_ok(ti_timers_reserve(&t, NULL), &(ti_err){.status = 0});
+    }
+    for (uint64_t round = 0; round < test_scaled(200); round++) {
+        for (int i = 0; i < COUNT; i++)
+            ti_timers_set(&t, &timers[test_random_below(&random, COUNT)],
+                          (int64_t)test_random_below(&random, 1000));
+        for (int i = 0; i < COUNT / 4; i++)
+            ti_timers_cancel(&t, &timers[test_random_below(&random, COUNT)]);
+        int64_t last = -1;
+        size_t left = t.count;
+        for (ti_timer *timer; (timer = ti_timers_first(&t)) != NULL; left--) {
+            assert_true(timer->at_ns >= last);
+            last = timer->at_ns;
+            ti_timers_cancel(&t, timer);
+        }
+        assert_int_equal(left, 0);
+    }
+    for (int i = 0; i < COUNT; i++)
+        ti_timers_release(&t, &timers[i]);
+    ti_timers_free(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(golden_values),
+        cmocka_unit_test(every_flipped_bit_is_seen),
+        cmocka_unit_test(places_are_ordered),
+        cmocka_unit_test(timers_fire_in_order),
+    };
+    return TEST_RUN(tests);
+}
