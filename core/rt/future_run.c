@@ -50,7 +50,6 @@ void ti_future_check(const ti_future *future)
     ti_assert(future->type != NULL);
     ti_assert(future->error == NULL || state == TI_FUTURE_DONE);
     ti_assert(future->error == NULL || future->status != TI_OK);
-    ti_assert(!future->node.queued || state == TI_FUTURE_DONE);
     ti_assert(future->cq == NULL || future->told);
     ti_assert(future->callback == NULL || future->told);
     ti_assert(future->lane == NULL || future->lane->monitor == future->monitor);

@@ -90,6 +90,21 @@ static void threads_grow_with_need_only(void **state)
     test_executor_end(ex);
 }
 
+/* One job after the other needs one thread, whatever the maximum. */
+static void an_idle_thread_is_used(void **state)
+{
+    ti_executor *ex = test_executor(NULL);
+    (void)state;
+    for (int i = 0; i < 10; i++) {
+        counting_job job;
+        jobs_init(&job, 1, NULL);
+        assert_true(ti_executor_post(ex, TI_WORK_COMMIT, &job.job, NULL) == TI_OK);
+        await(atomic_load(&job.runs) == 1 && stats_of(ex).idle[TI_WORK_COMMIT] == 1);
+        assert_int_equal(stats_of(ex).threads[TI_WORK_COMMIT], 1);
+    }
+    test_executor_end(ex);
+}
+
 static void the_queue_is_bounded(void **state)
 {
     counting_job jobs[4];
@@ -208,6 +223,7 @@ int main(void)
         cmocka_unit_test(bad_options_are_refused),
         cmocka_unit_test(every_job_runs_once),
         cmocka_unit_test(threads_grow_with_need_only),
+        cmocka_unit_test(an_idle_thread_is_used),
         cmocka_unit_test(the_queue_is_bounded),
         cmocka_unit_test(a_closed_one_refuses),
         cmocka_unit_test(close_waits_for_those_inside),

@@ -260,6 +260,33 @@ static void the_deadline_counts_from_the_start(void **state)
     test_executor_end(ex);
 }
 
+/* Who waits for a queued future runs it under the deadline that the start has fixed. */
+static void taking_it_back_gives_no_more_time(void **state)
+{
+    test_env e;
+    test_env_init(&e, 0, 1);
+    ti_executor *ex =
+        test_executor(&(ti_executor_options){.env = &e.env, .threads_max = {1, 1, 1}});
+    gate closed = {.open = 0};
+    gate g = {.open = 1};
+    ti_err err;
+    (void)state;
+    ti_future *blocker = gate_make(ex, &gate_read, &closed, NULL);
+    test_ok(ti_future_start(blocker, &err), &err);
+    await(atomic_load(&closed.begun) == 1);
+    ti_future *f = gate_new(ex, &gate_read, &g, NULL, 1000);
+    ti_future_submit(f);
+    test_ok(ti_future_start(f, &err), &err);
+    test_env_advance_us(&e, 1000);
+    test_status(ti_future_wait(f, TI_NO_DEADLINE, &err), TI_TIMEOUT);
+    assert_int_equal(atomic_load(&g.begun), 0);
+    atomic_store(&closed.open, 1);
+    test_ok(ti_future_wait(blocker, TI_NO_DEADLINE, &err), &err);
+    ti_future_release(f);
+    ti_future_release(blocker);
+    test_executor_end(ex);
+}
+
 typedef struct told {
     _Atomic(int) count;
     _Atomic(uint64_t) thread;
@@ -408,6 +435,7 @@ int main(void)
         cmocka_unit_test(cancel_in_every_state),
         cmocka_unit_test(release_in_every_state),
         cmocka_unit_test(the_deadline_counts_from_the_start),
+        cmocka_unit_test(taking_it_back_gives_no_more_time),
         cmocka_unit_test(a_callback_is_called_once),
         cmocka_unit_test(a_released_callback_is_dropped),
         cmocka_unit_test(a_refused_callback_is_still_called),

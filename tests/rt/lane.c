@@ -240,6 +240,41 @@ static void cancel_in_the_middle(void **state)
     test_executor_end(ex);
 }
 
+/* A start that was refused leaves the others of its lane as lazy as they were. */
+static void a_refused_start_starts_nobody(void **state)
+{
+    ti_executor *ex =
+        test_executor(&(ti_executor_options){.threads_max = {1, 1, 1}, .queue_max = 1});
+    ti_lane *lane = ti_lane_create(ex);
+    gate closed = {.open = 0};
+    gate g = {.open = 1};
+    ti_future *blockers[2];
+    ti_future *f[3];
+    ti_err err;
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        blockers[i] = gate_make(ex, &gate_read, &closed, NULL);
+        test_ok(ti_future_start(blockers[i], &err), &err);
+        await(atomic_load(&closed.begun) == 1);
+    }
+    for (int i = 0; i < 3; i++)
+        f[i] = gate_make(ex, i == 2 ? &gate_write : &gate_read, &g, lane);
+    test_ok(ti_future_start(f[2], &err), &err);
+    test_status(ti_future_wait(f[2], 0, &err), TI_BUSY);
+    test_status(ti_lane_skipped(lane), TI_BUSY);
+    atomic_store(&closed.open, 1);
+    for (int i = 0; i < 2; i++)
+        test_ok(ti_future_wait(blockers[i], TI_NO_DEADLINE, &err), &err);
+    test_ok(ti_future_wait(f[0], TI_NO_DEADLINE, &err), &err);
+    for (int i = 0; i < 100; i++)
+        test_pause();
+    assert_false(ti_future_ready(f[1]));
+    release_many(f, 3);
+    release_many(blockers, 2);
+    ti_lane_unref(lane);
+    test_executor_end(ex);
+}
+
 /* An operation that waits for a later one of its own lane would wait for itself. */
 static ti_status wait_inside(void *op, const ti_call *call, ti_err *err)
 {
@@ -332,6 +367,7 @@ int main(void)
         cmocka_unit_test(a_commit_changes_threads),
         cmocka_unit_test(skipped_writes_are_remembered),
         cmocka_unit_test(cancel_in_the_middle),
+        cmocka_unit_test(a_refused_start_starts_nobody),
         cmocka_unit_test(waiting_for_oneself_is_refused),
         cmocka_unit_test(close_ends_the_rest_of_a_lane),
     };

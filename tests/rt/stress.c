@@ -366,7 +366,7 @@ static void random_rounds_keep_every_promise(void **state)
 {
     test_random random = test_random_start(11);
     (void)state;
-    for (uint64_t i = 0; i < test_scaled(60); i++) {
+    for (uint64_t i = 0; i < test_scaled(1000); i++) {
         int64_t live = ti_mem_live();
         one_round(&random, 4000);
         assert_true(ti_mem_live() == live);
