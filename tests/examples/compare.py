@@ -14,8 +14,24 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 
-# What is passed to an example, and to its standard input.
-ARGUMENTS = {}
+# What is passed to an example; its standard input is empty.
+ARGUMENTS = {
+    "packages": ["--file", os.path.join(HERE, "packages.txt")]
+    + [
+        argument
+        for question in (
+            "largest 2 zzlibs",
+            "maintainer Ada",
+            "package zz-tito-engine",
+            "page zzlibs",
+            "page zzlibs forged",
+            "tag role::shared-lib",
+            "sections",
+            "package zz-absent",
+        )
+        for argument in ("--ask", question)
+    ],
+}
 TIMEOUT_S = 600
 
 
