@@ -202,22 +202,23 @@ static ti_status make_events(part_read *r, ti_err *err)
 
 /* ---- after, the mutex is held ---- */
 
-/* Puts the objects into the window; true when all are in. */
+/* Puts the objects into the window; true when all are in. After a failure the rest stays away, too:
+ * it is read again. */
 static bool insert_events(part_read *r)
 {
     ti_worker *w = r->w;
-    bool all = r->made == r->page.count;
-    bool owned = r->part->owned && r->part->opened;
-    for (size_t i = 0; i < r->made; i++) {
+    size_t count = r->made;
+    bool going = r->part->owned && r->part->opened;
+    for (size_t i = 0; i < count; i++) {
         ti_event *event = r->events[i];
         if (event == NULL)
             continue;
-        if (!owned || ti_window_insert(w, event, false, NULL) != TI_OK) {
+        if (going && ti_window_insert(w, event, false, NULL) != TI_OK) {
+            going = false;
+            r->made = i;
+        }
+        if (!going) {
             ti_event_destroy(event);
-            if (all)
-                r->made = i;
-            all = false;
-            owned = false; /* the rest stays away, too */
             continue;
         }
         ti_key *key = event->key;
@@ -225,7 +226,7 @@ static bool insert_events(part_read *r)
             ti_key_move_window(w, key);
         ti_key_update(w, key);
     }
-    return all;
+    return going && r->made == r->page.count;
 }
 
 /* Moves the read position on. */

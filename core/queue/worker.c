@@ -217,15 +217,22 @@ ti_status ti_worker_on(ti_worker *w, ti_slice name, const ti_worker_type_options
 
 /* ---- start ---- */
 
-static ti_status ready_type(ti_worker *w, ti_wtype *type, const ti_call *call, ti_err *err)
+static void free_parts(ti_wtype *type)
 {
-    ti_hub *hub = w->queues->hub;
-    ti_mutex_lock(&hub->mutex);
-    type->ordering = type->type->declared.ordering;
-    type->retention_us = type->type->declared.retention_us;
-    ti_mutex_unlock(&hub->mutex);
-    TI_TRY(
-        ti_queue_partitions(w->queues, ti_hub_type_name(type->type), &type->partitions, call, err));
+    for (uint32_t i = 0; type->parts != NULL && i < type->partitions; i++)
+        ti_buf_free(&type->parts[i].open_from);
+    ti_free(type->parts);
+    ti_free(type->inbox_lowest);
+    ti_free(type->inbox_highest);
+    ti_free(type->inbox_dirty);
+    type->parts = NULL;
+    type->inbox_lowest = NULL;
+    type->inbox_highest = NULL;
+    type->inbox_dirty = NULL;
+}
+
+static ti_status make_parts(ti_worker *w, ti_wtype *type, ti_err *err)
+{
     uint32_t n = type->partitions;
     type->parts = ti_alloc_zero(n * sizeof(ti_part));
     type->inbox_lowest = ti_alloc_zero(n * sizeof(uint64_t));
@@ -245,6 +252,21 @@ static ti_status ready_type(ti_worker *w, ti_wtype *type, const ti_call *call, t
         TI_TRY(ti_timers_reserve(&w->timers, err));
     }
     return TI_OK;
+}
+
+static ti_status ready_type(ti_worker *w, ti_wtype *type, const ti_call *call, ti_err *err)
+{
+    ti_hub *hub = w->queues->hub;
+    ti_mutex_lock(&hub->mutex);
+    type->ordering = type->type->declared.ordering;
+    type->retention_us = type->type->declared.retention_us;
+    ti_mutex_unlock(&hub->mutex);
+    TI_TRY(ti_queue_partitions(w->queues, ti_hub_type_name(type->type), &type->partitions, call,
+                               err));
+    ti_status status = make_parts(w, type, err);
+    if (status != TI_OK)
+        free_parts(type);
+    return status;
 }
 
 static ti_status start_threads(ti_worker *w, ti_err *err)
@@ -398,12 +420,7 @@ static void free_types(ti_worker *w)
     while (w->types != NULL) {
         ti_wtype *type = w->types;
         w->types = type->next;
-        for (uint32_t i = 0; type->parts != NULL && i < type->partitions; i++)
-            ti_buf_free(&type->parts[i].open_from);
-        ti_free(type->parts);
-        ti_free(type->inbox_lowest);
-        ti_free(type->inbox_highest);
-        ti_free(type->inbox_dirty);
+        free_parts(type);
         ti_free(type);
     }
 }
