@@ -74,10 +74,10 @@
 #define TI_GRACE_US 5000000
 #define TI_EVENT_ERROR_SIZE_MAX 4096
 #define TI_EVENT_CONFLICTS_MAX 32 /* runs in a row that a conflict may throw away */
-#define TI_LIST_SCAN_MAX 100000 /* rows that one page of a list looks at */
-#define TI_RERUN_BASE_US 1000 /* a run thrown away by a conflict waits; doubles */
+#define TI_LIST_SCAN_MAX 100000   /* rows that one page of a list looks at */
+#define TI_RERUN_BASE_US 1000     /* a run thrown away by a conflict waits; doubles */
 #define TI_RERUN_CAP_US 100000
-#define TI_CONCURRENCY_MAX 65536  /* events of a worker with the host at once */
+#define TI_CONCURRENCY_MAX 65536 /* events of a worker with the host at once */
 #define TI_WORKER_TYPES_MAX 256
 #define TI_QUEUE_TYPES_MAX 4096
 #define TI_META_LEASE_US                                                                           \
@@ -100,11 +100,11 @@
 #define TI_SPILL_CHAIN_MIN 8      /* events of one key from which it counts as long */
 #define TI_SWEEP_BUSY_US 1000000  /* shared engines: partitions with news or backlog are swept */
 #define TI_SWEEP_IDLE_US 10000000 /* … idle ones */
-#define TI_SWEEP_ALONE_US 60000000 /* engines with exact wake-ups */
+#define TI_SWEEP_ALONE_US 60000000     /* engines with exact wake-ups */
 #define TI_DUE_WAIT_US_MAX 3600000000u /* longer waits are looked at again on the way */
-#define TI_OWNERSHIP_US 1000000   /* how often the ownership is asked */
-#define TI_CHECKPOINT_BATCH 256   /* checkpoints in one commit */
-#define TI_CHECKPOINT_US 10000000  /* how often checkpoints are written */
+#define TI_OWNERSHIP_US 1000000        /* how often the ownership is asked */
+#define TI_CHECKPOINT_BATCH 256        /* checkpoints in one commit */
+#define TI_CHECKPOINT_US 10000000      /* how often checkpoints are written */
 
 /* Memory */
 #ifdef TI_TESTING
