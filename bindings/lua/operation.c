@@ -112,6 +112,19 @@ typedef struct paging {
     bool bare; /* the list alone */
 } paging;
 
+/* Pushes document i, { id = … } when the page has ids only; false: nil and an error instead. */
+static bool push_item(lua_State *L, const paging *p, size_t i)
+{
+    tito_slice document = tito_page_document(p->page, i);
+    if (document.len > 0)
+        return tl_decode(L, p->state, document) == 1;
+    tito_slice id = tito_page_id(p->page, i);
+    lua_createtable(L, 0, 1);
+    lua_pushlstring(L, id.data, id.len);
+    lua_setfield(L, -2, "id");
+    return true;
+}
+
 /* Pushes the list of a page's documents; false: nil and an error instead. */
 static bool push_list(lua_State *L, const paging *p)
 {
@@ -120,7 +133,7 @@ static bool push_list(lua_State *L, const paging *p)
     tl_push_array_mt(L);
     lua_setmetatable(L, -2);
     for (size_t i = 0; i < count; i++) {
-        if (tl_decode(L, p->state, tito_page_document(p->page, i)) != 1)
+        if (!push_item(L, p, i))
             return false;
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }

@@ -1,0 +1,114 @@
+--- What the specs share: databases that go away, other processes, errors as they must be.
+local assert = require "luassert"
+local say = require "say"
+local tito = require "tito"
+
+local support = {}
+
+support.scale = tonumber(os.getenv("TITO_TEST_SCALE")) or 1
+
+--- n scaled, at least low.
+function support.times(n, low)
+  return math.max(low or 1, math.floor(n * support.scale))
+end
+
+-- ---- folders and files
+
+local folders = {}
+
+--- The path of a new folder that does not exist yet; removed at the end.
+function support.folder()
+  local name = os.tmpname()
+  os.remove(name)
+  folders[#folders + 1] = name
+  return name
+end
+
+function support.write_file(path, text)
+  local file = assert.truthy(io.open(path, "w")) and io.open(path, "w")
+  file:write(text)
+  file:close()
+  return path
+end
+
+--- Removes what folder() has given out.
+function support.clean()
+  for _, name in ipairs(folders) do
+    os.execute(("chmod -R u+w '%s' 2>/dev/null; rm -rf '%s'"):format(name, name))
+  end
+  folders = {}
+end
+
+--- A database in memory, or in a folder.
+function support.open(target, options)
+  return assert(tito.connect(target or "memory:", options))
+end
+
+-- ---- other processes
+
+support.lua = "lua5.4"
+
+--- Writes a program and returns the command that runs it with arguments. Its standard error joins its output.
+function support.command(program, ...)
+  local path = support.folder()
+  support.write_file(path, "io.stdout:setvbuf('line')\n" .. program)
+  local parts = { "exec", support.lua, path }
+  for _, argument in ipairs { ... } do
+    parts[#parts + 1] = ("'%s'"):format(argument)
+  end
+  return table.concat(parts, " ") .. " 2>&1"
+end
+
+--- Runs a program to its end: its output, how it ended ("exit" or "signal"), its code.
+function support.run(program, ...)
+  local pipe = io.popen(support.command(program, ...), "r")
+  local output = pipe:read("a")
+  local _, how, code = pipe:close()
+  return output, how, code
+end
+
+--- A line of Lua that prints the process's own number first.
+support.PRINT_PID = [[print(io.open("/proc/self/stat"):read("n"))
+]]
+
+--- Starts a program that begins with PRINT_PID: its pipe and its number.
+function support.start(program, ...)
+  local pipe = io.popen(support.command(support.PRINT_PID .. program, ...), "r")
+  return pipe, assert(pipe:read("n", "l"))
+end
+
+function support.kill(pid, signal)
+  os.execute(("kill -%s %d 2>/dev/null"):format(signal, pid))
+end
+
+--- Sleeps, by another process.
+function support.sleep(seconds)
+  os.execute(("sleep %f"):format(seconds))
+end
+
+-- ---- errors
+
+--- Asserts that (value, err) is an expected failure with the code and, when given, a message that has a pattern.
+local function fails(_, arguments)
+  local code, value, err, pattern = arguments[1], arguments[2], arguments[3], arguments[4]
+  if value ~= nil then
+    return false
+  end
+  return type(err) == "table" and err.code == code and type(err.message) == "string" and #err.message > 0
+    and tostring(err):find(code, 1, true) ~= nil and (not pattern or err.message:find(pattern) ~= nil)
+end
+
+say:set("assertion.fails.positive", "Expected a failure %s, got:\n%s\n%s\n%s")
+assert:register("assertion", "fails", fails, "assertion.fails.positive")
+
+--- Calls fn and returns what it raised; fails when it did not, or when that is not an error of ours with the code.
+function support.raised(code, fn, ...)
+  local ok, err = pcall(fn, ...)
+  assert.is_false(ok, "it did not raise")
+  assert.is_table(err, "it raised a " .. type(err) .. ": " .. tostring(err))
+  assert.equal(code, err.code, tostring(err))
+  assert.is_string(err.message)
+  return err
+end
+
+return support
