@@ -1,3 +1,4 @@
 /* kv may use base. */
 #include "base/good.h"
 #include "kv/kv_int.h"
+#include "made.pb-c.h"
