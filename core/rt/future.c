@@ -169,6 +169,8 @@ static ti_status wait_here(ti_future *future, ti_err *err)
         }
         ti_mutex_unlock(mutex);
         ti_future_run(mine);
+        if (mine == future)
+            return TI_OK;
         ti_mutex_lock(mutex);
     }
     ti_mutex_unlock(mutex);

@@ -63,9 +63,10 @@ struct ti_future {
     /* guarded */
     int64_t deadline_ns; /* set when it is started or run */
     bool has_deadline;
-    bool told;    /* has a watch or a callback */
-    bool dropped; /* the handle was released */
-    uint64_t seq; /* place in the lane, from 1 */
+    bool was_queued; /* time has passed since the deadline was fixed */
+    bool told;       /* has a watch or a callback */
+    bool dropped;    /* the handle was released */
+    uint64_t seq;    /* place in the lane, from 1 */
     ti_future *prev;
     ti_future *next;
     ti_job job;    /* of one without a lane */
