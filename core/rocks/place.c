@@ -130,6 +130,14 @@ static ti_status close_directory(int dir, mode_t mode, const char *path, ti_err 
     return TI_OK;
 }
 
+/* Makes an empty directory ours. */
+static ti_status claim_directory(int dir, mode_t mode, const char *path, ti_err *err)
+{
+    TI_TRY(check_empty(path, err));
+    TI_TRY(close_directory(dir, mode, path, err));
+    return write_marker(dir, path, err);
+}
+
 static ti_status prepare_directory(int dir, const char *path, ti_rocks_place *place_out,
                                    ti_err *err)
 {
@@ -142,9 +150,11 @@ static ti_status prepare_directory(int dir, const char *path, ti_rocks_place *pl
         return ti_rocks_errno(errno, "resolve the path", path, err);
     ti_status status = read_marker(dir, path, err);
     if (status == TI_NOT_FOUND) {
-        TI_TRY(check_empty(path, err));
-        TI_TRY(close_directory(dir, about.st_mode, path, err));
-        return write_marker(dir, path, err);
+        status = claim_directory(dir, about.st_mode, path, err);
+        if (status == TI_OK || read_marker(dir, path, NULL) != TI_OK)
+            return status;
+        ti_err_clear(err); /* somebody else has claimed it in between */
+        status = TI_OK;
     }
     TI_TRY(status);
     return close_directory(dir, about.st_mode, path, err);

@@ -19,7 +19,7 @@ static size_t room_of(size_t capacity)
 ti_status ti_recent_init(ti_recent *r, const ti_env *env, ti_ts floor, ti_err *err)
 {
     *r = (ti_recent){.capacity = TI_ROCKS_RECENT_SLOTS_MIN, .floor = floor, .newest = floor};
-    r->last_sweep = floor;
+    r->late = floor;
     env->random(env, r->seed, sizeof(r->seed));
     r->slots = ti_alloc_zero(r->capacity * sizeof(*r->slots));
     return r->slots == NULL ? ti_err_no_memory(err) : TI_OK;
@@ -139,17 +139,18 @@ static void sweep(ti_recent *r, ti_ts horizon, size_t live, size_t count)
 static void make_room(ti_recent *r, size_t count, ti_ts oldest)
 {
     size_t room_max = room_of(TI_ROCKS_RECENT_SLOTS_MAX);
-    ti_ts horizon = oldest < r->last_sweep ? oldest : r->last_sweep;
+    ti_ts horizon = oldest < r->late ? oldest : r->late;
     size_t live = count_after(r, horizon);
     if (live + count > room_max) {
-        horizon = r->last_sweep;
+        horizon = r->late;
         live = count_after(r, horizon);
     }
     if (live + count > room_max)
         forget(r);
     else
         sweep(r, horizon, live, count);
-    r->last_sweep = r->newest;
+    r->late = r->newest;
+    r->is_late = false;
 }
 
 void ti_recent_add(ti_recent *r, const uint64_t *hashes, size_t count, ti_ts ts, ti_ts oldest)
@@ -157,6 +158,7 @@ void ti_recent_add(ti_recent *r, const uint64_t *hashes, size_t count, ti_ts ts,
     ti_assert(ts > r->newest);
     if (r->used + count > room_of(r->capacity))
         make_room(r, count, oldest);
+    ti_ts before = r->newest;
     r->newest = ts;
     if (r->used + count > room_of(r->capacity)) {
         forget(r); /* one commit larger than the table, or no memory */
@@ -166,5 +168,9 @@ void ti_recent_add(ti_recent *r, const uint64_t *hashes, size_t count, ti_ts ts,
         ti_recent_slot *slot = slot_of(r->slots, r->capacity, hashes[i]);
         r->used += slot->ts == TI_TS_NONE;
         *slot = (ti_recent_slot){.hash = hashes[i], .ts = ts};
+    }
+    if (!r->is_late && r->used > room_of(r->capacity) / 4 * 3) {
+        r->late = before;
+        r->is_late = true;
     }
 }

@@ -11,9 +11,9 @@
  *     can not be judged, and is refused.
  *  2. The capacity is a power of two, at most TI_ROCKS_RECENT_SLOTS_MAX; at most three quarters of
  *     the slots are used.
- *  3. Entries go only in a sweep, when every open snapshot is at or after them and another sweep
- *     has passed over them (which covers transactions that took their start a moment ago without a
- *     snapshot). Only when the table may not grow they go earlier, and floor passes old snapshots.
+ *  3. Entries go only in a sweep, and only those that every open snapshot is at or after. The
+ *     latest ones stay besides, for transactions that took their start a moment ago without a
+ *     snapshot. Only when the table may not grow more of them go, and floor passes old snapshots.
  *
  * Thread rule: guarded by the engine's mutex. */
 #ifndef TI_ROCKS_RECENT_INT_H
@@ -32,7 +32,9 @@ typedef struct ti_recent {
     size_t used;
     ti_ts floor;
     ti_ts newest;     /* recorded last */
-    ti_ts last_sweep; /* newest at the last sweep */
+    ti_ts late;       /* later entries outlive the next sweep: newest at the last one, or later when
+                         the table was three quarters full */
+    bool is_late;     /* it was */
     uint64_t seed[2]; /* of the hash */
 } ti_recent;
 
