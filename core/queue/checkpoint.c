@@ -2,7 +2,7 @@
  *
  * INVARIANTS
  *  1. A checkpoint is min(floor_us, position, oldest event row in memory): every row before it is
- *     finished or parked, and none will ever appear there (read.c, 3).
+ *     finished or parked, and none will ever appear there (read.c, 4).
  *  2. It is written by the partition's owner alone, never in an outcome's transaction, and only
  *     when it passes over something that was finished. */
 #include "base/assert.h"

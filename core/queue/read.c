@@ -1,16 +1,19 @@
 /* Reading one page of a partition.
  *
- *   snapshot, then now, then (mutex) what publishers have told and where to read from
- *   rows with read position <= place <= now; when that reached the end and nobody knows: the first
- *   row after now
- *   (mutex) which of them are in memory already   (without) objects   (mutex) into the window
+ *   (mutex) `reading`, what publishers have told   snapshot, now   (mutex) what they have told
+ * since and where to read from rows with read position <= place <= now; when that reached the end
+ * and nobody knows: the first row after now (mutex) which of them are in memory already   (without)
+ * objects   (mutex) into the window
  *
  * INVARIANTS
  *  1. The read position is taken after the snapshot: what the snapshot shows was committed before,
  *     and everything that such a commit came after has been told. So no event is read before one
- *     whose commit had returned before its own began.
- *  2. A row is delivered when place <= now, with now taken after the snapshot from the database.
- *  3. A sweep reads again from floor_us, at one snapshot or later ones: then every event with a
+ *     whose commit had returned before its own began. What was told after the snapshot was asked
+ *     for may not be in it: the position does not move beyond that.
+ *  2. `reading` is set before the snapshot is taken, so an event whose row the snapshot still shows
+ *     is still in the index, however far its outcome has got.
+ *  3. A row is delivered when place <= now, with now taken after the snapshot from the database.
+ *  4. A sweep reads again from floor_us, at one snapshot or later ones: then every event with a
  *     place below min(that first snapshot - TI_GRACE_US, the position reached) has been seen. */
 #include <string.h>
 
@@ -36,6 +39,7 @@ typedef struct part_read {
     ti_event_place
         *places; /* of the page's rows; partition TI_PARTITIONS_MAX + 1: not to be read */
     ti_event **events;
+    bool reached_end;
     size_t made; /* rows whose objects are made (or needed none) */
 } part_read;
 
@@ -84,14 +88,8 @@ static bool begin(part_read *r)
     r->max = go ? room_of(w, part) : 0;
     if (r->max > 0) {
         begin_sweep_page(r);
-        part->reading = true;
-        part->lowered = false;
         r->from_us = part->read_us;
         memcpy(r->from_uuid, part->read_uuid, sizeof(r->from_uuid));
-        r->wake_min_us = part->wake_min_us;
-        r->wake_max_us = part->wake_max_us;
-        part->wake_min_us = UINT64_MAX;
-        part->wake_max_us = 0;
         r->look_for_due = !part->due_known || part->due_us <= r->now_us;
     }
     /* without room of its own it comes back by itself; without room at all it stays in the queue */
@@ -245,8 +243,10 @@ static void advance(part_read *r, bool at_end)
             memcpy(r->from_uuid, parts.place.uuid, sizeof(r->from_uuid));
         }
     }
-    if (part->lowered && part->read_us <= us)
-        return;
+    if (part->wake_min_us <= us) { /* told since the snapshot was asked for */
+        us = part->wake_min_us;
+        uuid = "";
+    }
     part->read_us = us;
     memmove(part->read_uuid, uuid, strlen(uuid) + 1);
 }
@@ -292,20 +292,14 @@ static void end(part_read *r, bool read)
     if (part->owned && part->opened) {
         bool at_end = whole && !r->page.more;
         advance(r, at_end);
-        if (at_end) {
+        r->reached_end = at_end;
+        if (at_end)
             note_due(r);
-        } else {
-            part->wake_min_us =
-                r->wake_min_us < part->wake_min_us ? r->wake_min_us : part->wake_min_us;
-            part->wake_max_us =
-                r->wake_max_us > part->wake_max_us ? r->wake_max_us : part->wake_max_us;
-        }
-        end_sweep(r, at_end);
-        if (!at_end)
+        else
             ti_part_queue(w, part);
+        end_sweep(r, at_end);
         ti_part_schedule(w, part);
     }
-    ti_window_read_ended(w, part);
     ti_worker_unlock(w);
 }
 
@@ -330,11 +324,44 @@ static ti_status read_page(part_read *r, ti_err *err)
     return status;
 }
 
+/* Before the snapshot: what is told from now on counts for the next read, too. */
+static void set_reading(part_read *r)
+{
+    ti_worker *w = r->w;
+    ti_part *part = r->part;
+    ti_mutex_lock(&w->mutex);
+    ti_inbox_collect(w);
+    part->reading = true;
+    r->wake_min_us = part->wake_min_us;
+    r->wake_max_us = part->wake_max_us;
+    part->wake_min_us = UINT64_MAX;
+    part->wake_max_us = 0;
+    ti_worker_unlock(w);
+}
+
+/* Wakes that were not followed to the end stay. */
+static void unset_reading(part_read *r)
+{
+    ti_worker *w = r->w;
+    ti_part *part = r->part;
+    ti_mutex_lock(&w->mutex);
+    if (!r->reached_end) {
+        if (r->wake_min_us < part->wake_min_us)
+            part->wake_min_us = r->wake_min_us;
+        if (r->wake_max_us > part->wake_max_us)
+            part->wake_max_us = r->wake_max_us;
+    }
+    ti_window_read_ended(w, part);
+    ti_worker_unlock(w);
+}
+
 ti_status ti_part_read(ti_worker *w, ti_part *part, ti_arena *a, ti_err *err)
 {
     part_read r = {.w = w, .part = part, .a = a, .call = ti_worker_call(w)};
     TI_TRY(ti_txn_begin(w->queues->kv, &(ti_txn_options){.read_only = true}, &r.txn, err));
+    set_reading(&r);
     ti_status status = read_page(&r, err);
+    unset_reading(&r);
     ti_txn_free(r.txn);
     return status;
 }

@@ -288,7 +288,6 @@ void ti_part_wake(ti_worker *w, ti_part *part, uint64_t place_us)
     if (place_us <= part->read_us) {
         part->read_us = place_us;
         part->read_uuid[0] = '\0';
-        part->lowered = true;
     }
     if (place_us < part->wake_min_us)
         part->wake_min_us = place_us;

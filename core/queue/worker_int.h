@@ -131,7 +131,6 @@ struct ti_part {
     bool reading; /* the reader works on it without the mutex */
     bool full;    /* wants to be read, has no room */
     bool sweeping;
-    bool lowered; /* a wake came while reading */
     ti_part *queue_next;
     uint64_t read_us;                      /* next to be read: from here, */
     char read_uuid[TI_UUID_TEXT_SIZE + 1]; /* after this one; "" = all of that timestamp */

@@ -30,6 +30,14 @@ void qdb_open(qdb *d, const char *path, const ti_env *env)
     open_store(d);
 }
 
+void qdb_open_on(qdb *d, ti_engine *engine)
+{
+    memset(d, 0, sizeof(*d));
+    d->env = engine->env;
+    d->engine = engine;
+    open_store(d);
+}
+
 void qdb_open_beside(qdb *d, const qdb *first)
 {
     memset(d, 0, sizeof(*d));

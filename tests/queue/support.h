@@ -24,6 +24,8 @@ typedef struct qdb {
 
 /* In memory (path NULL), or in that directory; on the machine env (NULL: the real one). */
 void qdb_open(qdb *d, const char *path, const ti_env *env);
+/* On an engine, whose reference is taken over. */
+void qdb_open_on(qdb *d, ti_engine *engine);
 /* Another handle on the same engine. */
 void qdb_open_beside(qdb *d, const qdb *first);
 void qdb_close(qdb *d);
