@@ -88,9 +88,18 @@ end
 
 -- ---- errors
 
+--- The plain assert: busted's own turns what it raises into text.
+function support.must(value, err, ...)
+  if not value then
+    error(err, 0)
+  end
+  return value, err, ...
+end
+
 --- Asserts that (value, err) is an expected failure with the code and, when given, a message that has a pattern.
 local function fails(_, arguments)
   local code, value, err, pattern = arguments[1], arguments[2], arguments[3], arguments[4]
+  arguments[3], arguments[4], arguments.n = tostring(err), pattern or "", 4 -- for the message
   if value ~= nil then
     return false
   end
