@@ -32,6 +32,8 @@ static void dispose(ti_db_child *child)
 {
     tito_event_t *event = of_child(child);
     ti_db *db = event->db;
+    if (event->txn != NULL)
+        ti_txn_handle_destroy(event->txn);
     if (!ti_db_forked(db))
         ti_event_free(event->core);
     ti_free(event);
@@ -129,7 +131,8 @@ int32_t tito_event_expired(const tito_event_t *event)
 
 /* ---- the transaction ---- */
 
-/* Makes the handle of the event's transaction, inside the database. The handle holds the event. */
+/* Makes the handle of the event's transaction, inside the database. Its last reference gives up one
+ * of the event's. */
 static ti_status begin_txn(tito_event_t *event, ti_err *err)
 {
     ti_txn *core = NULL;
@@ -221,7 +224,7 @@ void tito_event_free(tito_event_t *event)
     if (!event->settled)
         (void)tito_event_fail(event, text, sizeof(text) - 1); /* refused: let_go or free does it */
     event->magic = TI_MAGIC_FREED;
-    ti_txn_handle_unref(event->txn); /* the last operation of it gives the event's own back */
+    ti_txn_handle_unref(event->txn); /* operations may still have theirs */
     unref_event(event);
 }
 

@@ -64,14 +64,10 @@ static void dispose(ti_db_child *child)
 {
     tito_txn_t *txn = of_child(child);
     ti_db *db = txn->db;
-    void (*released)(void *owner) = txn->released;
-    void *owner = txn->owner_context;
     ti_assert(ti_db_forked(db) || txn->borrowed || txn->core == NULL);
     ti_lane_unref(txn->lane);
     txn->magic = TI_MAGIC_FREED;
     ti_free(txn);
-    if (released != NULL)
-        released(owner);
     ti_db_unref(db);
 }
 
@@ -104,6 +100,12 @@ ti_status ti_txn_handle_borrow(ti_db *db, ti_txn *core, void (*released)(void *o
     (*txn_out)->released = released;
     (*txn_out)->owner_context = owner;
     return TI_OK;
+}
+
+void ti_txn_handle_destroy(tito_txn_t *txn)
+{
+    ti_assert(txn->borrowed && atomic_load(&txn->refs) == 0);
+    dispose(&txn->child);
 }
 
 bool ti_txn_handle_is_busy(const tito_txn_t *txn)
@@ -165,7 +167,9 @@ void ti_txn_handle_unref(tito_txn_t *txn)
 {
     if (txn == NULL || atomic_fetch_sub_explicit(&txn->refs, 1, memory_order_acq_rel) > 1)
         return;
-    if (txn->borrowed || ti_db_forked(txn->db))
+    if (txn->borrowed)
+        txn->released(txn->owner_context);
+    else if (ti_db_forked(txn->db))
         dispose(&txn->child);
     else
         ti_db_release(txn->db, &txn->child);

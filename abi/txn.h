@@ -21,7 +21,7 @@ struct tito_txn {
     bool borrowed;          /* an event's: not to be committed, rolled back or freed by the host */
     _Atomic(uint32_t) refs; /* the host's, and one of every operation */
     _Atomic(uint32_t) waiting;     /* operations submitted, not run and not freed */
-    void (*released)(void *owner); /* of a borrowed one: called at its very end; or NULL */
+    void (*released)(void *owner); /* of a borrowed one: called with the last reference */
     void *owner_context;
     _Atomic(bool) open;     /* takes operations */
     _Atomic(bool) doomed;   /* tito_txn_doom was called: doom holds the error */
@@ -43,10 +43,12 @@ ti_status ti_txn_handle_check(const tito_txn_t *txn, const ti_db *db, ti_err *er
 void ti_txn_handle_doom(tito_txn_t *txn, const ti_err *err);
 /* Remembers the failure of an operation; of a write: dooms. Inside the operation. */
 void ti_txn_handle_failed(tito_txn_t *txn, bool write, ti_status status, const ti_err *err);
-/* A handle for a transaction that somebody else ends, for any thread. Ended with ti_txn_handle_end,
- * then unref; released(owner) is called when the last operation of it has gone too. */
+/* A handle for a transaction that somebody else ends, for any thread. Ended with ti_txn_handle_end
+ * and given up with ti_txn_handle_unref; when the last operation of it has gone too,
+ * released(owner) is called, and owner then frees it with ti_txn_handle_destroy. */
 ti_status ti_txn_handle_borrow(ti_db *db, ti_txn *core, void (*released)(void *owner), void *owner,
                                tito_txn_t **txn_out, ti_err *err);
+void ti_txn_handle_destroy(tito_txn_t *txn);
 /* Whether operations of it have been submitted that have neither run nor been freed. */
 bool ti_txn_handle_is_busy(const tito_txn_t *txn);
 /* The borrowed transaction is no longer to be used. */

@@ -11,7 +11,9 @@
  *     tito_worker_free, never by a close: a handler may take its time.
  *  3. An event with a transaction is a child of the database: a close abandons it before the engine
  *     goes.
- *  4. An event's core is settled at most once, inside ti_db_enter and ti_db_leave, when no
+ *  4. An event lives until the host has freed it and the last operation of its transaction has
+ * gone; the transaction's handle lives as long as the event.
+ *  5. An event's core is settled at most once, inside ti_db_enter and ti_db_leave, when no
  * operation of its transaction is under way. */
 #ifndef TI_ABI_WORKER_H
 #define TI_ABI_WORKER_H
@@ -62,7 +64,7 @@ struct tito_event {
     ti_db *db;              /* one reference */
     ti_db_child child;      /* adopted with the transaction */
     ti_event *core;         /* one reference */
-    tito_txn_t *txn;        /* one reference; NULL until asked for */
+    tito_txn_t *txn;        /* NULL until asked for; freed with the event */
     bool settled;
 };
 
