@@ -410,6 +410,18 @@ out:
     return status;
 }
 
+/* The time up to which every commit is visible: of a snapshot, not of the clock, since a commit
+ * that has its timestamp may still be on its way. */
+static ti_status visible_time(ti_store *store, ti_ts *ts_out, const ti_call *call, ti_err *err)
+{
+    static const ti_txn_options options = {.read_only = true};
+    ti_txn *txn = NULL;
+    TI_TRY(ti_txn_begin(store->kv, &options, &txn, err));
+    ti_status status = ti_txn_start_ts(txn, ts_out, call, err);
+    ti_txn_free(txn);
+    return status;
+}
+
 ti_status ti_catalog_settled(ti_store *store, ti_slice table, ti_ts since, bool *settled_out,
                              const ti_call *call, ti_err *err)
 {
@@ -425,7 +437,7 @@ ti_status ti_catalog_settled(ti_store *store, ti_slice table, ti_ts since, bool 
         ti_mutex_unlock(&catalog->mutex);
         return TI_OK;
     }
-    TI_TRY(ti_kv_now(store->kv, &now, call, err));
+    TI_TRY(visible_time(store, &now, call, err));
     *settled_out = now > ti_catalog_until(catalog, since);
     return TI_OK;
 }

@@ -8,7 +8,8 @@
  *   with a lease (other processes may write): one catalog per store; a schema was read at R
  *       use     only at snapshots <= R + lease, else it is read anew
  *       commit  not_after = R + lease; R is renewed by reading the row again when that is near
- *       change  commit the row at C, then wait until the database's time is past C + lease
+ *       change  commit the row at C, then wait for a snapshot later than C + lease: it shows all
+ * that relied on the row before
  *
  * INVARIANTS
  *  1. After a change has settled, nothing commits any more that relied on an earlier schema.

@@ -6,8 +6,9 @@
  *
  * INVARIANTS
  *  1. What is removed comes from the record's list, never from today's definitions.
- *  2. Entries of an index that is absent from the catalog, or in state absent, are neither written
- * nor deleted.
+ *  2. Entries of an index in state absent are neither written nor deleted: whoever drops it deletes
+ * them. Entries of an index that the schema does not know are deleted: another process may have
+ * written them under a newer one.
  *  3. An entry of a unique index is deleted only where the transaction's view holds this record's
  * id.
  *
@@ -77,10 +78,13 @@ static ti_status remove_entry(ti_put *put, const ti_entry *entry, gone *g, const
 {
     const ti_schema_index *index = ti_schema_find(put->plan->schema, entry->index, entry->version);
     bool unique = entry->kind == TI_ENTRY_UNIQUE;
-    if (index == NULL || index->state == TI_INDEX_ABSENT || index->def.unique != unique)
+    if (index != NULL && index->state == TI_INDEX_ABSENT)
         return TI_OK;
     ti_slice key;
-    TI_TRY(ti_entry_key(put->model, entry, index->stored_name, put->id, &put->s->arena, &key, err));
+    ti_slice stored_name = ti_index_name(&put->s->arena, entry->index, entry->version);
+    if (stored_name.data == NULL)
+        return ti_err_no_memory(err);
+    TI_TRY(ti_entry_key(put->model, entry, stored_name, put->id, &put->s->arena, &key, err));
     if (!unique)
         return ti_txn_delete(put->txn, key, err);
     if (g->count == UNIQUE_BATCH)
