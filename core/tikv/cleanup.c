@@ -144,7 +144,7 @@ static cleanup_task *task_create(const ti_committer *c, uint64_t commit_ts)
     t->keys = ti_arena_alloc(&t->arena, c->request->count * sizeof(*t->keys));
     t->primary = SIZE_MAX;
     for (size_t i = 0; t->keys != NULL && i < c->request->count; i++) {
-        if (c->committed[i] || c->request->mutations[i].kind == TI_MUTATION_ABSENT)
+        if (c->committed[i] || !ti_committer_writes(c, i))
             continue;
         if (i == c->primary)
             t->primary = t->count;

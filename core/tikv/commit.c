@@ -43,11 +43,9 @@ static uint64_t lock_ttl_ms(const ti_committer *c)
         ttl = 6000.0 * sqrt((double)size / (1024.0 * 1024.0));
     ttl = ttl < TI_LOCK_TTL_MS ? TI_LOCK_TTL_MS : ttl;
     ttl = ttl > TI_LOCK_TTL_MAX_MS ? TI_LOCK_TTL_MAX_MS : ttl;
-    int64_t age_ms = ti_env_wall_us(c->engine->base.env) / 1000 -
-                     (int64_t)(c->request->start_ts >> TI_TS_LOGICAL_BITS);
-    if (c->request->locks != NULL)
+    if (c->pessimistic)
         ttl = TI_PESSIMISTIC_TTL_MS;
-    return (uint64_t)ttl + (uint64_t)(age_ms > 0 && age_ms < TI_COMMIT_TIME_MAX_MS ? age_ms : 0);
+    return (uint64_t)ttl + ti_age_ms(c->request->start_ts, c->now_ts);
 }
 
 /* The primary: the first key locked pessimistically, else the first that is locked at all. */
@@ -62,13 +60,26 @@ static void choose_primary(ti_committer *c)
         }
     }
     for (size_t i = 0; i < c->request->count; i++) {
-        if (c->request->mutations[i].kind != TI_MUTATION_ABSENT) {
+        if (ti_committer_writes(c, i)) {
             c->primary = i;
             return;
         }
     }
     c->primary = 0;
     c->nothing_to_commit = true;
+}
+
+/* The latest timestamp known: PD's, unless the transaction is young and need not be linearizable.
+ */
+static ti_status learn_time(ti_committer *c, ti_err *err)
+{
+    const ti_commit_request *r = c->request;
+    int64_t age_ms =
+        ti_env_wall_us(c->engine->base.env) / 1000 - (int64_t)(r->start_ts >> TI_TS_LOGICAL_BITS);
+    c->now_ts = r->fresh_ts > r->start_ts ? r->fresh_ts : r->start_ts;
+    if (r->fresh_ts != TI_TS_NONE || (r->causal && age_ms < TI_CAUSAL_AGE_MAX_MS))
+        return TI_OK;
+    return ti_pd_timestamp(c->engine->cluster.pd, &c->now_ts, c->call, err);
 }
 
 /* The gates of async commit and 1PC, and the timestamps that keep them linearizable and below
@@ -81,18 +92,40 @@ static ti_status choose_mode(ti_committer *c, ti_err *err)
     c->one_pc = total_size(c, true) < TI_BATCH_SIZE && !c->nothing_to_commit;
     if (!c->async && !c->one_pc)
         return TI_OK;
-    uint64_t floor = r->fresh_ts > r->start_ts ? r->fresh_ts : r->start_ts;
-    if (r->fresh_ts == TI_TS_NONE && !r->causal)
-        TI_TRY(ti_pd_timestamp(c->engine->cluster.pd, &floor, c->call, err));
-    c->min_commit_ts = floor + 1;
-    if (r->locks != NULL && r->locks->for_update_ts >= c->min_commit_ts)
+    c->min_commit_ts = c->now_ts + 1;
+    if (c->pessimistic && r->locks->for_update_ts >= c->min_commit_ts)
         c->min_commit_ts = r->locks->for_update_ts + 1;
-    c->max_commit_ts = floor + ((uint64_t)TI_ASYNC_WINDOW_MS << TI_TS_LOGICAL_BITS);
+    c->max_commit_ts = c->now_ts + ((uint64_t)TI_ASYNC_WINDOW_MS << TI_TS_LOGICAL_BITS);
     if (r->not_after != TI_TS_NONE && r->not_after < c->max_commit_ts)
         c->max_commit_ts = r->not_after;
     if (c->max_commit_ts < c->min_commit_ts)
         return ti_err_set(err, TI_CONFLICT,
                           "the transaction comes too late: its time bound has passed");
+    return TI_OK;
+}
+
+/* Locks the keys that a transaction with pessimistic locks writes without having locked them, and
+ * checks absence: under a lock the store does not. */
+static ti_status lock_the_rest(ti_committer *c, ti_err *err)
+{
+    const ti_commit_request *r = c->request;
+    ti_slice failed = TI_SLICE_NONE;
+    ti_status status = ti_tikv_lock_rest(c->engine, r->locks, c->keys, r->count, c->now_ts,
+                                         &c->arena, &failed, c->call, err);
+    if (status != TI_OK) {
+        c->failed_index = ti_committer_index_of(c, failed);
+        return status;
+    }
+    for (size_t i = 0; i < r->count; i++) {
+        bool absent = r->mutations[i].kind == TI_MUTATION_INSERT ||
+                      r->mutations[i].kind == TI_MUTATION_ABSENT;
+        const ti_held_key *held = ti_locks_find(r->locks, c->keys[i]);
+        ti_assert(held != NULL);
+        if (!absent || !held->found)
+            continue;
+        c->failed_index = i;
+        return ti_err_set(err, TI_ALREADY_EXISTS, "the key exists already");
+    }
     return TI_OK;
 }
 
@@ -108,13 +141,17 @@ static ti_status committer_init(ti_committer *c, ti_tikv *t, const ti_commit_req
     ti_met_locks_init(&c->met);
     c->keys = ti_arena_alloc(&c->arena, request->count * sizeof(*c->keys));
     c->committed = ti_arena_alloc_zero(&c->arena, request->count * sizeof(*c->committed));
-    c->locked = ti_arena_alloc_zero(&c->arena, request->count * sizeof(*c->locked));
-    if (c->keys == NULL || c->committed == NULL || c->locked == NULL)
+    c->lost = ti_arena_alloc_zero(&c->arena, request->count * sizeof(*c->lost));
+    if (c->keys == NULL || c->committed == NULL || c->lost == NULL)
         return ti_err_no_memory(err);
     for (size_t i = 0; i < request->count; i++)
         c->keys[i] = request->mutations[i].key;
+    c->pessimistic = request->locks != NULL && request->locks->count > 0;
     choose_primary(c);
+    TI_TRY(learn_time(c, err));
     c->lock_ttl_ms = lock_ttl_ms(c);
+    if (c->pessimistic)
+        TI_TRY(lock_the_rest(c, err));
     return choose_mode(c, err);
 }
 
@@ -162,7 +199,7 @@ static ti_slice build_commit(const ti_committer *c, ti_context *ctx, const size_
         return TI_SLICE_NONE;
     for (size_t i = from; i < to; i++) {
         size_t index = indexes != NULL ? indexes[i] : i;
-        if (c->request->mutations[index].kind != TI_MUTATION_ABSENT)
+        if (ti_committer_writes(c, index))
             request.keys[request.n_keys++] = ti_pb_bytes(c->keys[index]);
     }
     return ti_pb_pack(&request.base, a);
@@ -211,17 +248,17 @@ static ti_status take_primary(void *context, const ti_fan_part *part, ti_slice r
     Kvrpcpb__CommitResponse *r =
         ti_pb_unpack(&kvrpcpb__commit_response__descriptor, response, &a, &unpacked);
     if (r == NULL) {
-        c->lost = true;
+        c->lost_primary = true;
         status = ti_err_set(err, unpacked.status, "%s", unpacked.message);
     } else if (r->error == NULL) {
-        c->lost = false;
+        c->lost_primary = false;
         memset(&c->committed[p->from], true, (p->to - p->from) * sizeof(*c->committed));
     } else if (r->error->commit_ts_expired != NULL) {
-        c->lost = false;
+        c->lost_primary = false;
         left[part->indexes[0]] = true;
         status = move_commit_ts(c, r->error->commit_ts_expired, err);
     } else {
-        c->lost = false;
+        c->lost_primary = false;
         status = ti_key_error_status(r->error, &failed, err);
     }
     ti_arena_free(&a);
@@ -232,7 +269,7 @@ static void lost_primary(void *context, const ti_fan_part *part)
 {
     primary_commit *p = context;
     (void)part;
-    p->committer->lost = true;
+    p->committer->lost_primary = true;
 }
 
 ti_status ti_committer_commit_primary(ti_committer *c, ti_err *err)
@@ -262,6 +299,18 @@ static ti_status two_phases(ti_committer *c, ti_err *err)
     return TI_OK;
 }
 
+/* Asks the store what became of a transaction whose commit point's answer did not come; this also
+ * keeps what has not happened from happening. OK: *commit_ts_out is 0 when it was rolled back. */
+static ti_status find_out(ti_committer *c, uint64_t *commit_ts_out)
+{
+    ti_backoff backoff;
+    if (ti_call_check(c->call, "finding out about a commit", NULL) != TI_OK)
+        return TI_OUTCOME_UNKNOWN;
+    ti_backoff_init(&backoff, c->engine->cluster.wire, c->call, TI_BUDGET_COMMIT_MS);
+    return ti_resolve_own(c->engine->resolver, c->keys[c->primary], c->request->start_ts,
+                          commit_ts_out, &backoff, NULL);
+}
+
 /* After all prewrites have been answered. */
 static ti_status decide(ti_committer *c, ti_err *err)
 {
@@ -274,6 +323,9 @@ static ti_status decide(ti_committer *c, ti_err *err)
         atomic_fetch_add(&c->engine->commits_one_pc, 1);
         return TI_OK;
     }
+    if (c->torn)
+        return ti_err_set(err, TI_CONFLICT,
+                          "the region was split while the commit's answer was lost");
     if (c->async) {
         c->commit_ts = c->async_ts;
         atomic_fetch_add(&c->engine->commits_async, 1);
@@ -282,16 +334,36 @@ static ti_status decide(ti_committer *c, ti_err *err)
     return two_phases(c, err);
 }
 
-/* The answer of a failed commit: OUTCOME_UNKNOWN when the answer to its commit point was lost. */
+bool ti_committer_is_lost(const ti_committer *c)
+{
+    if (c->refused)
+        return false;
+    if (c->lost_primary || c->torn)
+        return true;
+    for (size_t i = 0; (c->async || c->one_pc) && i < c->request->count; i++) {
+        if (c->lost[i])
+            return true;
+    }
+    return false;
+}
+
+/* The answer of a failed commit. When the answer to its commit point was lost the truth is asked
+ * for; OUTCOME_UNKNOWN when that does not come either. */
 static ti_status failure(ti_committer *c, ti_status status, ti_err *err)
 {
-    if (!c->lost && status != TI_OUTCOME_UNKNOWN) {
-        ti_committer_clean_later(c);
+    if (!ti_committer_is_lost(c)) {
+        if (c->touched)
+            ti_committer_clean_later(c);
         return status;
     }
+    uint64_t commit_ts = 0;
+    if (find_out(c, &commit_ts) == TI_OK) {
+        c->commit_ts = commit_ts;
+        if (commit_ts == 0)
+            ti_committer_clean_later(c);
+        return commit_ts != 0 ? TI_OK : status;
+    }
     atomic_fetch_add(&c->engine->commits_unknown, 1);
-    if (status == TI_OUTCOME_UNKNOWN)
-        return status;
     ti_err seen;
     ti_err_clear(&seen);
     if (err != NULL)
@@ -316,9 +388,11 @@ ti_status ti_tikv_commit(ti_engine *e, const ti_commit_request *request,
             status = decide(&c, err);
         if (status != TI_OK)
             status = failure(&c, status, err);
-        else if (c.one_pc_ts == 0 && !c.nothing_to_commit)
+        if (status == TI_OK && c.one_pc_ts == 0 && !c.nothing_to_commit)
             ti_committer_commit_later(&c);
     }
+    if (status == TI_OK && c.pessimistic)
+        request->locks->spent = request->locks->count == request->count;
     result_out->commit_ts = status == TI_OK ? c.commit_ts : TI_TS_NONE;
     result_out->failed_index = c.failed_index;
     ti_met_locks_free(&c.met);

@@ -1,6 +1,7 @@
 /* Fanning out. See fan.h. */
 #include "tikv/fan.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -58,37 +59,47 @@ static ti_status locate_all(round *r, const ti_fan *fan, ti_backoff *backoff, ti
     return TI_OK;
 }
 
-static bool order_before(const round *r, size_t a, size_t b)
+typedef struct placed {
+    size_t index;
+    ti_region *region;
+} placed;
+
+/* By region, then by index: keys keep their order inside a region. */
+static int compare_placed(const void *a, const void *b)
 {
-    if (r->regions[a]->id != r->regions[b]->id)
-        return r->regions[a]->id < r->regions[b]->id;
-    return r->order[a] < r->order[b];
+    const placed *p = a;
+    const placed *q = b;
+    if (p->region->id != q->region->id)
+        return p->region->id < q->region->id ? -1 : 1;
+    return p->index < q->index ? -1 : p->index > q->index;
 }
 
-/* Brings the keys of one region together, unless they are already (the usual case: sorted keys). */
-static void gather(round *r)
-{
-    for (size_t i = 1; i < r->order_count; i++) {
-        for (size_t k = i; k > 0 && order_before(r, k, k - 1); k--) {
-            size_t order = r->order[k];
-            ti_region *region = r->regions[k];
-            r->order[k] = r->order[k - 1];
-            r->regions[k] = r->regions[k - 1];
-            r->order[k - 1] = order;
-            r->regions[k - 1] = region;
-        }
-    }
-}
-
+/* Whether the keys of each region are together already: sorted keys, the usual case. */
 static bool is_gathered(const round *r)
 {
-    for (size_t i = 2; i < r->order_count; i++) {
-        for (size_t k = 0; r->regions[i]->id != r->regions[i - 1]->id && k < i; k++) {
-            if (r->regions[k]->id == r->regions[i]->id)
-                return false;
-        }
+    for (size_t i = 1; i < r->order_count; i++) {
+        const ti_region *before = r->regions[i - 1];
+        const ti_region *here = r->regions[i];
+        if (before->id != here->id && ti_slice_compare(before->start, here->start) >= 0)
+            return false;
     }
     return true;
+}
+
+/* Brings the keys of one region together. */
+static ti_status gather(round *r, ti_err *err)
+{
+    placed *list = ti_arena_alloc(&r->arena, r->order_count * sizeof(*list));
+    if (list == NULL)
+        return ti_err_no_memory(err);
+    for (size_t i = 0; i < r->order_count; i++)
+        list[i] = (placed){.index = r->order[i], .region = r->regions[i]};
+    qsort(list, r->order_count, sizeof(*list), compare_placed);
+    for (size_t i = 0; i < r->order_count; i++) {
+        r->order[i] = list[i].index;
+        r->regions[i] = list[i].region;
+    }
+    return TI_OK;
 }
 
 static size_t key_size(const ti_fan *fan, size_t index)
@@ -111,12 +122,13 @@ static size_t part_length(const round *r, const ti_fan *fan, size_t from)
     return n;
 }
 
+/* How many of order, from `from` on, are of its region. */
 static size_t region_length(const round *r, size_t from)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < r->order_count; i++)
-        n += r->regions[i]->id == r->regions[from]->id;
-    return n;
+    size_t to = from;
+    while (to < r->order_count && r->regions[to]->id == r->regions[from]->id)
+        to++;
+    return to - from;
 }
 
 static ti_status make_parts(round *r, const ti_fan *fan, bool again, ti_err *err)
@@ -125,14 +137,17 @@ static ti_status make_parts(round *r, const ti_fan *fan, bool again, ti_err *err
     r->requests = ti_arena_alloc_zero(&r->arena, r->order_count * sizeof(*r->requests));
     if (r->parts == NULL || r->requests == NULL)
         return ti_err_no_memory(err);
+    size_t region_keys = 0;
     for (size_t from = 0; from < r->order_count;) {
         size_t n = part_length(r, fan, from);
+        if (from == 0 || r->regions[from]->id != r->regions[from - 1]->id)
+            region_keys = region_length(r, from);
         ti_fan_part *part = &r->parts[r->part_count];
         *part = (ti_fan_part){.indexes = &r->order[from],
                               .count = n,
                               .again = again,
                               .whole = n == fan->count,
-                              .region_keys = region_length(r, from),
+                              .region_keys = region_keys,
                               .region = r->regions[from]};
         ti_request *request = &r->requests[r->part_count++];
         request->region = ti_region_ref(r->regions[from]);
@@ -171,6 +186,15 @@ static ti_status take_answers(round *r, ti_fan *fan, bool *left, ti_err *err)
     return status;
 }
 
+static bool any_left(const bool *left, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (left[i])
+            return true;
+    }
+    return false;
+}
+
 static ti_status run_round(ti_fan *fan, bool *left, bool again, ti_backoff *backoff, ti_err *err)
 {
     round r;
@@ -178,7 +202,7 @@ static ti_status run_round(ti_fan *fan, bool *left, bool again, ti_backoff *back
     if (status == TI_OK)
         status = locate_all(&r, fan, backoff, err);
     if (status == TI_OK && !is_gathered(&r))
-        gather(&r);
+        status = gather(&r, err);
     if (status == TI_OK)
         status = make_parts(&r, fan, again, err);
     if (status == TI_OK) {
@@ -189,23 +213,14 @@ static ti_status run_round(ti_fan *fan, bool *left, bool again, ti_backoff *back
             take_answers(&r, fan, left, err); /* what came counts, also when the round failed */
         if (status == TI_OK)
             status = ti_round_failure(r.requests, r.part_count, err);
-        if (status == TI_OK && sent != TI_OK) {
-            status = sent;
+        if (status == TI_OK && sent != TI_OK && any_left(left, fan->count)) {
+            status = sent; /* with nothing left the last answers came just in time */
             if (err != NULL)
                 *err = sent_err;
         }
     }
     round_free(&r);
     return status;
-}
-
-static bool any_left(const bool *left, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (left[i])
-            return true;
-    }
-    return false;
 }
 
 ti_status ti_fan_run(ti_fan *fan, ti_backoff *backoff, ti_err *err)

@@ -1,10 +1,15 @@
 /* Pessimistic locks: taking them with a wait, reading the newest value, giving them back. See
  * kv/engine.h.
  *
- * Each call takes a fresh for_update_ts. The first key ever locked becomes the primary; its request
- * goes alone and first. A lock of another owner is resolved when he is dead, waited for when he
- * lives. On any failure the locks of this call are rolled back (some may have been taken although
- * the answer was an error). */
+ * Each call takes a fresh for_update_ts. The first key that is held becomes the primary; its
+ * request goes alone and first. A lock of another owner is resolved when he is dead, waited for
+ * when he lives.
+ *
+ * INVARIANTS
+ *  1. A key is in the list when the store has confirmed its lock, and not before.
+ *  2. After a failure those of its keys whose answers did not come are rolled back: they may have
+ * been locked. What was confirmed stays held.
+ *  3. The primary is a held key while any key is held. */
 #include <string.h>
 
 #include "base/assert.h"
@@ -15,13 +20,16 @@
 
 typedef struct lock_call {
     ti_locks *locks;
-    const ti_lock_request *request;
-    ti_locked *out;
+    ti_locked *out; /* NULL: nobody wants the values */
     ti_arena *arena;
     const ti_slice *keys;
     uint64_t for_update_ts;
+    uint64_t now_ts; /* for the time to live */
     int64_t wait_until_ns;
+    bool no_wait;
     bool conflict; /* a newer commit: again with a fresh for_update_ts */
+    bool lost;     /* a lock may be held without our knowing */
+    ti_slice failed;
     ti_met_locks met;
 } lock_call;
 
@@ -34,17 +42,9 @@ static int64_t now_ns(const lock_call *c)
 static int64_t wait_timeout_ms(const lock_call *c)
 {
     int64_t left_ms = (c->wait_until_ns - now_ns(c)) / 1000000;
-    if (c->request->wait_us == 0 || left_ms <= 0)
+    if (c->no_wait || left_ms <= 0)
         return NO_WAIT;
     return left_ms < WAIT_SLICE_MS ? left_ms : WAIT_SLICE_MS;
-}
-
-static uint64_t ttl_ms(const ti_locks *locks)
-{
-    int64_t age_ms = ti_env_wall_us(locks->engine->base.env) / 1000 -
-                     (int64_t)(locks->start_ts >> TI_TS_LOGICAL_BITS);
-    return TI_PESSIMISTIC_TTL_MS +
-           (uint64_t)(age_ms > 0 && age_ms < TI_COMMIT_TIME_MAX_MS ? age_ms : 0);
 }
 
 static ti_slice build_lock(void *context, const ti_fan_part *part, ti_context *ctx, ti_arena *a)
@@ -65,7 +65,7 @@ static ti_slice build_lock(void *context, const ti_fan_part *part, ti_context *c
     request.n_mutations = part->count;
     request.primary_lock = ti_pb_bytes(c->locks->primary);
     request.start_version = c->locks->start_ts;
-    request.lock_ttl = ttl_ms(c->locks);
+    request.lock_ttl = TI_PESSIMISTIC_TTL_MS + ti_age_ms(c->locks->start_ts, c->now_ts);
     request.for_update_ts = c->for_update_ts;
     request.wait_timeout = wait_timeout_ms(c);
     request.return_values = true;
@@ -73,17 +73,66 @@ static ti_slice build_lock(void *context, const ti_fan_part *part, ti_context *c
     return ti_pb_pack(&request.base, a);
 }
 
+/* Where a key is in the list, or belongs. */
+static size_t place_of(const ti_locks *locks, ti_slice key)
+{
+    size_t low = 0;
+    size_t high = locks->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (ti_slice_compare(locks->list[middle].key, key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+const ti_held_key *ti_locks_find(const ti_locks *locks, ti_slice key)
+{
+    size_t at = place_of(locks, key);
+    return at < locks->count && ti_slice_equal(locks->list[at].key, key) ? &locks->list[at] : NULL;
+}
+
+/* Enters a key whose lock is confirmed. */
+static ti_status hold(ti_locks *locks, ti_slice key, bool found, ti_err *err)
+{
+    size_t at = place_of(locks, key);
+    if (at < locks->count && ti_slice_equal(locks->list[at].key, key)) {
+        locks->list[at].found = found;
+        return TI_OK;
+    }
+    if (locks->count == locks->capacity) {
+        size_t capacity = locks->capacity * 2 + 8;
+        ti_held_key *list = ti_realloc(locks->list, capacity * sizeof(*list));
+        if (list == NULL)
+            return ti_err_no_memory(err);
+        locks->list = list;
+        locks->capacity = capacity;
+    }
+    ti_slice copy = ti_arena_copy(&locks->arena, key);
+    if (copy.data == NULL)
+        return ti_err_no_memory(err);
+    memmove(&locks->list[at + 1], &locks->list[at], (locks->count - at) * sizeof(*locks->list));
+    locks->list[at] = (ti_held_key){.key = copy, .found = found};
+    locks->count++;
+    return TI_OK;
+}
+
 static ti_status keep_values(lock_call *c, const ti_fan_part *part,
                              const Kvrpcpb__PessimisticLockResponse *r, ti_err *err)
 {
     for (size_t i = 0; i < part->count; i++) {
-        ti_locked *out = &c->out[part->indexes[i]];
-        bool absent =
-            i >= r->n_values || (i < r->n_not_founds && r->not_founds[i]) || r->values[i].len == 0;
-        out->found = !absent;
-        out->ts = c->for_update_ts;
-        out->value = absent ? TI_SLICE_NONE : ti_arena_copy(c->arena, ti_pb_slice(r->values[i]));
-        if (!absent && out->value.data == NULL)
+        size_t index = part->indexes[i];
+        bool found =
+            i < r->n_values && !(i < r->n_not_founds && r->not_founds[i]) && r->values[i].len > 0;
+        TI_TRY(hold(c->locks, c->keys[index], found, err));
+        if (c->out == NULL)
+            continue;
+        c->out[index] = (ti_locked){.found = found, .ts = c->for_update_ts};
+        if (found)
+            c->out[index].value = ti_arena_copy(c->arena, ti_pb_slice(r->values[i]));
+        if (found && c->out[index].value.data == NULL)
             return ti_err_no_memory(err);
     }
     return TI_OK;
@@ -95,7 +144,17 @@ static ti_status take_lock_error(lock_call *c, const Kvrpcpb__KeyError *e, ti_er
     if (e->locked != NULL)
         return ti_met_locks_add(&c->met, e->locked, err);
     c->conflict |= e->conflict != NULL;
-    return ti_key_error_status(e, &failed, err);
+    ti_status status = ti_key_error_status(e, &failed, err);
+    if (failed.len > 0)
+        c->failed = ti_arena_copy(c->arena, failed);
+    return status;
+}
+
+static void lost_lock(void *context, const ti_fan_part *part)
+{
+    lock_call *c = context;
+    (void)part;
+    c->lost = true;
 }
 
 static ti_status take_lock(void *context, const ti_fan_part *part, ti_slice response, bool *left,
@@ -134,16 +193,16 @@ static ti_status settle_lock(void *context, ti_backoff *backoff, ti_err *err)
                                             0, &wait_ms, backoff, err);
     ti_met_locks_clear(&c->met);
     TI_TRY(status);
+    ti_err why;
+    ti_err_set(&why, TI_BUSY, "the record is locked by another transaction");
     if (wait_ms == 0)
-        return TI_OK;
-    if (c->request->wait_us == 0)
+        return ti_backoff_count(backoff, &why, err);
+    if (c->no_wait)
         return ti_err_set(err, TI_BUSY, "the record is locked by another transaction");
     if (now_ns(c) >= c->wait_until_ns)
         return ti_err_set(
             err, TI_TIMEOUT,
             "the record stayed locked by another transaction for as long as was to be waited");
-    ti_err why;
-    ti_err_set(&why, TI_BUSY, "the record is locked by another transaction");
     return ti_backoff_sleep(backoff, TI_BACKOFF_LOCK_FAST, wait_ms < 20 ? wait_ms : 20, &why, err);
 }
 
@@ -167,7 +226,8 @@ static ti_status lock_keys(lock_call *c, const ti_slice *keys, ti_locked *out, s
                   .context = c,
                   .build = build_lock,
                   .take = take_lock,
-                  .settle = settle_lock};
+                  .settle = settle_lock,
+                  .lost = lost_lock};
     return ti_fan_run(&fan, &backoff, err);
 }
 
@@ -213,7 +273,7 @@ static void roll_back(ti_tikv *t, uint64_t start_ts, uint64_t for_update_ts, con
     if (count == 0)
         return;
     release r = {.start_ts = start_ts, .for_update_ts = for_update_ts, .keys = keys};
-    ti_call call = ti_call_within(t->base.env, TI_CLOSE_WITHIN_US);
+    ti_call call = ti_call_within(t->base.env, TI_UNLOCK_WITHIN_US);
     ti_backoff backoff;
     ti_backoff_init(&backoff, t->cluster.wire, &call, TI_BUDGET_CLEANUP_MS);
     ti_fan fan = {.cluster = &t->cluster,
@@ -227,6 +287,17 @@ static void roll_back(ti_tikv *t, uint64_t start_ts, uint64_t for_update_ts, con
     (void)ti_fan_run(&fan, &backoff, NULL);
 }
 
+/* Rolls back every held key; without memory they end with their time to live. */
+static void roll_back_held(ti_locks *locks)
+{
+    ti_slice *keys = ti_arena_alloc(&locks->arena, (locks->count + 1) * sizeof(*keys));
+    if (keys == NULL)
+        return;
+    for (size_t i = 0; i < locks->count; i++)
+        keys[i] = locks->list[i].key;
+    roll_back(locks->engine, locks->start_ts, locks->for_update_ts, keys, locks->count);
+}
+
 void ti_tikv_unlock(ti_engine *e, ti_locks *locks)
 {
     ti_tikv *t = (ti_tikv *)e;
@@ -234,22 +305,14 @@ void ti_tikv_unlock(ti_engine *e, ti_locks *locks)
         return;
     if (locks->beating)
         ti_heartbeat_remove(t->heartbeat, locks->start_ts);
-    roll_back(t, locks->start_ts, locks->for_update_ts, locks->keys, locks->count);
-    ti_free(locks->keys);
+    if (!locks->spent)
+        roll_back_held(locks);
+    ti_free(locks->list);
     ti_arena_free(&locks->arena);
     ti_free(locks);
 }
 
 /* ---- Taking ---- */
-
-bool ti_locks_hold(const ti_locks *locks, ti_slice key)
-{
-    for (size_t i = 0; i < locks->count; i++) {
-        if (ti_slice_equal(locks->keys[i], key))
-            return true;
-    }
-    return false;
-}
 
 static ti_status locks_create(ti_tikv *t, uint64_t start_ts, ti_locks **locks_out, ti_err *err)
 {
@@ -263,43 +326,47 @@ static ti_status locks_create(ti_tikv *t, uint64_t start_ts, ti_locks **locks_ou
     return TI_OK;
 }
 
-/* Enters the keys before they are locked, so that whatever happens they are rolled back. */
-static ti_status note_keys(ti_locks *locks, const ti_lock_request *request, ti_err *err)
+/* Gives back the keys of a failed call that may be locked without our knowing. */
+static void forget_unconfirmed(lock_call *c, const ti_slice *keys, size_t count)
 {
-    size_t needed = locks->count + request->count;
-    if (needed > locks->capacity) {
-        ti_slice *keys = ti_realloc(locks->keys, needed * 2 * sizeof(*keys));
-        if (keys == NULL)
-            return ti_err_no_memory(err);
-        locks->keys = keys;
-        locks->capacity = needed * 2;
+    ti_locks *locks = c->locks;
+    ti_slice *unknown = ti_arena_alloc(c->arena, (count + 1) * sizeof(*unknown));
+    size_t n = 0;
+    for (size_t i = 0; unknown != NULL && i < count; i++) {
+        if (ti_locks_find(locks, keys[i]) == NULL)
+            unknown[n++] = keys[i];
     }
-    for (size_t i = 0; i < request->count; i++) {
-        if (ti_locks_hold(locks, request->keys[i]))
-            continue;
-        ti_slice copy = ti_arena_copy(&locks->arena, request->keys[i]);
-        if (copy.data == NULL)
-            return ti_err_no_memory(err);
-        locks->keys[locks->count++] = copy;
-    }
-    if (locks->primary.len == 0)
-        locks->primary = locks->keys[0];
-    return TI_OK;
+    if (unknown != NULL)
+        roll_back(locks->engine, locks->start_ts, c->for_update_ts, unknown, n);
 }
 
-/* One attempt at all keys: the primary's request alone and first when it is new. */
-static ti_status attempt(lock_call *c, size_t held_before, const ti_call *call, ti_err *err)
+/* One attempt at all keys: the primary's request alone and first when there is none yet. */
+static ti_status attempt(lock_call *c, const ti_slice *keys, ti_locked *out, size_t count,
+                         const ti_call *call, ti_err *err)
 {
-    const ti_lock_request *request = c->request;
-    ti_locked *out = c->out;
-    size_t first = held_before == 0 ? 1 : 0;
-    TI_TRY(lock_keys(c, request->keys, out, first, call, err));
-    if (first == 1 && !c->locks->beating) {
-        TI_TRY(ti_heartbeat_add(c->locks->engine->heartbeat, c->locks->start_ts, c->locks->primary,
-                                err));
-        c->locks->beating = true;
+    ti_locks *locks = c->locks;
+    size_t first = locks->count == 0 ? 1 : 0;
+    if (first == 1) {
+        locks->primary = ti_arena_copy(&locks->arena, keys[0]);
+        if (locks->primary.data == NULL)
+            return ti_err_no_memory(err);
     }
-    return lock_keys(c, request->keys + first, out + first, request->count - first, call, err);
+    TI_TRY(lock_keys(c, keys, out, first, call, err));
+    if (!locks->beating) {
+        TI_TRY(ti_heartbeat_add(locks->engine->heartbeat, locks->start_ts, locks->primary, err));
+        locks->beating = true;
+    }
+    return lock_keys(c, keys + first, out == NULL ? NULL : out + first, count - first, call, err);
+}
+
+/* What follows a call, good or bad. */
+static void call_ended(lock_call *c, ti_status status, const ti_slice *keys, size_t count)
+{
+    if (status != TI_OK && c->lost)
+        forget_unconfirmed(c, keys, count);
+    if (c->locks->count == 0)
+        c->locks->primary = TI_SLICE_NONE;
+    ti_met_locks_free(&c->met);
 }
 
 ti_status ti_tikv_lock(ti_engine *e, ti_locks **locks_io, const ti_lock_request *request,
@@ -309,22 +376,46 @@ ti_status ti_tikv_lock(ti_engine *e, ti_locks **locks_io, const ti_lock_request 
     if (*locks_io == NULL)
         TI_TRY(locks_create(t, request->start_ts, locks_io, err));
     ti_locks *locks = *locks_io;
-    size_t held_before = locks->count;
-    TI_TRY(note_keys(locks, request, err));
-    lock_call c = {.locks = locks, .request = request, .out = out, .arena = a};
+    lock_call c = {.locks = locks, .arena = a, .no_wait = request->wait_us == 0};
     c.wait_until_ns = request->wait_us < 0 ? call->deadline_ns
                                            : ti_env_mono_ns(t->base.env) + request->wait_us * 1000;
     ti_met_locks_init(&c.met);
     ti_status status;
     do { /* a commit since for_update_ts: again with a later one */
         c.conflict = false;
-        c.out = out;
         status = ti_pd_timestamp(t->cluster.pd, &c.for_update_ts, call, err);
+        c.now_ts = c.for_update_ts;
         if (status == TI_OK && c.for_update_ts > locks->for_update_ts)
             locks->for_update_ts = c.for_update_ts;
         if (status == TI_OK)
-            status = attempt(&c, held_before, call, err);
+            status = attempt(&c, request->keys, out, request->count, call, err);
     } while (status == TI_CONFLICT && c.conflict && ti_call_check(call, "locking", NULL) == TI_OK);
-    ti_met_locks_free(&c.met);
+    call_ended(&c, status, request->keys, request->count);
+    return status;
+}
+
+ti_status ti_tikv_lock_rest(ti_tikv *t, ti_locks *locks, const ti_slice *keys, size_t count,
+                            uint64_t now_ts, ti_arena *a, ti_slice *failed_out, const ti_call *call,
+                            ti_err *err)
+{
+    *failed_out = TI_SLICE_NONE;
+    ti_assert(locks->engine == t && locks->count > 0);
+    ti_slice *rest = ti_arena_alloc(a, (count + 1) * sizeof(*rest));
+    size_t n = 0;
+    if (rest == NULL)
+        return ti_err_no_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        if (ti_locks_find(locks, keys[i]) == NULL)
+            rest[n++] = keys[i];
+    }
+    lock_call c = {.locks = locks,
+                   .arena = a,
+                   .for_update_ts = locks->start_ts,
+                   .now_ts = now_ts,
+                   .wait_until_ns = call->deadline_ns};
+    ti_met_locks_init(&c.met);
+    ti_status status = lock_keys(&c, rest, NULL, n, call, err);
+    call_ended(&c, status, rest, n);
+    *failed_out = c.failed;
     return status;
 }

@@ -4,7 +4,8 @@
 #include "base/assert.h"
 #include "tikv/commit_int.h"
 
-static Kvrpcpb__Op op_of(ti_mutation_kind kind)
+/* Under pessimistic locks absence was checked before: an INSERT is a PUT, an assertion a LOCK. */
+static Kvrpcpb__Op op_of(ti_mutation_kind kind, bool pessimistic)
 {
     switch (kind) {
     case TI_MUTATION_PUT:
@@ -12,11 +13,11 @@ static Kvrpcpb__Op op_of(ti_mutation_kind kind)
     case TI_MUTATION_DELETE:
         return KVRPCPB__OP__Del;
     case TI_MUTATION_INSERT:
-        return KVRPCPB__OP__Insert;
+        return pessimistic ? KVRPCPB__OP__Put : KVRPCPB__OP__Insert;
     case TI_MUTATION_LOCK:
         return KVRPCPB__OP__Lock;
     case TI_MUTATION_ABSENT:
-        return KVRPCPB__OP__CheckNotExists;
+        return pessimistic ? KVRPCPB__OP__Lock : KVRPCPB__OP__CheckNotExists;
     }
     ti_require(false);
     return KVRPCPB__OP__Lock;
@@ -42,7 +43,7 @@ static bool fill_mutations(const ti_committer *c, const ti_fan_part *part,
     for (size_t i = 0; i < part->count; i++) {
         const ti_mutation *m = &c->request->mutations[part->indexes[i]];
         kvrpcpb__mutation__init(&list[i]);
-        list[i].op = op_of(m->kind);
+        list[i].op = op_of(m->kind, c->pessimistic);
         list[i].key = ti_pb_bytes(m->key);
         list[i].value = ti_pb_bytes(m->value);
         request->mutations[i] = &list[i];
@@ -51,25 +52,21 @@ static bool fill_mutations(const ti_committer *c, const ti_fan_part *part,
     return true;
 }
 
-/* What to check of each key where the transaction holds pessimistic locks. */
+/* Where the transaction holds pessimistic locks it holds them on all keys. */
 static bool fill_pessimistic(const ti_committer *c, const ti_fan_part *part,
                              Kvrpcpb__PrewriteRequest *request, ti_arena *a)
 {
-    const ti_locks *locks = c->request->locks;
-    if (locks == NULL || locks->count == 0)
+    if (!c->pessimistic)
         return true;
     request->pessimistic_actions =
         ti_arena_alloc(a, part->count * sizeof(*request->pessimistic_actions));
     if (request->pessimistic_actions == NULL)
         return false;
-    for (size_t i = 0; i < part->count; i++) {
-        bool held = ti_locks_hold(locks, c->keys[part->indexes[i]]);
+    for (size_t i = 0; i < part->count; i++)
         request->pessimistic_actions[i] =
-            held ? KVRPCPB__PREWRITE_REQUEST__PESSIMISTIC_ACTION__DO_PESSIMISTIC_CHECK
-                 : KVRPCPB__PREWRITE_REQUEST__PESSIMISTIC_ACTION__DO_CONSTRAINT_CHECK;
-    }
+            KVRPCPB__PREWRITE_REQUEST__PESSIMISTIC_ACTION__DO_PESSIMISTIC_CHECK;
     request->n_pessimistic_actions = part->count;
-    request->for_update_ts = locks->for_update_ts;
+    request->for_update_ts = c->request->locks->for_update_ts;
     return true;
 }
 
@@ -80,7 +77,7 @@ static bool fill_secondaries(const ti_committer *c, Kvrpcpb__PrewriteRequest *re
     if (request->secondaries == NULL)
         return false;
     for (size_t i = 0; i < c->request->count; i++) {
-        if (i != c->primary && c->request->mutations[i].kind != TI_MUTATION_ABSENT)
+        if (i != c->primary && ti_committer_writes(c, i))
             request->secondaries[request->n_secondaries++] = ti_pb_bytes(c->keys[i]);
     }
     return true;
@@ -90,8 +87,11 @@ static ti_slice build_prewrite(void *context, const ti_fan_part *part, ti_contex
 {
     ti_committer *c = context;
     Kvrpcpb__PrewriteRequest request = KVRPCPB__PREWRITE_REQUEST__INIT;
-    if (!part->whole && c->one_pc && !c->lost)
-        c->one_pc = false; /* the keys do not go into one request (any more) */
+    if (!part->whole && c->one_pc) { /* the keys do not go into one request (any more) */
+        c->torn = ti_committer_is_lost(c);
+        c->one_pc = false;
+        c->async &= !c->torn;
+    }
     request.context = &ctx->message;
     request.primary_lock = ti_pb_bytes(c->keys[c->primary]);
     request.start_version = c->request->start_ts;
@@ -109,33 +109,32 @@ static ti_slice build_prewrite(void *context, const ti_fan_part *part, ti_contex
     return filled ? ti_pb_pack(&request.base, a) : TI_SLICE_NONE;
 }
 
-/* An answer that the commit has failed, after one that did not come: whether it is our own earlier
- * write that stands in the way. */
-static ti_status after_lost(ti_committer *c, const Kvrpcpb__KeyError *e, ti_err *err)
+static bool part_is_lost(const ti_committer *c, const ti_fan_part *part)
 {
-    const Kvrpcpb__WriteConflict *w = e->conflict;
-    if (c->one_pc && w != NULL && w->conflict_ts == c->request->start_ts &&
-        w->conflict_commit_ts > 0) {
-        c->one_pc_ts = w->conflict_commit_ts;
-        c->lost = false;
-        return TI_OK;
+    for (size_t i = 0; i < part->count; i++) {
+        if (c->lost[part->indexes[i]])
+            return true;
     }
-    return ti_err_set(
-        err, TI_OUTCOME_UNKNOWN,
-        "the answer to the commit was lost, and asking again does not tell what became of it");
+    return false;
 }
 
-/* One key error. A lock is noted: the part is asked again. */
-static ti_status take_key_error(ti_committer *c, const Kvrpcpb__KeyError *e, ti_err *err)
+static void set_lost(ti_committer *c, const ti_fan_part *part, bool lost)
+{
+    for (size_t i = 0; i < part->count; i++)
+        c->lost[part->indexes[i]] = lost;
+}
+
+/* One key error. A lock is noted: the part is asked again. After an answer that did not come it
+ * may be our own earlier write that stands in the way: then it says nothing about the outcome. */
+static ti_status take_key_error(ti_committer *c, const ti_fan_part *part,
+                                const Kvrpcpb__KeyError *e, ti_err *err)
 {
     ti_slice failed = TI_SLICE_NONE;
-    bool newer = e->locked != NULL && e->locked->lock_version > c->request->start_ts &&
-                 c->request->locks == NULL;
+    ti_status status;
+    bool newer =
+        e->locked != NULL && e->locked->lock_version > c->request->start_ts && !c->pessimistic;
     if (e->locked != NULL && !newer)
         return ti_met_locks_add(&c->met, e->locked, err);
-    if (c->lost)
-        return after_lost(c, e, err);
-    ti_status status;
     if (newer) {
         failed = ti_pb_slice(e->locked->key);
         status = ti_err_set(err, TI_CONFLICT,
@@ -143,7 +142,9 @@ static ti_status take_key_error(ti_committer *c, const Kvrpcpb__KeyError *e, ti_
     } else {
         status = ti_key_error_status(e, &failed, err);
     }
-    c->failed_index = ti_committer_index_of(c, failed);
+    c->refused |= !part_is_lost(c, part) && !c->torn;
+    if (c->failed_index == SIZE_MAX)
+        c->failed_index = ti_committer_index_of(c, failed);
     return status;
 }
 
@@ -151,9 +152,8 @@ static ti_status take_key_error(ti_committer *c, const Kvrpcpb__KeyError *e, ti_
 static void take_success(ti_committer *c, const ti_fan_part *part,
                          const Kvrpcpb__PrewriteResponse *r)
 {
-    for (size_t i = 0; i < part->count; i++)
-        c->locked[part->indexes[i]] = true;
-    c->lost = false;
+    c->touched = true;
+    set_lost(c, part, false);
     if (c->one_pc && r->one_pc_commit_ts != 0) {
         c->one_pc_ts = r->one_pc_commit_ts;
         return;
@@ -185,8 +185,8 @@ static ti_status take_prewrite(void *context, const ti_fan_part *part, ti_slice 
         take_success(c, part, r);
     } else {
         for (size_t i = 0; status == TI_OK && i < r->n_errors; i++)
-            status = take_key_error(c, r->errors[i], err);
-        for (size_t i = 0; status == TI_OK && c->one_pc_ts == 0 && i < part->count; i++)
+            status = take_key_error(c, part, r->errors[i], err);
+        for (size_t i = 0; status == TI_OK && i < part->count; i++)
             left[part->indexes[i]] = true;
     }
     ti_arena_free(&a);
@@ -215,8 +215,9 @@ static ti_status settle_prewrite(void *context, ti_backoff *backoff, ti_err *err
 static void lost_prewrite(void *context, const ti_fan_part *part)
 {
     ti_committer *c = context;
-    (void)part;
-    c->lost |= c->one_pc || c->async;
+    c->touched = true;
+    if (c->one_pc || c->async)
+        set_lost(c, part, true);
 }
 
 static size_t size_of_mutation(void *context, size_t index)

@@ -271,6 +271,22 @@ ti_status ti_resolve_for_write(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, 
     return TI_OK;
 }
 
+ti_status ti_resolve_own(ti_resolver *r, ti_slice primary, uint64_t start_ts,
+                         uint64_t *commit_ts_out, ti_backoff *backoff, ti_err *err)
+{
+    Kvrpcpb__LockInfo lock = KVRPCPB__LOCK_INFO__INIT; /* no time to live: its end is now */
+    ti_txn_fate fate;
+    *commit_ts_out = 0;
+    lock.primary_lock = ti_pb_bytes(primary);
+    lock.key = lock.primary_lock;
+    lock.lock_version = start_ts;
+    TI_TRY(ti_resolver_fate(r, &lock, 0, UINT64_MAX, &fate, backoff, err));
+    if (fate.fate != TI_FATE_COMMITTED && fate.fate != TI_FATE_ROLLED_BACK)
+        return ti_err_set(err, TI_OUTCOME_UNKNOWN, "the transaction's fate is not decided");
+    *commit_ts_out = fate.fate == TI_FATE_COMMITTED ? fate.commit_ts : 0;
+    return TI_OK;
+}
+
 ti_resolver_stats ti_resolver_stats_of(ti_resolver *r)
 {
     ti_mutex_lock(&r->mutex);

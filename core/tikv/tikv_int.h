@@ -22,6 +22,8 @@
 #define TI_LOCK_TTL_MAX_MS 20000
 #define TI_PESSIMISTIC_TTL_MS 20000
 #define TI_COMMIT_TIME_MAX_MS 86400000
+#define TI_CAUSAL_AGE_MAX_MS 1000
+#define TI_UNLOCK_WITHIN_US 2000000
 #define TI_COMMIT_GAP_MAX ((uint64_t)3600000 << TI_TS_LOGICAL_BITS)
 #define TI_SAFE_POINT_LOOK_MS 10000
 #define TI_CLOSE_WITHIN_US 5000000
@@ -50,18 +52,32 @@ typedef struct ti_tikv_snapshot {
     ti_lock_view view;
 } ti_tikv_snapshot;
 
+/* A key whose pessimistic lock the store has confirmed. */
+typedef struct ti_held_key {
+    ti_slice key;
+    bool found; /* it has a value: true for as long as the lock is held */
+} ti_held_key;
+
 /* The pessimistic locks of one transaction. */
 struct ti_locks {
     ti_tikv *engine;
     uint64_t start_ts;
-    ti_arena arena; /* the keys */
-    ti_slice *keys; /* owned list of slices into the arena */
+    ti_arena arena;    /* the keys */
+    ti_held_key *list; /* owned, in order of the keys */
     size_t count;
     size_t capacity;
-    ti_slice primary; /* the first key locked; "" before */
+    ti_slice primary; /* the first key locked; "" while none is */
     uint64_t for_update_ts;
     bool beating;
+    bool spent; /* a commit has replaced or removed all of them: nothing is left to give back */
 };
+
+/* How old a transaction is, by timestamps of PD's. */
+static inline uint64_t ti_age_ms(uint64_t start_ts, uint64_t now_ts)
+{
+    return now_ts > start_ts ? (now_ts >> TI_TS_LOGICAL_BITS) - (start_ts >> TI_TS_LOGICAL_BITS)
+                             : 0;
+}
 
 /* What a key error means. *failed_out: the key it names, or empty. */
 ti_status ti_key_error_status(const Kvrpcpb__KeyError *e, ti_slice *failed_out, ti_err *err);
@@ -100,7 +116,13 @@ ti_status ti_tikv_commit(ti_engine *e, const ti_commit_request *request,
 ti_status ti_tikv_lock(ti_engine *e, ti_locks **locks_io, const ti_lock_request *request,
                        ti_arena *a, ti_locked *out, const ti_call *call, ti_err *err);
 void ti_tikv_unlock(ti_engine *e, ti_locks *locks);
-bool ti_locks_hold(const ti_locks *locks, ti_slice key);
+/* The key's entry; NULL when it is not held. */
+const ti_held_key *ti_locks_find(const ti_locks *locks, ti_slice key);
+/* Locks those of keys that are not held yet, at the transaction's start timestamp: CONFLICT when
+ * one has changed since. *failed_out (in the arena): the key that was refused, or empty. */
+ti_status ti_tikv_lock_rest(ti_tikv *t, ti_locks *locks, const ti_slice *keys, size_t count,
+                            uint64_t now_ts, ti_arena *a, ti_slice *failed_out, const ti_call *call,
+                            ti_err *err);
 /* gc.c */
 ti_status ti_tikv_gc(ti_engine *e, int64_t retention_us, const ti_call *call, ti_err *err);
 ti_status ti_tikv_destroy_range(ti_engine *e, ti_range range, const ti_call *call, ti_err *err);
