@@ -47,18 +47,15 @@ static ti_status wait_for(ti_rocks *e, ti_lock *lock, ti_locks *owner, const wai
                           ti_err *err)
 {
     ti_lock_waiter waiter = {.owner = owner};
+    size_t ring = ti_lock_ring(lock, owner);
+    if (ring > 0) {
+        e->counters.deadlocks++;
+        return ti_err_set(err, TI_DEADLOCK,
+                          "%zu transactions wait for each other's locks; this one gave up", ring);
+    }
     TI_TRY(ti_cond_init(&waiter.cond, err));
     ti_lock_enqueue(lock, &waiter);
-    size_t ring = ti_lock_table_cycle(&e->locks, &waiter);
-    ti_status status;
-    if (ring > 0) {
-        ti_lock_leave(&waiter);
-        e->counters.deadlocks++;
-        status = ti_err_set(err, TI_DEADLOCK,
-                            "%zu transactions wait for each other's locks; this one gave up", ring);
-    } else {
-        status = wait_granted(e, &waiter, bound, err);
-    }
+    ti_status status = wait_granted(e, &waiter, bound, err);
     ti_cond_destroy(&waiter.cond);
     return status;
 }

@@ -152,35 +152,13 @@ void ti_lock_leave(ti_lock_waiter *waiter)
     waiter->owner->waiting = NULL;
 }
 
-/* Puts those that a waiter waits for, and that this search has not met, at the end of its list. */
-static ti_locks *meet(ti_lock_table *t, const ti_lock_waiter *waiter, ti_locks *last, size_t depth)
+size_t ti_lock_ring(const ti_lock *lock, const ti_locks *owner)
 {
-    const ti_lock_waiter *ahead = waiter->lock->first;
-    ti_locks *met = waiter->lock->owner;
-    while (met != NULL) {
-        if (met->seen != t->searches) {
-            met->seen = t->searches;
-            met->search_depth = depth;
-            met->search_next = NULL;
-            last->search_next = met;
-            last = met;
-        }
-        met = ahead == waiter ? NULL : ahead->owner;
-        ahead = ahead == waiter ? ahead : ahead->next;
+    const ti_locks *at = lock->owner;
+    size_t met = 1;
+    while (at != owner && at->waiting != NULL) {
+        at = at->waiting->lock->owner;
+        met++;
     }
-    return last;
-}
-
-size_t ti_lock_table_cycle(ti_lock_table *t, const ti_lock_waiter *waiter)
-{
-    ti_locks start = {.search_next = NULL};
-    t->searches++;
-    ti_locks *last = meet(t, waiter, &start, 1);
-    for (ti_locks *at = start.search_next; at != NULL; at = at->search_next) {
-        if (at == waiter->owner)
-            return at->search_depth;
-        if (at->waiting != NULL)
-            last = meet(t, at->waiting, last, at->search_depth + 1);
-    }
-    return 0;
+    return at == owner ? met : 0;
 }

@@ -1,14 +1,15 @@
 /* The table of pessimistic locks: who holds a key, and who waits for it in which order.
  *
- *   key "a":  owner T1   queue T2, T3         T2 waits for T1; T3 for T1 and T2
- *   key "b":  owner T2   queue T1             T1 waits for T2: a cycle, T1 is refused
+ *   key "a":  owner T1   queue T2, T3         T2 and T3 wait for T1
+ *   key "b":  owner T2   queue T1             T1 would wait for T2: a ring, T1 is refused
  *
  * INVARIANTS
  *  1. A key in the table has an owner. When the owner gives it back the first in its queue owns it
  *     at once: nobody can come between.
- *  2. An owner waits for at most one key at a time, so the wait-for graph has one outgoing bundle
- *     per owner: to the owner of that key and to all ahead in its queue.
- *  3. A wait that would close a cycle is not begun.
+ *  2. A transaction waits for at most one key at a time, so it waits for one other transaction: the
+ *     owner. (Those ahead in the queue wait for the same owner; and whoever becomes the owner has
+ *     just stopped waiting.) Rings are found by following one pointer.
+ *  3. A wait that would close a ring is not begun; so following the pointer always ends.
  *
  * Thread rule: everything is guarded by the engine's mutex, except `count`, which may be read
  * without. What is NOT here: the waiting itself (lock.c). */
@@ -27,9 +28,6 @@ typedef struct ti_lock_waiter ti_lock_waiter;
 struct ti_locks {
     ti_lock *held;           /* owned */
     ti_lock_waiter *waiting; /* borrowed, while it waits */
-    uint64_t seen;           /* the search that met it last */
-    ti_locks *search_next;   /* in that search */
-    size_t search_depth;
 };
 
 struct ti_lock {
@@ -56,7 +54,6 @@ typedef struct ti_lock_table {
     ti_lock **buckets; /* owned; NULL until the first lock */
     size_t capacity;   /* a power of two */
     _Atomic(size_t) count;
-    uint64_t searches;
 } ti_lock_table;
 
 /* An empty table; allocates nothing. */
@@ -75,8 +72,8 @@ void ti_lock_table_release(ti_lock_table *t, ti_locks *owner);
 /* Puts a waiter at the end of the queue; takes one out that was not granted. */
 void ti_lock_enqueue(ti_lock *lock, ti_lock_waiter *waiter);
 void ti_lock_leave(ti_lock_waiter *waiter);
-/* How many transactions wait for each other in a ring through this waiter, which has just joined
- * its queue: 0 when there is none. */
-size_t ti_lock_table_cycle(ti_lock_table *t, const ti_lock_waiter *waiter);
+/* How many transactions would wait for each other in a ring if owner waited for lock: 0 when there
+ * is none. */
+size_t ti_lock_ring(const ti_lock *lock, const ti_locks *owner);
 
 #endif

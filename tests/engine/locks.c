@@ -10,6 +10,8 @@ typedef struct locker {
     ti_thread thread;
     _Atomic(int) step; /* keys locked so far */
     ti_status status;
+    _Atomic(int) *met;   /* those that have their first lock; NULL: nobody waits for them */
+    int meets;           /* how many there will be */
     _Atomic(int) *order; /* taken when everything is locked */
     int place;
     int hold_ms;
@@ -18,6 +20,29 @@ typedef struct locker {
 static void pause_ms(int64_t ms)
 {
     ti_env_real()->sleep_ns(ti_env_real(), ms * 1000000);
+}
+
+/* How many waits for locks have begun, as far as the engine tells. */
+static long waits_of(db *d)
+{
+    ti_buf out;
+    long waits = -1;
+    ti_buf_init(&out, 100000);
+    test_ok(d->vt->stats(d->e, &out, &d->err), &d->err);
+    const char *at = memmem(out.data, out.len, "\"lock_waits\":", 13);
+    if (at != NULL)
+        waits = strtol(at + 13, NULL, 10);
+    ti_buf_free(&out);
+    return waits;
+}
+
+/* Until so many waits have begun; an engine that does not tell gets time. */
+static void until_waits(db *d, long waits)
+{
+    if (waits_of(d) < 0)
+        pause_ms(100);
+    while (waits_of(d) >= 0 && waits_of(d) < waits)
+        pause_ms(1);
 }
 
 static ti_status lock_one(db *d, ti_locks **locks, const char *key, int64_t wait_us, ti_locked *out)
@@ -35,8 +60,11 @@ static void *run_locker(void *arg)
         l->status = lock_one(&l->d, &l->locks, l->keys[i], l->wait_us, &out);
         if (l->status == TI_OK)
             atomic_fetch_add(&l->step, 1);
-        if (i == 0 && l->keys[1] != NULL)
-            pause_ms(20); /* so that the others have their first lock */
+        if (i == 0 && l->met != NULL) {
+            atomic_fetch_add(l->met, 1);
+            while (atomic_load(l->met) < l->meets)
+                pause_ms(1);
+        }
     }
     if (l->status == TI_OK && l->order != NULL)
         l->place = atomic_fetch_add(l->order, 1);
@@ -132,7 +160,7 @@ static void waiters_get_their_turn_in_order(void **state)
         lockers[i].order = &order;
         lockers[i].hold_ms = 2;
         start_locker(&lockers[i], &d);
-        pause_ms(30); /* it stands in the queue before the next one comes */
+        until_waits(&d, i + 1); /* it stands in the queue before the next one comes */
     }
     assert_int_equal(atomic_load(&order), 0);
     d.vt->unlock(d.e, mine);
@@ -149,15 +177,16 @@ static void a_waiter_that_gives_up_leaves_the_queue(void **state)
     db d;
     ti_locks *mine = NULL;
     ti_locked out;
-    locker impatient = {.keys = {"a"}, .wait_us = 20000};
+    locker impatient = {.keys = {"a"}, .wait_us = 50000};
     locker patient = {.keys = {"a"}, .wait_us = -1};
     (void)state;
     db_open(&d);
     test_ok(lock_one(&d, &mine, "a", 0, &out), &d.err);
     start_locker(&impatient, &d);
-    pause_ms(5);
+    until_waits(&d, 1);
     start_locker(&patient, &d);
     join_locker(&impatient);
+    until_waits(&d, 2);
     assert_int_equal(impatient.status, TI_TIMEOUT);
     assert_int_equal(atomic_load(&patient.step), 0);
     d.vt->unlock(d.e, mine);
@@ -173,12 +202,16 @@ static void check_ring(int n)
     db d;
     locker lockers[5];
     int refused = 0;
+    _Atomic(int) met;
+    atomic_init(&met, 0);
     memset(lockers, 0, sizeof(lockers));
     db_open(&d);
     for (int i = 0; i < n; i++) {
         lockers[i].keys[0] = names[i];
         lockers[i].keys[1] = names[(i + 1) % n];
         lockers[i].wait_us = -1;
+        lockers[i].met = &met;
+        lockers[i].meets = n;
         start_locker(&lockers[i], &d);
     }
     for (int i = 0; i < n; i++) {
@@ -202,26 +235,27 @@ static void deadlocks_are_found(void **state)
         check_ring(n);
 }
 
-/* The one ahead in the queue counts too: T2 waits for a behind T1's hold, T3 behind T2. */
-static void deadlocks_through_the_queue_are_found(void **state)
+/* Rings through a queue: second and third wait for a; first, who has it, wants what third has. And
+ * when second has got a, it wants what third has, who now waits for second. */
+static void rings_through_a_queue_are_found(void **state)
 {
     db d;
     ti_locks *first = NULL;
     ti_locked out;
-    locker second = {.keys = {"b", "a"}, .wait_us = -1};
+    locker second = {.keys = {"b", "a", "c"}, .wait_us = -1};
     locker third = {.keys = {"c", "a"}, .wait_us = -1};
     (void)state;
     db_open(&d);
     test_ok(lock_one(&d, &first, "a", 0, &out), &d.err);
     start_locker(&second, &d);
-    pause_ms(10);
+    until_waits(&d, 1);
     start_locker(&third, &d);
-    pause_ms(60); /* both wait for a now, third behind second */
+    until_waits(&d, 2);
     test_status(lock_one(&d, &first, "c", -1, &out), TI_DEADLOCK);
     d.vt->unlock(d.e, first);
     join_locker(&second);
     join_locker(&third);
-    assert_int_equal(second.status, TI_OK);
+    assert_int_equal(second.status, TI_DEADLOCK);
     assert_int_equal(third.status, TI_OK);
     db_close(&d);
 }
@@ -275,7 +309,7 @@ static void commits_wait_for_locks(void **state)
         committer c = {.start = db_now(&d), .key = "a"};
         test_ok(lock_one(&d, &mine, "a", 0, &out), &d.err);
         start_committer(&c, &d);
-        pause_ms(20);
+        until_waits(&d, writes + 1);
         assert_int_equal(atomic_load(&c.done), 0);
         if (writes) {
             ti_mutation m = SET("a", "mine");
@@ -322,7 +356,7 @@ static void a_commit_can_close_a_ring(void **state)
     test_ok(lock_one(&d, &c.locks, "a", 0, &out), &d.err);
     c.start = db_now(&d);
     start_committer(&c, &d);
-    pause_ms(20);
+    until_waits(&d, 1);
     test_status(lock_one(&d, &mine, "a", -1, &out), TI_DEADLOCK);
     d.vt->unlock(d.e, mine);
     join_committer(&c);
@@ -425,7 +459,7 @@ int main(void)
         cmocka_unit_test(waiters_get_their_turn_in_order),
         cmocka_unit_test(a_waiter_that_gives_up_leaves_the_queue),
         cmocka_unit_test(deadlocks_are_found),
-        cmocka_unit_test(deadlocks_through_the_queue_are_found),
+        cmocka_unit_test(rings_through_a_queue_are_found),
         cmocka_unit_test(commits_wait_for_locks),
         cmocka_unit_test(commits_do_not_wait_beyond_their_deadline),
         cmocka_unit_test(a_commit_can_close_a_ring),
