@@ -1,9 +1,13 @@
 /* Backoff. See backoff.h. */
 #include "tikv/backoff.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/assert.h"
+
+/* How long a sleep goes on before it looks at the cancel flag again. */
+#define CANCEL_LOOK_MS 20
 
 typedef struct kind_row {
     const char *name;
@@ -97,6 +101,20 @@ ti_status ti_backoff_count(ti_backoff *b, const ti_err *why, ti_err *err)
     return status == TI_OK ? TI_OK : stopped(b, status, why, err);
 }
 
+/* Sleeps in pieces where the call can be cancelled; false when it was. */
+static bool sleep_through(ti_backoff *b, int64_t ms)
+{
+    bool whole = b->call->cancelled == NULL;
+    while (ms > 0) {
+        int64_t piece_ms = whole || ms < CANCEL_LOOK_MS ? ms : CANCEL_LOOK_MS;
+        b->wire->vt->sleep(b->wire, piece_ms * 1000000);
+        ms -= piece_ms;
+        if (!whole && atomic_load(b->call->cancelled) != 0)
+            return false;
+    }
+    return true;
+}
+
 ti_status ti_backoff_sleep(ti_backoff *b, ti_backoff_kind kind, int64_t max_ms, const ti_err *why,
                            ti_err *err)
 {
@@ -110,7 +128,8 @@ ti_status ti_backoff_sleep(ti_backoff *b, ti_backoff_kind kind, int64_t max_ms, 
     int64_t left_ns = ti_call_left_ns(b->call);
     if (left_ns / 1000000 < ms)
         return stopped(b, TI_TIMEOUT, why, err); /* sleeping up to the deadline helps nobody */
-    b->wire->vt->sleep(b->wire, ms * 1000000);
+    if (!sleep_through(b, ms))
+        return stopped(b, TI_CANCELLED, why, err);
     b->attempts_of[kind]++;
     b->slept_of[kind] += ms;
     if (rows[kind].charged)

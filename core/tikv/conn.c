@@ -154,7 +154,8 @@ static ti_status build_message(ti_conn *conn, ti_buf *message, ti_err *err)
 {
     uint64_t ids[TI_CONN_BATCH_MAX];
     size_t count = 0;
-    while (conn->queue_head != NULL && count < TI_CONN_BATCH_MAX) {
+    while (conn->queue_head != NULL && count < TI_CONN_BATCH_MAX &&
+           message->len < TI_CONN_BATCH_SIZE_MAX) {
         ti_command *c = conn->queue_head;
         TI_TRY(put_command(message, c, err));
         conn->queue_head = c->next;

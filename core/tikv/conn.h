@@ -21,6 +21,7 @@
 #include "tikv/wire.h"
 
 #define TI_CONN_BATCH_MAX 128
+#define TI_CONN_BATCH_SIZE_MAX ((size_t)8 << 20) /* its last command may pass it */
 #define TI_CONN_BUCKETS 1024
 
 /* What can be asked of a store: its number in the BatchCommands oneof, the unary method, and

@@ -44,19 +44,32 @@ static ti_status move_to(sweep *s, ti_slice key, bool after, ti_err *err)
     return TI_OK;
 }
 
-/* Resolves a page of locks; those of living owners are waited for. */
-static ti_status resolve_page(sweep *s, const Kvrpcpb__ScanLockResponse *r, ti_err *err)
+/* Resolves locks; those of living owners are waited for. */
+static ti_status resolve_met(sweep *s, const ti_met_locks *met, ti_err *err)
 {
     for (;;) {
         int64_t wait_ms = 0;
-        TI_TRY(ti_resolve_for_write(s->engine->resolver, r->locks, r->n_locks, UINT64_MAX, &wait_ms,
-                                    &s->backoff, err));
+        TI_TRY(ti_resolve_for_write(s->engine->resolver, met->list, met->count, UINT64_MAX,
+                                    &wait_ms, &s->backoff, err));
         if (wait_ms == 0)
             return TI_OK;
         ti_err why;
         ti_err_set(&why, TI_BUSY, "a transaction older than the retention still runs");
         TI_TRY(ti_backoff_sleep(&s->backoff, TI_BACKOFF_LOCK, wait_ms, &why, err));
     }
+}
+
+static ti_status resolve_page(sweep *s, const Kvrpcpb__ScanLockResponse *r, ti_err *err)
+{
+    ti_met_locks met;
+    ti_status status = TI_OK;
+    ti_met_locks_init(&met);
+    for (size_t i = 0; status == TI_OK && i < r->n_locks; i++)
+        status = ti_met_locks_add(&met, r->locks[i], err);
+    if (status == TI_OK)
+        status = resolve_met(s, &met, err);
+    ti_met_locks_free(&met);
+    return status;
 }
 
 static ti_status take_scan_lock(sweep *s, ti_slice response, const ti_region *region, ti_arena *a,

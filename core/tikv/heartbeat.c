@@ -10,6 +10,7 @@ typedef struct beat beat;
 struct beat {
     beat *next;
     uint64_t start_ts;
+    uint64_t age_ms; /* of the transaction, by PD's clock: a time to live counts from its start */
     int64_t begun_ms;
     int64_t due_ms;
     bool dead;
@@ -41,7 +42,7 @@ static ti_slice build_beat(void *context, ti_context *c, ti_arena *a)
     request.context = &c->message;
     request.primary_lock = ti_pb_bytes((ti_slice){.data = b->primary, .len = b->primary_len});
     request.start_version = b->start_ts;
-    request.advise_lock_ttl = (uint64_t)(b->due_ms - b->begun_ms) + TI_HEARTBEAT_TTL_MS;
+    request.advise_lock_ttl = b->age_ms + TI_HEARTBEAT_TTL_MS;
     return ti_pb_pack(&request.base, a);
 }
 
@@ -57,6 +58,11 @@ static bool send_beat(ti_heartbeat *h, beat *b)
     ti_arena_init(&a);
     ti_slice primary = {.data = b->primary, .len = b->primary_len};
     bool alive = true;
+    uint64_t now_ts = 0;
+    if (ti_pd_timestamp(h->cluster->pd, &now_ts, &call, NULL) == TI_OK)
+        b->age_ms = (now_ts >> 18) - (b->start_ts >> 18);
+    else
+        b->age_ms += TI_HEARTBEAT_MS;
     if (ti_send_to_key(h->cluster, TI_COMMAND_TXN_HEART_BEAT, primary, build_beat, b, &a, &response,
                        &backoff, NULL) == TI_OK) {
         Kvrpcpb__TxnHeartBeatResponse *r =

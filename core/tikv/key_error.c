@@ -4,8 +4,6 @@
 #include "base/assert.h"
 #include "tikv/tikv_int.h"
 
-#define LOCKS_OF_ONE_MAX 64
-
 ti_status ti_key_error_status(const Kvrpcpb__KeyError *e, ti_slice *failed_out, ti_err *err)
 {
     *failed_out = TI_SLICE_NONE;
@@ -68,22 +66,36 @@ static ti_status append(ti_met_locks *m, Kvrpcpb__LockInfo *lock, ti_err *err)
     return TI_OK;
 }
 
+/* Unpacks a lock into the arena and enters it. */
+static ti_status append_packed(ti_met_locks *m, ti_slice bytes, Kvrpcpb__LockInfo **lock_out,
+                               ti_err *err)
+{
+    ti_err unpacked;
+    *lock_out = ti_pb_unpack(&kvrpcpb__lock_info__descriptor, bytes, &m->arena, &unpacked);
+    if (*lock_out != NULL)
+        return append(m, *lock_out, err);
+    if (err != NULL)
+        *err = unpacked;
+    return unpacked.status;
+}
+
 ti_status ti_met_locks_add(ti_met_locks *m, const Kvrpcpb__LockInfo *lock, ti_err *err)
 {
-    Kvrpcpb__LockInfo *singles[LOCKS_OF_ONE_MAX];
+    Kvrpcpb__LockInfo *copy = NULL;
+    Kvrpcpb__LockInfo *one = NULL;
     ti_slice bytes = ti_pb_pack(&lock->base, &m->arena);
     if (bytes.data == NULL)
         return ti_err_no_memory(err);
-    ti_err unpacked;
-    Kvrpcpb__LockInfo *copy =
-        ti_pb_unpack(&kvrpcpb__lock_info__descriptor, bytes, &m->arena, &unpacked);
-    if (copy == NULL) {
-        if (err != NULL)
-            *err = unpacked;
-        return unpacked.status;
+    TI_TRY(append_packed(m, bytes, &copy, err));
+    if (copy->n_shared_lock_infos > 0)
+        m->count--; /* the wrapper is no lock */
+    for (size_t i = 0; i < copy->n_shared_lock_infos; i++) {
+        ti_slice shared = ti_arena_copy(&m->arena, ti_pb_slice(copy->shared_lock_infos[i]));
+        if (shared.data == NULL)
+            return ti_err_no_memory(err);
+        TI_TRY(append_packed(m, shared, &one, err));
+        if (one->key.len == 0)
+            one->key = copy->key;
     }
-    size_t count = ti_locks_of(copy, singles, LOCKS_OF_ONE_MAX);
-    for (size_t i = 0; i < count; i++)
-        TI_TRY(append(m, singles[i], err));
     return TI_OK;
 }

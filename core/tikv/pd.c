@@ -8,6 +8,8 @@
 
 #define MEMBERS_METHOD "/pdpb.PD/GetMembers"
 #define MEMBERS_TIMEOUT_US 2000000
+/* What PD says of a store that it does not know, as a gRPC status without a code of its own. */
+#define UNKNOWN_STORE_TEXT "invalid store ID"
 
 /* ---- Addresses ---- */
 
@@ -192,6 +194,7 @@ ti_status ti_pd_header_status(const Pdpb__ResponseHeader *header, ti_err *err)
     switch (header->error->type) {
     case PDPB__ERROR_TYPE__REGION_NOT_FOUND:
     case PDPB__ERROR_TYPE__ENTRY_NOT_FOUND:
+    case PDPB__ERROR_TYPE__STORE_TOMBSTONE:
         return ti_err_set(err, TI_NOT_FOUND, "PD: %s", header->error->message);
     default:
         return ti_err_set(err, TI_UNAVAILABLE, "PD: %s", header->error->message);
@@ -239,6 +242,8 @@ ti_status ti_pd_request(ti_pd *pd, const char *method, const ProtobufCMessage *r
         }
         if (status == TI_OK)
             status = response_status(*response_out, a, &seen);
+        if (status == TI_UNAVAILABLE && strstr(seen.message, UNKNOWN_STORE_TEXT) != NULL)
+            status = seen.status = TI_NOT_FOUND;
         if (!worth_another_try(status)) {
             if (status != TI_OK && err != NULL)
                 *err = seen;

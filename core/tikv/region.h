@@ -35,6 +35,7 @@ typedef struct ti_region {
     size_t peer_count;      /* at least 1 */
     _Atomic(size_t) leader; /* index into peers: who is asked next */
     _Atomic(uint32_t) busy; /* answers "busy" in a row */
+    _Atomic(uint32_t) hops; /* leaders named in a row */
     _Atomic(int64_t) expires_ms;
     _Atomic(bool) valid; /* false: locate anew */
     ti_peer peers[];
@@ -46,6 +47,13 @@ bool ti_region_holds(const ti_region *r, ti_slice key, bool before);
 ti_peer ti_region_peer(const ti_region *r); /* whom to ask */
 /* Asks the next peer from now on; false when all have had their turn (then it is invalid). */
 bool ti_region_rotate(ti_region *r);
+
+/* It answered: counts in a row begin anew. */
+static inline void ti_region_answered(ti_region *r)
+{
+    atomic_store(&r->busy, 0);
+    atomic_store(&r->hops, 0);
+}
 
 typedef struct ti_regions ti_regions;
 

@@ -95,7 +95,9 @@ static void apply_new_leader(const Errorpb__NotLeader *e, ti_regions *regions, t
 {
     if (e->leader != NULL && e->leader->id != 0) {
         ti_peer leader = {.id = e->leader->id, .store_id = e->leader->store_id};
-        action->sleep = !ti_regions_set_leader(regions, region, leader);
+        bool known = ti_regions_set_leader(regions, region, leader);
+        uint32_t hops = atomic_fetch_add(&region->hops, 1);
+        action->sleep = !known || hops >= region->peer_count; /* peers that name each other */
         return;
     }
     ti_region_rotate(region);

@@ -115,12 +115,12 @@ static ti_status take_locked(ti_resolver *r, const check *k,
 }
 
 /* A key error. OK: ask again (k says how); otherwise *done_out or the error. */
-static ti_status take_error(check *k, const Kvrpcpb__KeyError *e, ti_txn_fate *fate_out,
-                            bool *done_out, ti_backoff *backoff, ti_err *err)
+static ti_status take_error(ti_resolver *r, check *k, const Kvrpcpb__KeyError *e,
+                            ti_txn_fate *fate_out, bool *done_out, ti_backoff *backoff, ti_err *err)
 {
     bool pessimistic = k->lock->lock_type == KVRPCPB__OP__PessimisticLock;
     if (e->txn_not_found != NULL) {
-        if (ti_lock_is_expired(k->lock, k->current_ts)) {
+        if (ti_lock_is_expired(k->lock, k->current_ts) && !k->roll_back) {
             k->roll_back = true;
             return TI_OK;
         }
@@ -131,7 +131,10 @@ static ti_status take_error(check *k, const Kvrpcpb__KeyError *e, ti_txn_fate *f
         }
         ti_err why;
         ti_err_set(&why, TI_CONFLICT, "a transaction's primary lock is not written yet");
-        return ti_backoff_sleep(backoff, TI_BACKOFF_TXN_NOT_FOUND, -1, &why, err);
+        TI_TRY(ti_backoff_sleep(backoff, TI_BACKOFF_TXN_NOT_FOUND, -1, &why, err));
+        return k->current_ts == UINT64_MAX
+                   ? TI_OK
+                   : ti_pd_timestamp(r->cluster->pd, &k->current_ts, backoff->call, err);
     }
     if (e->primary_mismatch != NULL && pessimistic) {
         *fate_out = (ti_txn_fate){.fate = TI_FATE_ONLY_LOCK};
@@ -161,7 +164,7 @@ ti_status ti_resolver_fate(ti_resolver *r, const Kvrpcpb__LockInfo *lock, uint64
         if (status != TI_OK)
             break;
         if (s->error != NULL) {
-            status = take_error(&k, s->error, fate_out, &done, backoff, err);
+            status = take_error(r, &k, s->error, fate_out, &done, backoff, err);
         } else if (s->lock_ttl == 0) {
             take_final(r, &k, s, fate_out);
             done = true;
@@ -178,24 +181,17 @@ ti_status ti_resolver_fate(ti_resolver *r, const Kvrpcpb__LockInfo *lock, uint64
 
 /* ---- Readers and writers ---- */
 
-size_t ti_locks_of(Kvrpcpb__LockInfo *lock, Kvrpcpb__LockInfo **out, size_t max)
-{
-    size_t count = 0;
-    if (lock->n_shared_lock_infos == 0 && max > 0)
-        out[count++] = lock;
-    for (size_t i = 0; i < lock->n_shared_lock_infos && count < max; i++)
-        out[count++] = lock->shared_lock_infos[i];
-    return count;
-}
-
-static void add_to(uint64_t *list, size_t *count, uint64_t start_ts)
+/* false when the list is full. */
+static bool add_to(uint64_t *list, size_t *count, uint64_t start_ts)
 {
     for (size_t i = 0; i < *count; i++) {
         if (list[i] == start_ts)
-            return;
+            return true;
     }
-    if (*count < TI_RESOLVER_VIEW_MAX)
-        list[(*count)++] = start_ts;
+    if (*count == TI_RESOLVER_VIEW_MAX)
+        return false;
+    list[(*count)++] = start_ts;
+    return true;
 }
 
 /* How long a live lock may still stand; at least 1. */
@@ -212,30 +208,35 @@ static void keep_shortest(int64_t *wait_ms, int64_t ms)
         *wait_ms = ms;
 }
 
-/* What one lock means for a reader. */
-static void view_lock(ti_resolver *r, const Kvrpcpb__LockInfo *lock, const ti_txn_fate *fate,
-                      uint64_t start_ts, uint64_t current_ts, ti_lock_view *view, int64_t *wait_ms)
+/* What one lock means for a reader. A lock that finds no room in a full view is cleared before the
+ * reader asks again. */
+static ti_status view_lock(ti_resolver *r, const Kvrpcpb__LockInfo *lock, const ti_txn_fate *fate,
+                           uint64_t start_ts, uint64_t current_ts, ti_lock_view *view,
+                           int64_t *wait_ms, ti_backoff *backoff, ti_err *err)
 {
+    bool noted = false;
     switch (fate->fate) {
     case TI_FATE_ALIVE:
         keep_shortest(wait_ms, left_ms(lock, fate, current_ts));
-        return;
+        return TI_OK;
     case TI_FATE_PUSHED:
-        add_to(view->resolved, &view->resolved_count, lock->lock_version);
-        return;
+        if (!add_to(view->resolved, &view->resolved_count, lock->lock_version))
+            keep_shortest(wait_ms, left_ms(lock, fate, current_ts));
+        return TI_OK;
     case TI_FATE_COMMITTED:
-        if (fate->commit_ts <= start_ts)
-            add_to(view->committed, &view->committed_count, lock->lock_version);
-        else
-            add_to(view->resolved, &view->resolved_count, lock->lock_version);
-        ti_resolver_clear_later(r, lock, fate);
-        return;
+        noted = fate->commit_ts <= start_ts
+                    ? add_to(view->committed, &view->committed_count, lock->lock_version)
+                    : add_to(view->resolved, &view->resolved_count, lock->lock_version);
+        break;
     case TI_FATE_ROLLED_BACK:
     case TI_FATE_ONLY_LOCK:
-        add_to(view->resolved, &view->resolved_count, lock->lock_version);
-        ti_resolver_clear_later(r, lock, fate);
-        return;
+        noted = add_to(view->resolved, &view->resolved_count, lock->lock_version);
+        break;
     }
+    if (!noted)
+        return ti_resolver_clear(r, lock, fate, backoff, err);
+    ti_resolver_clear_later(r, lock, fate);
+    return TI_OK;
 }
 
 ti_status ti_resolve_for_read(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, size_t count,
@@ -248,7 +249,8 @@ ti_status ti_resolve_for_read(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, s
     for (size_t i = 0; i < count; i++) {
         ti_txn_fate fate;
         TI_TRY(ti_resolver_fate(r, locks[i], start_ts, current_ts, &fate, backoff, err));
-        view_lock(r, locks[i], &fate, start_ts, current_ts, view, wait_ms_out);
+        TI_TRY(
+            view_lock(r, locks[i], &fate, start_ts, current_ts, view, wait_ms_out, backoff, err));
     }
     return TI_OK;
 }

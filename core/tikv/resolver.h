@@ -72,7 +72,5 @@ ti_status ti_resolve_for_write(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, 
  * committed is rolled back. *commit_ts_out = 0: rolled back. Any error: it is not known. */
 ti_status ti_resolve_own(ti_resolver *r, ti_slice primary, uint64_t start_ts,
                          uint64_t *commit_ts_out, ti_backoff *backoff, ti_err *err);
-/* The locks in a key error, shared ones singly: up to max; returns how many. */
-size_t ti_locks_of(Kvrpcpb__LockInfo *lock, Kvrpcpb__LockInfo **out, size_t max);
 
 #endif

@@ -111,7 +111,7 @@ static void judge(ti_cluster *c, ti_request *r)
         r->action = ti_region_error_apply(r->response, c->regions, r->region, &r->err);
         r->lost = r->action.undetermined;
         if (r->action.verdict == TI_VERDICT_ANSWERED)
-            atomic_store(&r->region->busy, 0);
+            ti_region_answered(r->region);
         else
             atomic_fetch_add(&c->stats.region_errors, 1);
     } else {

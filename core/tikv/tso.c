@@ -42,6 +42,7 @@ struct ti_tso {
     uint64_t requests;
     uint64_t timestamps;
     bool sending;
+    bool broken; /* the stream is being ended: an answer on it may be older than its question */
     bool closing;
 };
 
@@ -93,7 +94,8 @@ static ti_status send_request(ti_tso *t, uint32_t count, ti_err *err)
 static void send_queued(ti_tso *t)
 {
     ti_mutex_assert_held(&t->mutex);
-    if (t->sending || t->queue_head == NULL || t->stream == NULL || t->batch_count == BATCHES_MAX)
+    if (t->sending || t->broken || t->queue_head == NULL || t->stream == NULL ||
+        t->batch_count == BATCHES_MAX)
         return;
     batch *b = &t->batches[(t->batch_first + t->batch_count) % BATCHES_MAX];
     b->count = 0;
@@ -165,8 +167,13 @@ static void on_message(void *context, ti_slice message)
     uint64_t ts = 0;
     ti_mutex_lock(&t->mutex);
     ti_stream *stream = t->stream;
+    if (t->broken) {
+        ti_mutex_unlock(&t->mutex);
+        return;
+    }
     if (read_reply(t, message, &ts, &err) != TI_OK) {
         fail_all(t, &err);
+        t->broken = true;
         if (stream != NULL)
             t->wire->vt->end(t->wire, stream);
     } else {
@@ -193,6 +200,7 @@ static void on_end(void *context, const ti_err *why)
     ti_wire *wire = t->wire;
     t->stream = NULL;
     t->sending = false;
+    t->broken = false;
     fail_all(t, why);
     ti_cond_broadcast(&t->gone);
     ti_mutex_unlock(&t->mutex); /* close may free t from here on */
@@ -290,8 +298,10 @@ ti_status ti_tso_get(ti_tso *t, const char *address, uint64_t cluster_id, int64_
 void ti_tso_reset(ti_tso *t)
 {
     ti_mutex_lock(&t->mutex);
-    if (t->stream != NULL)
+    if (t->stream != NULL) {
+        t->broken = true;
         t->wire->vt->end(t->wire, t->stream);
+    }
     ti_mutex_unlock(&t->mutex);
 }
 
