@@ -374,6 +374,21 @@ static ti_status failure(ti_committer *c, ti_status status, ti_err *err)
         seen.message);
 }
 
+/* Both phases; a large transaction's locks are kept alive meanwhile. */
+static ti_status run_phases(ti_committer *c, ti_err *err)
+{
+    ti_heartbeat *heartbeat = c->engine->heartbeat;
+    bool beating = !c->pessimistic && total_size(c, true) >= TI_BEATING_SIZE;
+    if (beating)
+        TI_TRY(ti_heartbeat_add(heartbeat, c->request->start_ts, c->keys[c->primary], err));
+    ti_status status = ti_committer_prewrite(c, err);
+    if (status == TI_OK)
+        status = decide(c, err);
+    if (beating)
+        ti_heartbeat_remove(heartbeat, c->request->start_ts);
+    return status;
+}
+
 ti_status ti_tikv_commit(ti_engine *e, const ti_commit_request *request,
                          ti_commit_result *result_out, const ti_call *call, ti_err *err)
 {
@@ -383,9 +398,7 @@ ti_status ti_tikv_commit(ti_engine *e, const ti_commit_request *request,
     *result_out = (ti_commit_result){.failed_index = SIZE_MAX};
     ti_status status = committer_init(&c, t, request, call, err);
     if (status == TI_OK) {
-        status = ti_committer_prewrite(&c, err);
-        if (status == TI_OK)
-            status = decide(&c, err);
+        status = run_phases(&c, err);
         if (status != TI_OK)
             status = failure(&c, status, err);
         if (status == TI_OK && c.one_pc_ts == 0 && !c.nothing_to_commit)

@@ -6,6 +6,9 @@
 
 #include "base/assert.h"
 
+#define LOOK_AHEAD_KEYS_MIN 2
+#define LOOKS_AHEAD_MAX 64
+
 typedef struct round {
     ti_arena arena;
     size_t *order; /* indexes of the keys left */
@@ -44,17 +47,48 @@ static void round_free(round *r)
     ti_arena_free(&r->arena);
 }
 
+/* The lowest and the highest of the keys from `from` on. */
+static void bounds(const round *r, const ti_fan *fan, size_t from, ti_slice *low, ti_slice *high)
+{
+    *low = *high = fan->keys[r->order[from]];
+    for (size_t i = from + 1; i < r->order_count; i++) {
+        ti_slice key = fan->keys[r->order[i]];
+        if (ti_slice_compare(key, *low) < 0)
+            *low = key;
+        if (ti_slice_compare(key, *high) > 0)
+            *high = key;
+    }
+}
+
+/* Where many keys are still to be located and this one's region is not cached: loads a batch of
+ * regions by one request instead of each by its own. */
+static void look_ahead(round *r, const ti_fan *fan, size_t from, const ti_call *call)
+{
+    ti_slice low;
+    ti_slice high;
+    if (r->order_count - from < LOOK_AHEAD_KEYS_MIN ||
+        ti_regions_knows(fan->cluster->regions, fan->keys[r->order[from]]))
+        return;
+    bounds(r, fan, from, &low, &high);
+    ti_regions_preload(fan->cluster->regions, low, high, call);
+}
+
 /* The region of each key; consecutive keys of one region share a lookup. */
 static ti_status locate_all(round *r, const ti_fan *fan, ti_backoff *backoff, ti_err *err)
 {
+    size_t looks_left = LOOKS_AHEAD_MAX;
     for (size_t i = 0; i < r->order_count; i++) {
         ti_slice key = fan->keys[r->order[i]];
         if (i > 0 && atomic_load(&r->regions[i - 1]->valid) &&
-            ti_region_holds(r->regions[i - 1], key, false))
+            ti_region_holds(r->regions[i - 1], key, false)) {
             r->regions[i] = ti_region_ref(r->regions[i - 1]);
-        else
-            TI_TRY(
-                ti_regions_locate(fan->cluster->regions, key, false, backoff, &r->regions[i], err));
+            continue;
+        }
+        if (looks_left > 0 && i > 0) { /* the second region: there may be many */
+            looks_left--;
+            look_ahead(r, fan, i, backoff->call);
+        }
+        TI_TRY(ti_regions_locate(fan->cluster->regions, key, false, backoff, &r->regions[i], err));
     }
     return TI_OK;
 }

@@ -14,6 +14,7 @@ struct beat {
     int64_t begun_ms;
     int64_t due_ms;
     bool dead;
+    bool removed; /* while it was under way: freed by its end */
     size_t primary_len;
     char primary[];
 };
@@ -92,9 +93,12 @@ static void beat_once(ti_heartbeat *h, beat *b)
     bool alive = send_beat(h, b);
     ti_mutex_lock(&h->mutex);
     h->beating = NULL;
+    if (b->removed) {
+        ti_free(b);
+        return;
+    }
     b->due_ms = now_ms(h) + TI_HEARTBEAT_MS;
     b->dead = !alive || b->due_ms - b->begun_ms > TI_HEARTBEAT_LIFE_MS;
-    ti_cond_broadcast(&h->changed);
 }
 
 static void *work(void *context)
@@ -152,8 +156,10 @@ void ti_heartbeat_remove(ti_heartbeat *h, uint64_t start_ts)
             break;
         }
     }
-    while (gone != NULL && h->beating == gone)
-        ti_cond_wait(&h->changed, &h->mutex);
+    if (gone != NULL && h->beating == gone) {
+        gone->removed = true;
+        gone = NULL;
+    }
     ti_mutex_unlock(&h->mutex);
     ti_free(gone);
 }

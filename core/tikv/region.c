@@ -370,6 +370,15 @@ ti_status ti_regions_locate(ti_regions *c, ti_slice key, bool before, ti_backoff
     }
 }
 
+bool ti_regions_knows(ti_regions *c, ti_slice key)
+{
+    ti_mutex_lock(&c->mutex);
+    ti_region *r = look_up(c, key, false);
+    ti_mutex_unlock(&c->mutex);
+    ti_region_unref(r);
+    return r != NULL;
+}
+
 void ti_regions_preload(ti_regions *c, ti_slice from, ti_slice to, const ti_call *call)
 {
     ti_arena a;

@@ -63,6 +63,8 @@ void ti_regions_free(ti_regions *c);
  * below it ("" = the last region). A reference of the caller's. */
 ti_status ti_regions_locate(ti_regions *c, ti_slice key, bool before, ti_backoff *backoff,
                             ti_region **region_out, ti_err *err);
+/* Whether key's region is cached. */
+bool ti_regions_knows(ti_regions *c, ti_slice key);
 /* Loads what is not cached of [from, to), up to one batch of regions. Best effort. */
 void ti_regions_preload(ti_regions *c, ti_slice from, ti_slice to, const ti_call *call);
 void ti_regions_invalidate(ti_regions *c, ti_region *r);

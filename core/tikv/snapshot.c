@@ -32,22 +32,61 @@ ti_status ti_snapshot_settle(ti_tikv_snapshot *s, ti_met_locks *met, ti_backoff 
     return ti_backoff_sleep(backoff, TI_BACKOFF_LOCK_FAST, wait_ms, &why, err);
 }
 
-/* Looks at the safe point now and then. */
+/* ---- The safe point ---- */
+
+static ti_status look_at_safe_point(ti_tikv *t, const ti_call *call, ti_err *err)
+{
+    uint64_t ts = 0;
+    TI_TRY(ti_pd_safe_point(t->cluster.pd, &ts, call, err));
+    atomic_store(&t->safe_point, ts);
+    atomic_store(&t->safe_point_ms, ti_env_mono_ns(t->base.env) / 1000000);
+    return TI_OK;
+}
+
+typedef struct look_task {
+    ti_task task;
+    ti_tikv *engine;
+} look_task;
+
+static void drop_look(ti_task *task)
+{
+    atomic_store(&((look_task *)task)->engine->safe_point_looking, false);
+    ti_free(task);
+}
+
+static void run_look(ti_task *task, const ti_call *call)
+{
+    (void)look_at_safe_point(((look_task *)task)->engine, call,
+                             NULL); /* tried again by a later read */
+    drop_look(task);
+}
+
+/* Offers a look to the background, unless one is under way. */
+static void look_later(ti_tikv *t)
+{
+    if (atomic_exchange(&t->safe_point_looking, true))
+        return;
+    look_task *look = ti_alloc_zero(sizeof(*look));
+    if (look != NULL) {
+        look->task = (ti_task){.run = run_look, .drop = drop_look};
+        look->engine = t;
+        if (ti_background_offer(t->background, &look->task))
+            return;
+        ti_free(look);
+    }
+    atomic_store(&t->safe_point_looking, false);
+}
+
+/* Now and then in the background; at once when it was never seen, or not for long. */
 static ti_status refresh_safe_point(ti_tikv *t, const ti_call *call, ti_err *err)
 {
-    int64_t now_ms = ti_env_mono_ns(t->base.env) / 1000000;
     int64_t looked_ms = atomic_load(&t->safe_point_ms);
-    if (looked_ms != 0 && now_ms - looked_ms < TI_SAFE_POINT_LOOK_MS)
-        return TI_OK;
-    if (!atomic_compare_exchange_strong(&t->safe_point_ms, &looked_ms, now_ms))
-        return TI_OK; /* another thread looks */
-    uint64_t ts = 0;
-    ti_status status = ti_pd_safe_point(t->cluster.pd, &ts, call, err);
-    if (status == TI_OK)
-        atomic_store(&t->safe_point, ts);
-    else
-        atomic_store(&t->safe_point_ms, looked_ms);
-    return status;
+    int64_t age_ms = ti_env_mono_ns(t->base.env) / 1000000 - looked_ms;
+    if (looked_ms == 0 || age_ms > TI_SAFE_POINT_OLD_MS)
+        return look_at_safe_point(t, call, err);
+    if (age_ms > TI_SAFE_POINT_LOOK_MS)
+        look_later(t);
+    return TI_OK;
 }
 
 ti_status ti_snapshot_check_safe(ti_tikv_snapshot *s, const ti_call *call, ti_err *err)

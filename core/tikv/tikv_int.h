@@ -22,10 +22,13 @@
 #define TI_LOCK_TTL_MAX_MS 20000
 #define TI_PESSIMISTIC_TTL_MS 20000
 #define TI_COMMIT_TIME_MAX_MS 86400000
+#define TI_BEATING_SIZE ((size_t)4 << 20) /* commits of this size on are kept alive by heartbeats  \
+                                           */
 #define TI_CAUSAL_AGE_MAX_MS 1000
 #define TI_UNLOCK_WITHIN_US 2000000
 #define TI_COMMIT_GAP_MAX ((uint64_t)3600000 << TI_TS_LOGICAL_BITS)
 #define TI_SAFE_POINT_LOOK_MS 10000
+#define TI_SAFE_POINT_OLD_MS 100000 /* then a read does not trust it */
 #define TI_CLOSE_WITHIN_US 5000000
 
 typedef struct ti_tikv {
@@ -39,6 +42,7 @@ typedef struct ti_tikv {
     const ti_log *log;
     _Atomic(uint64_t) safe_point;
     _Atomic(int64_t) safe_point_ms; /* when it was looked at; 0 = never */
+    _Atomic(bool) safe_point_looking;
     _Atomic(uint64_t) commits_one_pc;
     _Atomic(uint64_t) commits_async;
     _Atomic(uint64_t) commits_two_phase;
