@@ -49,6 +49,8 @@ static void on_count(lua_State *L, lua_Debug *ar)
     bool expired = tito_event_expired(task->event) != 0;
     if (!expired && !tl_crew_is_over(task->worker->crew))
         return;
+    if (!expired)
+        atomic_store(&task->worker->crew->gave_up, true);
     lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
     luaL_error(L, expired ? "the handler has run longer than its handler_timeout"
                           : "the worker has stopped, and the time to drain has passed");
@@ -219,6 +221,7 @@ void tl_task_resume(lua_State *L, tl_state *state, int anchor, tl_task *task)
 void tl_task_abandon(lua_State *L, int anchor, tl_task *task)
 {
     static const char reason[] = "the worker stopped before the handler had ended";
+    atomic_store(&task->worker->crew->gave_up, true);
     end_txn(L, anchor, task);
     fail_event(task->event, reason, sizeof(reason) - 1);
     task->thread = NULL;

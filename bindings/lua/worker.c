@@ -35,6 +35,7 @@ tl_crew *tl_crew_new(tito_worker_t *worker, int64_t drain_us)
         return NULL;
     atomic_init(&crew->references, 1);
     atomic_init(&crew->stop_at_us, INT64_MAX);
+    atomic_init(&crew->gave_up, false);
     pthread_mutex_init(&crew->mutex, NULL);
     crew->worker = worker;
     crew->drain_us = drain_us;
@@ -107,7 +108,7 @@ int32_t tl_crew_on(tl_crew *crew, const char *type, size_t len, const tito_optio
 int tl_crew_join(lua_State *L, tl_state *state, tl_crew *crew)
 {
     int count = tl_finish(L, state, tito_worker_join(crew->worker), tl_push_flag);
-    if (count == 1 && !lua_toboolean(L, -1)) {
+    if (count == 1 && (!lua_toboolean(L, -1) || atomic_load(&crew->gave_up))) {
         lua_pop(L, 1);
         return tl_fail_text(L, TITO_TIMEOUT,
                             "the worker stopped before every handler had ended: the time to drain "

@@ -34,6 +34,7 @@ typedef struct tl_crew {
     tito_worker_t *worker;
     int64_t drain_us;          /* of a stop that does not say how long */
     atomic_llong stop_at_us;   /* when what runs is given up; INT64_MAX while nobody has stopped */
+    atomic_bool gave_up;       /* a handler was ended because the time to drain had passed */
     pthread_mutex_t mutex;     /* of types */
     char *types[TL_TYPES_MAX]; /* registered with the library */
     size_t type_count;

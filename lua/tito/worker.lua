@@ -42,8 +42,12 @@ local function add_range(out, range)
     return
   end
   errors.expect(range, "table", "worker: partition_range", 4)
-  out.partition_from = values.integer(errors.expect(range[1], "number", "worker: partition_range[1]", 4))
-  out.partition_to = values.integer(errors.expect(range[2], "number", "worker: partition_range[2]", 4))
+  local from = errors.expect(range[1], "number", "worker: partition_range[1]", 4)
+  local to = errors.expect(range[2], "number", "worker: partition_range[2]", 4)
+  if from < 0 or to <= from or to > 9999 then
+    errors.raise("invalid_argument", 4, "worker: partition_range is { from, to }: 0 <= from < to <= 9999")
+  end
+  out.partition_from, out.partition_to = values.integer(from), values.integer(to)
 end
 
 local function driver_options(options)
@@ -107,6 +111,9 @@ function Worker:on(type_name, handler, options)
   errors.expect(handler, "function", "on: the handler")
   if self.script then
     errors.raise("invalid_state", 2, "on: the script of a script worker registers its handlers")
+  end
+  if self.handlers[type_name] then
+    errors.raise("already_exists", 2, "on: the type '%s' has a handler already", type_name)
   end
   local out = values.options(options, HANDLER_OPTIONS, "on")
   add_retry(out, options and options.retry)
