@@ -47,6 +47,12 @@ out:
     return status;
 }
 
+bool ti_spec_is_list(ti_json_value value)
+{
+    ti_json_type type = ti_json_type_of(value);
+    return type == TI_JSON_ARRAY || (type == TI_JSON_OBJECT && ti_json_count(value) == 0);
+}
+
 ti_status ti_spec_bool(ti_json_value object, const char *name, ti_slice table, bool *value_io,
                        ti_err *err)
 {

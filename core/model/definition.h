@@ -66,6 +66,9 @@ ti_status ti_index_def_equal(const ti_index_def *left, const ti_index_def *right
 /* Refuses members of object that are not in names: INVALID_ARGUMENT "unknown member … of what". */
 ti_status ti_spec_members(ti_json_value object, const char *const *names, size_t name_count,
                           const char *what, ti_slice table, ti_err *err);
+/* Whether a value is a list: an array, or an empty object (an empty table of a script language is
+ * both). */
+bool ti_spec_is_list(ti_json_value value);
 /* A member that must be a boolean when present; *value_io keeps its default otherwise. */
 ti_status ti_spec_bool(ti_json_value object, const char *name, ti_slice table, bool *value_io,
                        ti_err *err);

@@ -177,16 +177,19 @@ static ti_status value_in(const extraction *x, ti_json_value element, size_t i, 
 
 /* ---- entries ---- */
 
+static ti_status too_many(const extraction *x, ti_err *err)
+{
+    const ti_index_def *def = &x->index->stored->def;
+    ti_err_set(err, TI_LIMIT_EXCEEDED,
+               "a record of table \"%.*s\" may have %d index entries; index \"%.*s\" adds more",
+               (int)x->model->table.len, x->model->table.data, TI_RECORD_ENTRIES_MAX,
+               (int)def->name.len, def->name.data);
+    return ti_err_of(x->model, def->name, TI_LIMIT_EXCEEDED, err);
+}
+
 static ti_status add_entry(extraction *x, ti_err *err)
 {
     const ti_index_def *def = &x->index->stored->def;
-    if (x->count == TI_RECORD_ENTRIES_MAX) {
-        ti_err_set(err, TI_LIMIT_EXCEEDED,
-                   "a record of table \"%.*s\" may have %d index entries; index \"%.*s\" adds more",
-                   (int)x->model->table.len, x->model->table.data, TI_RECORD_ENTRIES_MAX,
-                   (int)def->name.len, def->name.data);
-        return ti_err_of(x->model, def->name, TI_LIMIT_EXCEEDED, err);
-    }
     if (x->count == x->capacity) {
         size_t capacity = x->capacity == 0 ? 8 : x->capacity * 2;
         ti_entry *grown = ti_arena_alloc(x->a, capacity * sizeof *grown);
@@ -242,8 +245,13 @@ static ti_status extract_index(extraction *x, ti_json_value root, ti_err *err)
         return extract_tuple(x, TI_JSON_ABSENT, err);
     ti_json_iter iter = ti_json_iterate(x->array);
     ti_json_value element;
-    while (ti_json_next(&iter, &element))
+    while (ti_json_next(&iter, &element)) {
         TI_TRY(extract_tuple(x, element, err));
+        if (x->count >= 2 * TI_RECORD_ENTRIES_MAX) /* a long array may still be a small set */
+            x->count = first + make_set(x->entries + first, x->count - first);
+        if (x->count >= 2 * TI_RECORD_ENTRIES_MAX)
+            return too_many(x, err);
+    }
     x->count = first + make_set(x->entries + first, x->count - first);
     return TI_OK;
 }
@@ -266,8 +274,11 @@ ti_status ti_extract(const ti_model *model, const ti_plan *plan, ti_json_value r
     *set_out = (ti_entry_set){0};
     for (size_t i = 0; i < plan->count; i++) {
         x.index = &plan->indexes[i];
-        if (holds(x.index, root, conditions))
-            TI_TRY(extract_index(&x, root, err));
+        if (!holds(x.index, root, conditions))
+            continue;
+        TI_TRY(extract_index(&x, root, err));
+        if (x.count > TI_RECORD_ENTRIES_MAX)
+            return too_many(&x, err);
     }
     *set_out = (ti_entry_set){.entries = x.entries, .count = x.count};
     return TI_OK;

@@ -79,10 +79,10 @@ ti_status ti_relationships_parse(ti_json_value spec, ti_slice table, ti_arena *a
 {
     *list_out = NULL;
     *count_out = 0;
-    if (!ti_json_is_present(spec) || ti_json_count(spec) == 0)
+    if (!ti_json_is_present(spec) || ti_json_type_of(spec) == TI_JSON_NULL)
         return TI_OK;
     size_t count = ti_json_count(spec);
-    if (ti_json_type_of(spec) != TI_JSON_ARRAY)
+    if (!ti_spec_is_list(spec))
         return ti_err_set(err, TI_INVALID_ARGUMENT,
                           "the relationships of table \"%.*s\" must be a list", (int)table.len,
                           table.data);
@@ -90,7 +90,7 @@ ti_status ti_relationships_parse(ti_json_value spec, ti_slice table, ti_arena *a
         return ti_err_set(err, TI_LIMIT_EXCEEDED,
                           "table \"%.*s\" declares %zu relationships, at most %d", (int)table.len,
                           table.data, count, TI_RELATIONSHIPS_MAX);
-    ti_relationship *list = ti_arena_alloc_zero(a, count * sizeof *list);
+    ti_relationship *list = ti_arena_alloc_zero(a, (count + 1) * sizeof *list);
     if (list == NULL)
         return ti_err_no_memory(err);
     ti_json_iter iter = ti_json_iterate(spec);

@@ -49,7 +49,7 @@ static ti_status parse_indexes(ti_model *model, ti_json_value list, bool unique,
 {
     if (!ti_json_is_present(list) || ti_json_type_of(list) == TI_JSON_NULL)
         return TI_OK;
-    if (ti_json_type_of(list) != TI_JSON_ARRAY && ti_json_count(list) > 0)
+    if (!ti_spec_is_list(list))
         return ti_err_set(err, TI_INVALID_ARGUMENT, "the indexes of table \"%.*s\" must be a list",
                           (int)model->table.len, model->table.data);
     ti_json_iter iter = ti_json_iterate(list);
@@ -149,14 +149,15 @@ static ti_status parse_member(ti_model *model, ti_json_value spec, ti_member *me
 
 static ti_status parse_members(ti_model *model, ti_json_value object, ti_err *err)
 {
-    if (!ti_json_is_present(object) || ti_json_count(object) == 0)
+    if (!ti_json_is_present(object) || ti_json_type_of(object) == TI_JSON_NULL)
         return TI_OK;
-    if (ti_json_type_of(object) != TI_JSON_OBJECT)
+    if (ti_json_type_of(object) != TI_JSON_OBJECT &&
+        (!ti_spec_is_list(object) || ti_json_count(object) > 0))
         return ti_err_set(err, TI_INVALID_ARGUMENT,
                           "\"fields\" of table \"%.*s\" must be an object", (int)model->table.len,
                           model->table.data);
     size_t count = ti_json_count(object);
-    model->members = ti_arena_alloc_zero(&model->arena, count * sizeof *model->members);
+    model->members = ti_arena_alloc_zero(&model->arena, (count + 1) * sizeof *model->members);
     if (model->members == NULL)
         return ti_err_no_memory(err);
     ti_json_iter iter = ti_json_iterate(object);

@@ -19,7 +19,7 @@ typedef struct writer {
     ti_thread thread;
     db d;
     const char *spec;
-    uint64_t stream;
+    test_random r;
     bool knows_even;
     _Atomic(bool) *stop;
     _Atomic(uint64_t) done;
@@ -56,10 +56,9 @@ static void write_something(writer *w, ti_model *m, test_random *r)
 static void *write_on(void *arg)
 {
     writer *w = arg;
-    test_random r = test_random_start(w->stream);
     ti_model *m = declare(&w->d, w->spec);
     while (!atomic_load(w->stop))
-        write_something(w, m, &r);
+        write_something(w, m, &w->r);
     ti_model_unref(m);
     return NULL;
 }
@@ -75,7 +74,8 @@ static uint64_t even(ti_slice document)
 static void start_writers(writer *writers, const db *base, bool leased, _Atomic(bool) *stop)
 {
     for (int i = 0; i < WRITERS; i++) {
-        writers[i] = (writer){.stream = 100 + (uint64_t)i, .stop = stop, .knows_even = i % 2 == 1};
+        writers[i] = (writer){
+            .r = test_random_start(100 + (uint64_t)i), .stop = stop, .knows_even = i % 2 == 1};
         writers[i].spec = i % 2 == 1 ? TABLE(NAME_INDEX "," EVEN_INDEX) : TABLE(NAME_INDEX);
         db_open_beside(&writers[i].d, base, leased, 50000);
         OK(&writers[i].d,
