@@ -50,9 +50,10 @@ static const ti_relationship *match(const ti_model *model, ti_slice path, ti_sli
 static ti_status add_child(ti_hydration *h, node *parent, const ti_relationship *rel,
                            const ti_model *model, ti_arena *a, node **child_out, ti_err *err)
 {
-    for (node *n = parent->first; n != NULL; n = n->next) {
-        if (n->rel == rel) {
-            *child_out = n;
+    node **last = &parent->first;
+    for (; *last != NULL; last = &(*last)->next) {
+        if ((*last)->rel == rel) {
+            *child_out = *last;
             return TI_OK;
         }
     }
@@ -69,8 +70,7 @@ static ti_status add_child(ti_hydration *h, node *parent, const ti_relationship 
                    model->table.data, (int)rel->table.len, rel->table.data);
         return ti_err_of(h->model, TI_SLICE_NONE, TI_INVALID_ARGUMENT, err);
     }
-    child->next = parent->first;
-    parent->first = child;
+    *last = child; /* members are added in the order asked for */
     parent->child_count++;
     *child_out = child;
     return TI_OK;
