@@ -21,6 +21,7 @@ typedef struct part_open {
     ti_arena *a;
     ti_txn *txn;
     ti_call call;
+    int64_t mono_ns; /* before now_us was taken */
     uint64_t now_us;
     ti_slice last; /* the ordering key seen last, in the arena; data NULL = none */
 } part_open;
@@ -50,7 +51,7 @@ static int64_t not_before(const part_open *o, ti_slice value, ti_slice row_key)
     uint64_t wait_us = fields.not_before_us - o->now_us;
     if (wait_us > TI_DUE_WAIT_US_MAX)
         wait_us = TI_DUE_WAIT_US_MAX;
-    return ti_env_mono_ns(o->w->env) + (int64_t)wait_us * 1000;
+    return o->mono_ns + (int64_t)wait_us * 1000;
 }
 
 /* The first row of a key makes it a parked key. */
@@ -142,6 +143,7 @@ static ti_status open_part(part_open *o, ti_err *err)
     bool more;
     ti_ts now;
     TI_TRY(read_checkpoint(o, &checkpoint_us, err));
+    o->mono_ns = ti_env_mono_ns(w->env);
     TI_TRY(ti_worker_now(w, o->txn, &now, &o->call, err));
     o->now_us = (uint64_t)ti_ts_to_us(now);
     TI_TRY(open_parked(o, &more, err));

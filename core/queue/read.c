@@ -27,6 +27,7 @@ typedef struct part_read {
     ti_txn *txn;
     ti_call call;
     ti_ts snapshot;
+    int64_t mono_ns; /* before now_us was taken, so that timers are early rather than late */
     uint64_t now_us;
     uint64_t from_us;
     char from_uuid[TI_UUID_TEXT_SIZE + 1];
@@ -280,7 +281,7 @@ static void note_due(part_read *r)
     uint64_t wait_us = part->due_us > r->now_us ? part->due_us - r->now_us : 0;
     if (wait_us > TI_DUE_WAIT_US_MAX)
         wait_us = TI_DUE_WAIT_US_MAX;
-    part->due_ns = ti_env_mono_ns(r->w->env) + (int64_t)wait_us * 1000;
+    part->due_ns = r->mono_ns + (int64_t)wait_us * 1000;
 }
 
 static void end(part_read *r, bool read)
@@ -307,6 +308,7 @@ static ti_status read_page(part_read *r, ti_err *err)
 {
     ti_ts now;
     TI_TRY(ti_txn_start_ts(r->txn, &r->snapshot, &r->call, err));
+    r->mono_ns = ti_env_mono_ns(r->w->env);
     TI_TRY(ti_worker_now(r->w, r->txn, &now, &r->call, err));
     r->now_us = (uint64_t)ti_ts_to_us(now);
     if (!begin(r))

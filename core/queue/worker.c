@@ -261,8 +261,8 @@ static ti_status ready_type(ti_worker *w, ti_wtype *type, const ti_call *call, t
     type->ordering = type->type->declared.ordering;
     type->retention_us = type->type->declared.retention_us;
     ti_mutex_unlock(&hub->mutex);
-    TI_TRY(ti_queue_partitions(w->queues, ti_hub_type_name(type->type), &type->partitions, call,
-                               err));
+    TI_TRY(
+        ti_queue_partitions(w->queues, ti_hub_type_name(type->type), &type->partitions, call, err));
     ti_status status = make_parts(w, type, err);
     if (status != TI_OK)
         free_parts(type);

@@ -84,6 +84,10 @@ static void waits_survive_the_worker(void **state)
     finish_worker(w);
     test_env_advance_us(&env, 30 * SECOND);
     w = start_worker(&d, "user", &options);
+    ti_queue_stats stats;
+    do
+        ti_queue_stats_of(d.queues, S("user"), &stats);
+    while (stats.parked_keys == 0);
     expect_nothing_now(w);
     test_env_advance_us(&env, 31 * SECOND);
     ti_event *event = take_now(w);
@@ -146,6 +150,7 @@ static void the_default_timeout(void **state)
         usleep(1000);
     assert_true(ti_event_timed_out(event));
     ack(event);
+    wait_committed(w);
     test_env_advance_us(&env, 2 * SECOND);
     ack(take_now(w));
     finish_worker(w);

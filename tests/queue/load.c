@@ -6,6 +6,7 @@
 void run_open(run *r, ti_engine *engine, uint64_t numbers, uint32_t keys, uint32_t partitions)
 {
     memset(r, 0, sizeof(*r));
+    test_random_start(0); /* the seed, before there are threads */
     if (engine != NULL)
         qdb_open_on(&r->d, engine);
     else
