@@ -11,6 +11,13 @@ prepare() {
     mkdir -p build/log
     results=build/log/results
     : >$results
+    # The tests of the TiKV engine build their mock cluster with Go.
+    sh .ci/go build/go || echo "There is no Go for the mock cluster: what needs it will fail."
+    if [ -x build/go/bin/go ]; then
+        PATH=$root/build/go/bin:$PATH
+        GOTOOLCHAIN=local
+        export PATH GOTOOLCHAIN
+    fi
     launcher=""
     if command -v ccache >/dev/null 2>&1; then
         launcher="-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache"
@@ -118,7 +125,7 @@ ctest_in() {
 
 # ---- C tests: the label of a test is its folder under tests/
 
-own_labels='^(engine|model|queue|crash|abi)$'
+own_labels='^(engine|tikv|model|queue|crash|abi)$'
 
 suite_unit() {
     build_test all && ctest_in test "$scale" -LE "$own_labels"
@@ -127,6 +134,7 @@ labelled() {
     build_test all && ctest_in test "$scale" -L "^$1\$"
 }
 suite_engine() { labelled engine; }
+suite_tikv() { labelled tikv; }
 suite_model() { labelled model; }
 suite_queue() { labelled queue; }
 suite_crash() { labelled crash; }
