@@ -221,7 +221,7 @@ static void limits(void **state)
     for (int extra = 0; extra < 2; extra++) { /* one entry is that of index i */
         char *at = stpcpy(json, "{\"id\":\"x\",\"l\":[0");
         for (int i = 1; i < TI_RECORD_ENTRIES_MAX - 1 + extra; i++)
-            at += sprintf(at, ",%d", i);
+            at += snprintf(at, 16, ",%d", i);
         stpcpy(at, "]}");
         EXPECT(&d, extra == 0 ? TI_OK : TI_LIMIT_EXCEEDED, save(&d, m, NULL, json));
     }
