@@ -117,7 +117,8 @@ typedef struct ti_lock_request {
 typedef struct ti_commit_request {
     ti_ts start_ts;  /* the snapshot's, or a fresh now() for a transaction that read nothing */
     ti_ts fresh_ts;  /* a now() taken since the commit began, or TI_TS_NONE: saves the engine asking
-                        again */
+                        again. Equal to start_ts: nothing was read, so the engine may let the
+                        transaction begin later, behind what would be a conflict */
     ti_ts not_after; /* TI_TS_NONE = no bound */
     const ti_mutation *mutations; /* sorted by key, no key twice, at least one */
     size_t count;

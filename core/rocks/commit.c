@@ -10,6 +10,8 @@
  *  1. A refusal is answered only when what it is based on is settled: who then begins anew sees
  *     it.
  *  2. Between the last check and the timestamp the mutex is not released.
+ *  3. A transaction that read nothing (its start is its fresh_ts) may as well have begun after all
+ *     that came between its start and its timestamp: it has no conflicts.
  *
  * Thread rule: any thread. */
 #include <string.h>
@@ -30,6 +32,7 @@ typedef struct attempt {
     uint64_t *hashes; /* one per mutation */
     bool *exists;     /* one per mutation; of INSERT and ABSENT */
     bool looks;       /* there are such */
+    bool blind;       /* it read nothing */
     ti_ts looked;     /* what was settled when they were looked for */
     size_t failed_index;
     ti_rocks_entry entry;
@@ -121,6 +124,8 @@ static ti_status check_mutation(attempt *t, size_t i, ti_err *err)
     ti_ts start = m->check_ts > t->request->start_ts ? m->check_ts : t->request->start_ts;
     ti_ts floor = t->e->recent.floor;
     ti_ts changed = ti_recent_find(&t->e->recent, t->hashes[i]);
+    if (t->blind)
+        start = TI_TS_MAX;
     if (start < floor)
         return refuse(t, SIZE_MAX, TI_CONFLICT,
                       "the transaction began before the oldest commit that is still remembered; "
@@ -236,6 +241,7 @@ ti_status ti_rocks_commit(ti_engine *engine, const ti_commit_request *request,
         t.hashes = many;
         t.exists = (bool *)(t.hashes + request->count);
     }
+    t.blind = request->fresh_ts != TI_TS_NONE && request->fresh_ts == request->start_ts;
     t.entry = (ti_rocks_entry){.mutations = request->mutations, .count = request->count};
     ti_status status = prepare(&t, err);
     if (status == TI_OK)

@@ -296,6 +296,43 @@ static void hooks_run_in_order_and_write(void **state)
     handle_close(&h);
 }
 
+static ti_status let_others_write(void *context, ti_txn *txn, ti_ts t, ti_err *err)
+{
+    handle *h = context;
+    (void)txn;
+    (void)t;
+    (void)err;
+    for (int i = 0; i < 2000; i++) { /* more than the engine remembers */
+        char key[16];
+        (void)snprintf(key, sizeof(key), "other%d", i);
+        handle_set(h, key, "1");
+    }
+    handle_set(h, "a", "theirs");
+    return TI_OK;
+}
+
+/* Who read nothing can begin after everybody: no conflict, however late it comes. INSERT is another
+ * matter. */
+static void a_transaction_that_read_nothing_has_no_conflicts(void **state)
+{
+    handle h;
+    (void)state;
+    handle_open(&h);
+    for (int insert = 0; insert < 2; insert++) {
+        ti_txn *txn = handle_begin(&h);
+        test_ok(ti_txn_on_commit(txn, let_others_write, &h, &h.err), &h.err);
+        if (insert)
+            test_ok(ti_txn_insert(txn, TI_SLICE("a"), TI_SLICE("mine"), &h.err), &h.err);
+        else
+            test_ok(ti_txn_put(txn, TI_SLICE("a"), TI_SLICE("mine"), &h.err), &h.err);
+        test_status(handle_end(&h, txn), insert ? TI_ALREADY_EXISTS : TI_OK);
+        txn = handle_begin(&h);
+        handle_expect(&h, txn, "a", insert ? "theirs" : "mine");
+        ti_txn_free(txn);
+    }
+    handle_close(&h);
+}
+
 static void a_failing_hook_fails_the_commit(void **state)
 {
     handle h;
@@ -591,6 +628,7 @@ int main(void)
         cmocka_unit_test(a_full_transaction_commits),
         cmocka_unit_test(the_age_is_limited),
         cmocka_unit_test(hooks_run_in_order_and_write),
+        cmocka_unit_test(a_transaction_that_read_nothing_has_no_conflicts),
         cmocka_unit_test(a_failing_hook_fails_the_commit),
         cmocka_unit_test(end_hooks_run_once_however_it_ends),
         cmocka_unit_test(slots_keep_state_by_owner),
