@@ -115,7 +115,8 @@ typedef struct ti_lock_request {
 } ti_lock_request;
 
 typedef struct ti_commit_request {
-    ti_ts start_ts;  /* the snapshot's, or a fresh now() for a transaction that read nothing */
+    ti_ts start_ts;  /* the snapshot's, or a fresh now() for a transaction that read nothing. It
+                        names the transaction: one commit uses it, and no other. */
     ti_ts fresh_ts;  /* a now() taken since the commit began, or TI_TS_NONE: saves the engine asking
                         again. Equal to start_ts: nothing was read, so the engine may let the
                         transaction begin later, behind what would be a conflict */

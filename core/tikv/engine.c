@@ -137,13 +137,16 @@ static ti_status engine_stats(ti_engine *e, ti_buf *out, ti_err *err)
         "recovered\":%llu",
         (unsigned long long)locks.checked, (unsigned long long)locks.cache_hits,
         (unsigned long long)locks.resolved, (unsigned long long)locks.recovered));
-    return ti_buf_append_format(out, err,
-                                ",\"commits_1pc\":%llu,\"commits_async\":%llu,\"commits_2pc\":%llu,"
-                                "\"commits_unknown\":%llu}",
-                                (unsigned long long)atomic_load(&t->commits_one_pc),
-                                (unsigned long long)atomic_load(&t->commits_async),
-                                (unsigned long long)atomic_load(&t->commits_two_phase),
-                                (unsigned long long)atomic_load(&t->commits_unknown));
+    return ti_buf_append_format(
+        out, err,
+        ",\"commits\":%llu,\"commits_1pc\":%llu,\"commits_async\":%llu,\"commits_2pc\":%llu,"
+        "\"commits_unknown\":%llu}",
+        (unsigned long long)(atomic_load(&t->commits_one_pc) + atomic_load(&t->commits_async) +
+                             atomic_load(&t->commits_two_phase)),
+        (unsigned long long)atomic_load(&t->commits_one_pc),
+        (unsigned long long)atomic_load(&t->commits_async),
+        (unsigned long long)atomic_load(&t->commits_two_phase),
+        (unsigned long long)atomic_load(&t->commits_unknown));
 }
 
 /* ---- Opening and closing ---- */

@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "base/thread.h"
 #include "rocks/rocks.h"
+#include "tikv/cluster.h"
 
 typedef struct db {
     ti_engine *e; /* one reference */
@@ -20,12 +21,18 @@ typedef struct db {
     ti_err err;
     size_t failed_index;     /* of the last commit */
     char dir[TEST_DIR_SIZE]; /* "" in memory */
+    cluster cluster;         /* of the TiKV engine: a mock cluster of its own */
 } db;
+
+static inline bool db_is(const char *engine)
+{
+    const char *name = getenv("TITO_TEST_ENGINE");
+    return strcmp(name == NULL ? "memory" : name, engine) == 0;
+}
 
 static inline bool db_is_memory(void)
 {
-    const char *name = getenv("TITO_TEST_ENGINE");
-    return name == NULL || strcmp(name, "memory") == 0;
+    return db_is("memory");
 }
 
 static inline ti_rocks_options db_small_options(void)
@@ -58,9 +65,29 @@ static inline void db_open_with(db *d, const ti_env *env, bool memory)
     d->vt = d->e->vt;
 }
 
-/* The engine that the suite runs on. */
+/* A new mock cluster whose regions are cut at the given keys, and a client of it. */
+static inline void db_open_tikv(db *d, const char *const *cuts, size_t count)
+{
+    memset(d, 0, sizeof(*d));
+    d->env = ti_env_real();
+    ti_arena_init(&d->a);
+    cluster_start_mock(&d->cluster, &(cluster_options){0});
+    for (size_t i = 0; i < count; i++)
+        cluster_at_key(&d->cluster, "split", ti_slice_of(cuts[i]));
+    d->e = cluster_open(&d->cluster);
+    d->vt = d->e->vt;
+    d->call = ti_call_within(d->env, 60 * INT64_C(1000000));
+}
+
+/* The engine that the suite runs on. On TiKV the keys that the suite uses are spread over regions.
+ */
 static inline void db_open(db *d)
 {
+    static const char *const cuts[] = {"b", "k", "k02", "k04", "k07", "key", "m", "x"};
+    if (db_is("tikv")) {
+        db_open_tikv(d, cuts, sizeof(cuts) / sizeof(cuts[0]));
+        return;
+    }
     db_open_with(d, ti_env_real(), db_is_memory());
 }
 
@@ -69,6 +96,7 @@ static inline void db_close(db *d)
     if (d->e != NULL)
         d->vt->unref(d->e);
     ti_arena_free(&d->a);
+    cluster_stop(&d->cluster);
     if (d->dir[0] != '\0')
         test_dir_remove(d->dir);
     memset(d, 0, sizeof(*d));

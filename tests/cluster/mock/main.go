@@ -149,6 +149,9 @@ func (c *cluster) addStore() (*store, error) {
 
 // destroyRange empties a range in the engine, which has no such command: by deleting transactions' worth of keys as DeleteRange does.
 func (c *cluster) destroyRange(ctx context.Context, r *kvrpcpb.UnsafeDestroyRangeRequest) (*kvrpcpb.UnsafeDestroyRangeResponse, error) {
+	if len(r.EndKey) == 0 {
+		r.EndKey = farEnd
+	}
 	out, err := c.engine.kv.KvDeleteRange(ctx, &kvrpcpb.DeleteRangeRequest{Context: c.engine.context, StartKey: r.StartKey, EndKey: r.EndKey})
 	if err != nil {
 		return nil, err

@@ -373,6 +373,9 @@ func mutationKeys(mutations []*kvrpcpb.Mutation) [][]byte {
 	return keys
 }
 
+// farEnd stands for no end: the engine keeps keys from 0xff on to itself where a range has none.
+var farEnd = bytes.Repeat([]byte{0xff}, 64)
+
 // clip narrows ranges to the region, as a store that holds nothing else would.
 func clip(req interface{}, r *region) {
 	lower := func(key []byte) []byte {
@@ -384,6 +387,9 @@ func clip(req interface{}, r *region) {
 	upper := func(key []byte) []byte {
 		if len(r.end) > 0 && (len(key) == 0 || bytes.Compare(key, r.end) > 0) {
 			return r.end
+		}
+		if len(key) == 0 {
+			return farEnd
 		}
 		return key
 	}
@@ -415,6 +421,10 @@ func (s *store) apply(ctx context.Context, name string, original interface{}) in
 		return s.failed(name, nil, key)
 	}
 	release := e.enter(req)
+	if scan, is := req.(*kvrpcpb.ScanRequest); is {
+		defer release()
+		return e.scan(ctx, scan)
+	}
 	out := s.method(name).Call([]reflect.Value{reflect.ValueOf(ctx), reflect.ValueOf(req)})
 	release()
 	if err, failed := out[1].Interface().(error); failed && err != nil {
@@ -422,6 +432,56 @@ func (s *store) apply(ctx context.Context, name string, original interface{}) in
 	}
 	e.noteLocks(req, out[0].Interface())
 	return out[0].Interface()
+}
+
+// internal are the prefixes of what the engine keeps among the keys for itself.
+var internal = [][]byte{[]byte("\xffregion"), []byte("\xffstore"), []byte("\xffsafepoint")}
+
+func isInternal(key []byte) bool {
+	for _, prefix := range internal {
+		if bytes.HasPrefix(key, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// scan asks the engine for forward pages without its internal keys. A reverse scan is a forward scan turned around: the engine's own
+// iterates over the newest versions whatever the request's is.
+func (e *engine) scan(ctx context.Context, r *kvrpcpb.ScanRequest) *kvrpcpb.ScanResponse {
+	const page = 1024
+	forward := *r
+	if r.Reverse {
+		forward.StartKey, forward.EndKey = r.EndKey, r.StartKey
+	}
+	forward.Reverse, forward.Limit = false, page
+	var all []*kvrpcpb.KvPair
+	for more := true; more && (r.Reverse || len(all) < int(r.Limit)); {
+		resp, err := e.kv.KvScan(ctx, &forward)
+		if err != nil {
+			return &kvrpcpb.ScanResponse{RegionError: &errorpb.Error{Message: err.Error()}}
+		}
+		if resp.RegionError != nil || resp.Error != nil {
+			return resp
+		}
+		for _, pair := range resp.Pairs {
+			if !isInternal(pair.Key) {
+				all = append(all, pair)
+			}
+		}
+		if more = len(resp.Pairs) == page; more {
+			forward.StartKey = append(append([]byte{}, resp.Pairs[page-1].Key...), 0)
+		}
+	}
+	if r.Reverse {
+		for i, k := 0, len(all)-1; i < k; i, k = i+1, k-1 {
+			all[i], all[k] = all[k], all[i]
+		}
+	}
+	if len(all) > int(r.Limit) {
+		all = all[:r.Limit]
+	}
+	return &kvrpcpb.ScanResponse{Pairs: all}
 }
 
 // enter keeps reads out while a Prewrite that may commit by itself runs.
