@@ -6,9 +6,12 @@
 #define START_US INT64_C(1700000000000000)
 #define SECOND INT64_C(1000000)
 
+static test_env *the_env;
+
 static void open_at(qdb *d, test_env *env)
 {
     test_env_init(env, START_US, 7);
+    the_env = env;
     qdb_open(d, NULL, &env->env);
 }
 
@@ -19,7 +22,8 @@ static void expect_nothing_now(ti_worker *w)
     expect_none(w, 0);
 }
 
-/* An event that is there now, without moving the clock. */
+/* An event that is there now. The clock moves by as little as a pause after an error needs: the
+ * calls that run during a leap are out of time. */
 static ti_event *take_now(ti_worker *w)
 {
     ti_event *event = NULL;
@@ -28,8 +32,10 @@ static ti_event *take_now(ti_worker *w)
         ti_err err;
         ti_err_clear(&err);
         test_ok(ti_worker_take(w, &event, 1, 0, &count, &err), &err);
-        if (count == 0)
+        if (count == 0) {
             usleep(1000);
+            test_env_advance_us(the_env, 100);
+        }
     }
     if (count == 0)
         fail_msg("no event came");
