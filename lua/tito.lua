@@ -36,7 +36,7 @@ end
 --- Options of a write that asks for the model's events: "INSERT", "UPDATE", "DELETE" or a name of your own.
 function tito.with_events(operation)
   if type(operation) ~= "string" or operation == "" then
-    errors.raise("invalid_argument", 2, "with_events needs the name of an operation, such as tito.INSERT")
+    errors.raise("invalid_argument", "with_events needs the name of an operation, such as tito.INSERT")
   end
   return { events = operation }
 end
@@ -44,7 +44,7 @@ end
 --- Runs a worker that handles the events of one queue, until it is stopped or SIGTERM comes.
 function tito.run_worker(queue, handler, options)
   if type(queue) ~= "table" or type(queue.type) ~= "string" then
-    errors.raise("invalid_argument", 2, "run_worker needs a queue, as db:queue returns it")
+    errors.raise("invalid_argument", "run_worker needs a queue, as db:queue returns it")
   end
   local worker = queue.db:worker(options)
   worker:on(queue.type, handler)

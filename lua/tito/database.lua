@@ -22,13 +22,13 @@ local OPTIONS = {
 --- A list of PD endpoints as one text.
 local function target_of(target)
   if type(target) ~= "table" then
-    return errors.expect(target, "string", "connect: the target", 4)
+    return errors.expect(target, "string", "connect: the target")
   end
   for _, endpoint in ipairs(target) do
-    errors.expect(endpoint, "string", "connect: an endpoint", 4)
+    errors.expect(endpoint, "string", "connect: an endpoint")
   end
   if #target == 0 then
-    errors.raise("invalid_argument", 4, "connect: the list of endpoints is empty")
+    errors.raise("invalid_argument", "connect: the list of endpoints is empty")
   end
   return "tikv://" .. table.concat(target, ",")
 end
@@ -80,9 +80,9 @@ function Database:worker(options)
 end
 
 local function declared_model(self, name, what)
-  local found = self.models[errors.expect(name, "string", what .. ": the table", 3)]
+  local found = self.models[errors.expect(name, "string", what .. ": the table")]
   if not found then
-    errors.raise("invalid_argument", 3, "%s: no model of table '%s' is declared here", what, name)
+    errors.raise("invalid_argument", "%s: no model of table '%s' is declared here", what, name)
   end
   return found
 end

@@ -26,22 +26,38 @@ function errors.is(value)
   return getmetatable(value) == Error
 end
 
---- Raises an error that names the place of the caller at level (1 is the function that calls raise).
-function errors.raise(code, level, message, ...)
+local HERE = debug.getinfo(1, "S").source:match("^(.*[/\\\\])errors%.lua$") or "@tito/"
+
+local function is_own(source)
+  return source:sub(1, #HERE) == HERE or source == HERE:sub(1, -2) .. ".lua"
+end
+
+--- The nearest line of the calling program: the first on the stack that is neither in this folder nor tito.lua.
+local function place()
+  for level = 3, 20 do
+    local info = debug.getinfo(level, "Sl")
+    if not info then
+      return ""
+    end
+    if info.currentline > 0 and not is_own(info.source) then
+      return ("%s:%d: "):format(info.short_src, info.currentline)
+    end
+  end
+  return ""
+end
+
+--- Raises an error that names the line of the program that is to be changed.
+function errors.raise(code, message, ...)
   if select("#", ...) > 0 then
     message = message:format(...)
   end
-  local info = debug.getinfo(level + 1, "Sl")
-  if info and info.currentline > 0 then
-    message = ("%s:%d: %s"):format(info.short_src, info.currentline, message)
-  end
-  error(errors.new(code, message), 0)
+  error(errors.new(code, place() .. message), 0)
 end
 
 --- Raises unless value is of the type; what names it ("the id").
-function errors.expect(value, expected, what, level)
+function errors.expect(value, expected, what)
   if type(value) ~= expected then
-    errors.raise("invalid_argument", (level or 2) + 1, "%s must be a %s, not %s", what, expected, type(value))
+    errors.raise("invalid_argument", "%s must be a %s, not %s", what, expected, type(value))
   end
   return value
 end

@@ -29,8 +29,8 @@ end
 
 --- The indexes with their condition functions replaced by "host"; adds { name, fn } to conditions.
 local function plain_indexes(indexes, conditions)
-  if type(indexes) ~= "table" then
-    return indexes
+  if indexes == nil then
+    return nil
   end
   local out = {}
   for i, index in ipairs(indexes) do
@@ -46,8 +46,8 @@ end
 
 --- Relationships may name a model by its table or by the model itself.
 local function plain_relationships(relationships)
-  if type(relationships) ~= "table" then
-    return relationships
+  if relationships == nil then
+    return nil
   end
   local out = {}
   for i, relationship in ipairs(relationships) do
@@ -62,7 +62,7 @@ end
 
 local function defaults_of(fields)
   local out = {}
-  for path, field in pairs(type(fields) == "table" and fields or {}) do
+  for path, field in pairs(fields or {}) do
     if type(path) == "string" and type(field) == "table" and field.default ~= nil then
       out[#out + 1] = { steps = steps_of(path), value = field.default }
     end
@@ -72,7 +72,7 @@ end
 
 local function destinations_of(relationships)
   local out = {}
-  for _, relationship in ipairs(type(relationships) == "table" and relationships or {}) do
+  for _, relationship in ipairs(relationships or {}) do
     local path = type(relationship) == "table" and relationship.destination_field_name
     if type(path) == "string" then
       out[#out + 1] = steps_of(path)
@@ -83,6 +83,9 @@ end
 
 --- Takes a spec apart: the plain one for the library, and what the host has to do for each write.
 function host.take(spec)
+  for _, name in ipairs { "indexes", "unique_indexes", "relationships", "fields" } do
+    errors.expect(spec[name] or {}, "table", "model: " .. name)
+  end
   local plain, functions = copy(spec), { conditions = {}, table = spec.table }
   plain.indexes = plain_indexes(spec.indexes, functions.conditions)
   plain.unique_indexes = plain_indexes(spec.unique_indexes, functions.conditions)

@@ -16,7 +16,7 @@ Model.__index = Model
 
 --- Declares a model on db. Raises when the spec is not valid.
 function model.declare(db, spec)
-  errors.expect(spec, "table", "the spec of a model", 3)
+  errors.expect(spec, "table", "the spec of a model")
   local plain, functions = host.take(spec)
   local handle, err = driver.model_declare(db.handle, plain)
   if not handle then
@@ -33,15 +33,15 @@ local function check_options(options, name)
   if options == nil then
     return nil
   end
-  errors.expect(options, "table", name .. ": the options", 4)
+  errors.expect(options, "table", name .. ": the options")
   for option, value in pairs(options) do
     local kind = WRITE_OPTIONS[option]
     if not kind then
-      errors.raise("invalid_argument", 4, "%s: there is no option '%s'", name, tostring(option))
+      errors.raise("invalid_argument", "%s: there is no option '%s'", name, tostring(option))
     end
     -- versions are integers of 64 bits: where Lua has none the driver gives them a type of its own
     if type(value) ~= kind and option ~= "if_version" then
-      errors.raise("invalid_argument", 4, "%s: the option '%s' must be a %s", name, option, kind)
+      errors.raise("invalid_argument", "%s: the option '%s' must be a %s", name, option, kind)
     end
   end
   return options
@@ -49,7 +49,7 @@ end
 
 local function check_id(id, name)
   if type(id) ~= "string" then
-    errors.raise("invalid_argument", 3, "%s: the id must be a string, not %s", name, type(id))
+    errors.raise("invalid_argument", "%s: the id must be a string, not %s", name, type(id))
   end
   return id
 end
@@ -67,7 +67,7 @@ end
 --- document by the driver's function. tx: the handle.
 local function write(self, name, driver_function, document, options, tx)
   if type(document) ~= "table" then
-    errors.raise("invalid_argument", 3, "%s: the document must be a table, not %s", name, type(document))
+    errors.raise("invalid_argument", "%s: the document must be a table, not %s", name, type(document))
   end
   local handle = transaction.handle(tx, name)
   local asked, err = host.evaluate(self.functions, document, options)
@@ -179,7 +179,7 @@ end
 function Model:assert_current(id, tx)
   check_id(id, "assert_current")
   if tx == nil then
-    errors.raise("invalid_argument", 2, "assert_current: a transaction expected")
+    errors.raise("invalid_argument", "assert_current: a transaction expected")
   end
   return driver.model_assert_current(self.handle, transaction.handle(tx, "assert_current"), id)
 end
@@ -193,10 +193,10 @@ local function read_options(options)
   for name, value in pairs(options) do
     local kind = READ_OPTIONS[name]
     if not kind then
-      errors.raise("invalid_argument", 3, "find_by_id: there is no option '%s'", tostring(name))
+      errors.raise("invalid_argument", "find_by_id: there is no option '%s'", tostring(name))
     end
     if kind ~= true and type(value) ~= kind then
-      errors.raise("invalid_argument", 3, "find_by_id: the option '%s' must be a %s", name, kind)
+      errors.raise("invalid_argument", "find_by_id: the option '%s' must be a %s", name, kind)
     end
   end
   local lock
@@ -205,7 +205,7 @@ local function read_options(options)
   elseif options.lock == true then
     lock = options.wait or -1
   elseif options.lock then
-    errors.raise("invalid_argument", 3, "find_by_id: lock is true or 'nowait'")
+    errors.raise("invalid_argument", "find_by_id: lock is true or 'nowait'")
   end
   return options.relationships, lock, options.version
 end
@@ -227,7 +227,7 @@ function Model:find_by_id(id, relationships, tx)
     relationships, lock, version = read_options(relationships)
   end
   if lock and tx == nil then
-    errors.raise("invalid_argument", 2, "find_by_id: lock needs a transaction")
+    errors.raise("invalid_argument", "find_by_id: lock needs a transaction")
   end
   return find(self.handle, transaction.handle(tx, "find_by_id"), id, relationships, lock, version)
 end
@@ -255,7 +255,7 @@ function Model:scan(options, tx)
   local scan = query.new(self, nil)
   for name, value in pairs(errors.expect(options or {}, "table", "scan: the options")) do
     if not SCAN_OPTIONS[name] then
-      errors.raise("invalid_argument", 2, "scan: there is no option '%s'", tostring(name))
+      errors.raise("invalid_argument", "scan: there is no option '%s'", tostring(name))
     elseif name == "relationships" then
       for _, path in ipairs(errors.expect(value, "table", "scan: relationships")) do
         scan:relationship(path)

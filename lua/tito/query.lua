@@ -23,7 +23,7 @@ end
 --- The value of the next field of the index; tito.null for records without one.
 function Query:value(v)
   if v == nil then
-    errors.raise("invalid_argument", 2, "value: a value expected (tito.null stands for null)")
+    errors.raise("invalid_argument", "value: a value expected (tito.null stands for null)")
   end
   local values = self.values
   values.n = values.n + 1
@@ -33,7 +33,7 @@ end
 
 local function bound(self, op, v, name)
   if v == nil then
-    errors.raise("invalid_argument", 3, "%s: a value expected", name)
+    errors.raise("invalid_argument", "%s: a value expected", name)
   end
   local bounds = self.bounds
   bounds[#bounds + 1] = op
@@ -50,7 +50,7 @@ function Query:lte(v) return bound(self, LTE, v, "lte") end
 --- Both ends included.
 function Query:between(a, b)
   if a == nil or b == nil then
-    errors.raise("invalid_argument", 2, "between: two values expected")
+    errors.raise("invalid_argument", "between: two values expected")
   end
   return bound(bound(self, GTE, a), LTE, b)
 end
@@ -62,7 +62,7 @@ end
 --- At most n items on a page (100 when not said).
 function Query:limit(n)
   if type(n) ~= "number" or n ~= math.floor(n) or n < 1 or n > 10000 then
-    errors.raise("invalid_argument", 2, "limit: a whole number from 1 to 10000 expected")
+    errors.raise("invalid_argument", "limit: a whole number from 1 to 10000 expected")
   end
   self.page_limit = n
   return self
@@ -117,7 +117,7 @@ end
 
 function Query:execute_tx(tx)
   if tx == nil then
-    errors.raise("invalid_argument", 2, "execute_tx: a transaction expected")
+    errors.raise("invalid_argument", "execute_tx: a transaction expected")
   end
   return driver.query_execute(self.model, transaction.handle(tx, "execute_tx"), form(self))
 end

@@ -13,8 +13,8 @@ local OPTIONS = { type = "ours", partitions = "number", retention = "seconds", o
 
 --- Opens a type on db. Raises when the options are not valid.
 function queue.open(db, options)
-  errors.expect(options, "table", "queue: the options", 3)
-  local name = errors.expect(options.type, "string", "queue: the option 'type'", 3)
+  errors.expect(options, "table", "queue: the options")
+  local name = errors.expect(options.type, "string", "queue: the option 'type'")
   local handle, err = driver.queue_open(db.handle, name, values.options(options, OPTIONS, "queue"))
   if not handle then
     error(err, 0)
@@ -29,12 +29,12 @@ function Queue:publish(event, tx)
   errors.expect(event, "table", "publish: the event")
   for name in pairs(event) do
     if not EVENT[name] then
-      errors.raise("invalid_argument", 2, "publish: an event has no '%s'", tostring(name))
+      errors.raise("invalid_argument", "publish: an event has no '%s'", tostring(name))
     end
   end
   errors.expect(event.key, "string", "publish: the key")
   if event.timestamp ~= nil and event.delay ~= nil then
-    errors.raise("invalid_argument", 2, "publish: timestamp or delay, not both")
+    errors.raise("invalid_argument", "publish: timestamp or delay, not both")
   end
   errors.expect(event.timestamp or 0, "number", "publish: timestamp")
   errors.expect(event.delay or 0, "number", "publish: delay")

@@ -22,11 +22,11 @@ function transaction.handle(tx, name)
     return nil
   end
   if getmetatable(tx) ~= Tx then
-    errors.raise("invalid_argument", 3, "%s: a transaction expected, got %s", name, type(tx))
+    errors.raise("invalid_argument", "%s: a transaction expected, got %s", name, type(tx))
   end
   local handle = tx.handle
   if not handle then
-    errors.raise("invalid_state", 3, "%s: the transaction has ended", name)
+    errors.raise("invalid_state", "%s: the transaction has ended", name)
   end
   return handle
 end
@@ -34,7 +34,7 @@ end
 local function own_handle(tx, name)
   local handle = transaction.handle(tx, name)
   if rawget(tx, "managed") then
-    errors.raise("invalid_state", 3, "%s: this transaction is ended by %s", name, tx.managed)
+    errors.raise("invalid_state", "%s: this transaction is ended by %s", name, tx.managed)
   end
   return handle
 end
@@ -146,7 +146,7 @@ end
 
 --- Runs fn(tx) in a transaction and commits; again, with a fresh snapshot, when it met a conflict.
 function transaction.run(db, fn, options)
-  errors.expect(fn, "function", "the argument of transaction", 3)
+  errors.expect(fn, "function", "the argument of transaction")
   local handle, err = begin(db, options)
   if not handle then
     return nil, err

@@ -19,7 +19,7 @@ function values.array(t)
   errors.expect(t, "table", "the argument of array")
   local known = getmetatable(t)
   if known ~= nil and known ~= Array then
-    errors.raise("invalid_argument", 2, "array: the table has a metatable already")
+    errors.raise("invalid_argument", "array: the table has a metatable already")
   end
   return setmetatable(t, Array)
 end
@@ -28,16 +28,16 @@ end
 -- microseconds under the name .. "_us"), or a type.
 function values.options(given, known, what)
   local out = {}
-  for name, value in pairs(errors.expect(given or {}, "table", what, 3)) do
+  for name, value in pairs(errors.expect(given or {}, "table", what)) do
     local kind = known[name]
     if not kind then
-      errors.raise("invalid_argument", 3, "%s: there is no option '%s'", what, tostring(name))
+      errors.raise("invalid_argument", "%s: there is no option '%s'", what, tostring(name))
     end
     if kind == "seconds" then
-      errors.expect(value, "number", ("%s: %s"):format(what, name), 3)
+      errors.expect(value, "number", ("%s: %s"):format(what, name))
       out[name .. "_us"] = values.integer(value * 1e6)
     elseif kind ~= "ours" then
-      errors.expect(value, kind, ("%s: %s"):format(what, name), 3)
+      errors.expect(value, kind, ("%s: %s"):format(what, name))
       out[name] = value
       if kind == "number" then
         out[name] = values.integer(value)

@@ -33,7 +33,7 @@ local function add_retry(out, retry)
   local policy = values.options(retry, RETRY, "retry")
   out.max_retries, out.retry_base_us, out.retry_cap_us = policy.max_retries, policy.base_us, policy.cap_us
   if retry.factor ~= nil then
-    out.retry_factor = ("%.6g"):format(errors.expect(retry.factor, "number", "retry: factor", 4))
+    out.retry_factor = ("%.6g"):format(errors.expect(retry.factor, "number", "retry: factor"))
   end
 end
 
@@ -41,11 +41,11 @@ local function add_range(out, range)
   if range == nil then
     return
   end
-  errors.expect(range, "table", "worker: partition_range", 4)
-  local from = errors.expect(range[1], "number", "worker: partition_range[1]", 4)
-  local to = errors.expect(range[2], "number", "worker: partition_range[2]", 4)
+  errors.expect(range, "table", "worker: partition_range")
+  local from = errors.expect(range[1], "number", "worker: partition_range[1]")
+  local to = errors.expect(range[2], "number", "worker: partition_range[2]")
   if from < 0 or to <= from or to > 9999 then
-    errors.raise("invalid_argument", 4, "worker: partition_range is { from, to }: 0 <= from < to <= 9999")
+    errors.raise("invalid_argument", "worker: partition_range is { from, to }: 0 <= from < to <= 9999")
   end
   out.partition_from, out.partition_to = values.integer(from), values.integer(to)
 end
@@ -55,7 +55,7 @@ local function driver_options(options)
   add_retry(out, options.retry)
   add_range(out, options.partition_range)
   if options.is_leader ~= nil then
-    errors.expect(options.is_leader, "function", "worker: is_leader", 3)
+    errors.expect(options.is_leader, "function", "worker: is_leader")
     out.leader = false
   end
   return out
@@ -63,25 +63,25 @@ end
 
 --- How many threads a script worker has, and how many events each of them.
 local function shares(options, concurrency)
-  local threads = values.integer(errors.expect(options.threads or 1, "number", "worker: threads", 3))
+  local threads = values.integer(errors.expect(options.threads or 1, "number", "worker: threads"))
   return threads, math.max(1, math.ceil(concurrency / threads))
 end
 
 --- A worker of db. Raises when the options are not valid.
 function worker.new(db, options)
   options = options or {}
-  errors.expect(options, "table", "worker: the options", 3)
+  errors.expect(options, "table", "worker: the options")
   local out = driver_options(options)
   local concurrency = out.concurrency or 1
   local self = setmetatable({
     db = db, handlers = {}, signals = options.signals ~= false, is_leader = options.is_leader, started = false,
   }, Worker)
   if options.script ~= nil then
-    self.script = errors.expect(options.script, "string", "worker: script", 3)
+    self.script = errors.expect(options.script, "string", "worker: script")
     self.threads, self.each = shares(options, concurrency)
     concurrency = math.max(concurrency, self.threads)
   elseif options.threads ~= nil then
-    errors.raise("invalid_argument", 3, "worker: threads need a script, since a Lua state has one thread")
+    errors.raise("invalid_argument", "worker: threads need a script, since a Lua state has one thread")
   end
   out.concurrency = values.integer(concurrency)
   local handle, err = driver.worker_new(db.handle, out, out.concurrency, options.drain_timeout or DRAIN_TIMEOUT)
@@ -110,10 +110,10 @@ function Worker:on(type_name, handler, options)
   errors.expect(type_name, "string", "on: the type")
   errors.expect(handler, "function", "on: the handler")
   if self.script then
-    errors.raise("invalid_state", 2, "on: the script of a script worker registers its handlers")
+    errors.raise("invalid_state", "on: the script of a script worker registers its handlers")
   end
   if self.handlers[type_name] then
-    errors.raise("already_exists", 2, "on: the type '%s' has a handler already", type_name)
+    errors.raise("already_exists", "on: the type '%s' has a handler already", type_name)
   end
   local out = values.options(options, HANDLER_OPTIONS, "on")
   add_retry(out, options and options.retry)
@@ -127,7 +127,7 @@ end
 
 local function own_loop(self, name)
   if self.member then
-    errors.raise("invalid_state", 3, "%s: a script worker is run by the program that made it", name)
+    errors.raise("invalid_state", "%s: a script worker is run by the program that made it", name)
   end
 end
 
@@ -157,7 +157,7 @@ end
 local function single(self, name)
   own_loop(self, name)
   if self.script then
-    errors.raise("invalid_state", 3, "%s: a script worker has a loop in each of its threads: use run", name)
+    errors.raise("invalid_state", "%s: a script worker has a loop in each of its threads: use run", name)
   end
 end
 

@@ -1,0 +1,298 @@
+-- Bad input, bad days: each a clear error with a stable code, nothing half-written.
+local support = require "support"
+local tito = require "tito"
+
+describe("bad documents", function()
+  local db, Thing
+
+  before_each(function()
+    db = support.open()
+    Thing = db:model {
+      table = "thing",
+      indexes = { { name = "by_n", fields = { { name = "n", type = "number" } } },
+        { name = "by_tag", fields = { { name = "tags", type = "string" } } } },
+    }
+  end)
+
+  after_each(function()
+    assert.equal(0, #assert(Thing:scan()).items)
+    assert.equal(0, Thing:query_by_index("by_n"):count())
+    assert.same({}, assert(db:check("thing")).findings)
+    db:close()
+  end)
+
+  local function nested(n)
+    local t = { 1 }
+    for _ = 2, n do
+      t = { t }
+    end
+    return t
+  end
+
+  it("are refused by every write", function()
+    local cycle = { id = "x" }
+    cycle.cycle = cycle
+    local many = tito.array()
+    for i = 1, 1100 do
+      many[i] = "t" .. i
+    end
+    local cases = {
+      { "no id", { n = 1 }, "invalid_argument" },
+      { "an id that is empty", { id = "" }, "invalid_argument" },
+      { "an id that is no string", { id = 5 }, "invalid_argument" },
+      { "an id that is null", { id = tito.null }, "invalid_argument" },
+      { "an id that is too long", { id = ("x"):rep(1025) }, "limit_exceeded" },
+      { "an id that is not UTF-8", { id = "\xff" }, "invalid_argument" },
+      { "a list", { "a", "b" }, "invalid_argument" },
+      { "an empty list", tito.array(), "invalid_argument" },
+      { "a field of the wrong type", { id = "x", n = "5" }, "invalid_argument" },
+      { "a table in an indexed field", { id = "x", n = { a = 1 } }, "invalid_argument" },
+      { "a number in a list of strings", { id = "x", tags = { "a", 5 } }, "invalid_argument" },
+      { "invalid UTF-8", { id = "x", s = "\xc3\x28" }, "invalid_argument" },
+      { "NaN", { id = "x", n = 0 / 0 }, "invalid_argument" },
+      { "infinity", { id = "x", n = math.huge }, "invalid_argument" },
+      { "a function", { id = "x", f = print }, "invalid_argument" },
+      { "a key that is a number", { id = "x", t = { [3] = 1 } }, "invalid_argument" },
+      { "a cycle", cycle, "limit_exceeded" },
+      { "too deep", { id = "x", t = nested(64) }, "limit_exceeded" },
+      { "too large", { id = "x", s = ("x"):rep(1024 * 1024) }, "limit_exceeded" },
+      { "too many entries", { id = "x", tags = many }, "limit_exceeded" },
+    }
+    for _, case in ipairs(cases) do
+      for _, method in ipairs { "build", "save", "update" } do
+        local value, err = Thing[method](Thing, case[2])
+        assert.is_nil(value, case[1])
+        -- an update looks for the record first
+        local expected = err.code == "not_found" and method == "update" and "not_found" or case[3]
+        assert.equal(expected, err.code, case[1] .. ": " .. tostring(err))
+        assert.is_true(#err.message > 10, case[1])
+        assert.is_nil(err.message:find("xxxxxxxxxx", 1, true))
+        value, err = db:transaction(function(tx)
+          support.must(Thing:save({ id = "other", n = 1 }, tx))
+          local _ = Thing[method](Thing, case[2], tx)
+        end)
+        assert.is_nil(value, case[1])
+        assert.equal(expected, err.code, case[1])
+      end
+    end
+  end)
+
+  it("at the limits are accepted", function()
+    assert(Thing:save { id = ("x"):rep(1024) })
+    assert(Thing:delete_by_id(("x"):rep(1024)))
+    assert(Thing:save { id = "deep", t = nested(63) })
+    assert(Thing:delete_by_id("deep"))
+    local overhead = #'{"id":"x","s":""}'
+    assert(Thing:save { id = "x", s = ("x"):rep(1024 * 1024 - overhead) })
+    assert(Thing:delete_by_id("x"))
+  end)
+
+  it("that are no tables are misuse", function()
+    for _, value in ipairs { 5, "text", true, print } do
+      for _, method in ipairs { "build", "save", "update" } do
+        support.raised("invalid_argument", function() return Thing[method](Thing, value) end)
+      end
+    end
+    support.raised("invalid_argument", function() return Thing:build() end)
+    support.raised("invalid_argument", function() return Thing:patch("x") end)
+    support.raised("invalid_argument", function() return Thing:patch(5, {}) end)
+    support.raised("invalid_argument", function() return Thing:find_by_id(5) end)
+    support.raised("invalid_argument", function() return Thing:find_by_id() end)
+    support.raised("invalid_argument", function() return Thing:find_by_id("x", "tags") end)
+    support.raised("invalid_argument", function() return Thing:find_by_id("x", { colour = 1 }) end)
+    support.raised("invalid_argument", function() return Thing:find_many("x") end)
+    support.raised("invalid_argument", function() return Thing:delete_by_id(nil) end)
+    support.raised("invalid_argument", function() return Thing:build_with_options({ id = "x" }, { colour = 1 }) end)
+    support.raised("invalid_argument", function() return Thing:build_with_options({ id = "x" }, "INSERT") end)
+    support.raised("invalid_argument", function() return Thing:scan { colour = 1 } end)
+    support.raised("invalid_argument", function() return Thing:scan { limit = 0 } end)
+    support.raised("invalid_argument", function() return tito.with_events() end)
+    support.raised("invalid_argument", function() return tito.array(5) end)
+  end)
+
+  it("may have misuse name the line of the program", function()
+    local err = support.raised("invalid_argument", function() Thing:find_by_id(5) end)
+    assert.truthy(err.message:find("bad_input_spec.lua:%d+:"), err.message)
+    err = support.raised("invalid_argument", function() Thing:build(5) end)
+    assert.truthy(err.message:find("bad_input_spec.lua:%d+:"), err.message)
+  end)
+
+  it("in find, find_many and delete", function()
+    assert.fails("invalid_argument", Thing:find_by_id(""))
+    assert.fails("invalid_argument", Thing:find_by_id("\xff"))
+    assert.fails("limit_exceeded", Thing:find_by_id(("x"):rep(1025)))
+    assert.fails("invalid_argument", Thing:find_many { 5 })
+    assert.fails("invalid_argument", Thing:find_many { "ok", "" })
+    assert.fails("invalid_argument", Thing:delete_by_id(""))
+  end)
+
+  it("with ids that try to leave their slot are just ids", function()
+    local ids = { "a:b", "../x", "a\0b", ":", "x%00", "table:thing:a", "\1\2\255" }
+    for i = 1, #ids - 1 do
+      assert(Thing:build { id = ids[i], n = i })
+      assert.equal(i, Thing:find_by_id(ids[i]).n)
+    end
+    for i = 1, #ids - 1 do
+      assert.is_true(Thing:delete_by_id(ids[i]))
+    end
+  end)
+end)
+
+describe("bad models", function()
+  it("are refused when they are declared", function()
+    local db = support.open()
+    local index = { name = "i", fields = { { name = "n", type = "number" } } }
+    local specs = {
+      {}, { table = 5 }, { table = "" }, { table = "a b" }, { table = "a:b" }, { table = "täg" }, { table = ("x"):rep(129) },
+      { table = "t", colour = 1 }, { table = "t", indexes = 5 }, { table = "t", indexes = { 5 } }, { table = "t", indexes = { {} } },
+      { table = "t", indexes = { { name = "a b", fields = index.fields } } }, { table = "t", indexes = { index, index } },
+      { table = "t", indexes = { { name = "i", fields = {} } } }, { table = "t", indexes = { { name = "i", fields = { { name = "n", type = "date" } } } } },
+      { table = "t", indexes = { { name = "i", fields = { { name = "", type = "number" } } } } },
+      { table = "t", indexes = { { name = "i", fields = { { name = "n", type = "number", order = "up" } } } } },
+      { table = "t", indexes = { { name = "i", fields = index.fields, version = 0 } } },
+      { table = "t", indexes = { { name = "i", fields = index.fields, condition = "sometimes" } } },
+      { table = "t", relationships = { { source_field_name = "x" } } }, { table = "t", relationships = 5 },
+      { table = "t", fields = { n = "colour" } }, { table = "t", fields = 5 }, { table = "t", events = 5 },
+    }
+    for i, spec in ipairs(specs) do
+      local ok, err = pcall(db.model, db, spec)
+      assert.is_false(ok, "spec " .. i)
+      assert.equal("invalid_argument", err.code, "spec " .. i)
+      assert.is_true(#err.message > 10, "spec " .. i)
+    end
+    support.raised("invalid_argument", function() return db:model() end)
+    support.raised("invalid_argument", function() return db:model("t") end)
+    assert.same({}, db:schema())
+    support.raised("invalid_argument", function() return db:reindex("t") end)
+    support.raised("invalid_argument", function() return db:check("t") end)
+    support.raised("invalid_argument", function() return db:check(5) end)
+    db:close()
+  end)
+
+  it("that differ from what is stored are a schema mismatch", function()
+    local path = support.folder()
+    local function open(spec)
+      local db = support.open(path)
+      local M = db:model { table = "t", indexes = { spec } }
+      return db, M
+    end
+    local db, M = open { name = "i", fields = { { name = "n", type = "number" } } }
+    assert(M:build { id = "x", n = 1 })
+    db:close()
+    db, M = open { name = "i", fields = { { name = "m", type = "string" } } }
+    assert.fails("schema_mismatch", M:build { id = "y", m = "s" })
+    assert.fails("schema_mismatch", M:query_by_index("i"):execute())
+    db:close()
+    db, M = open { name = "i", version = 2, fields = { { name = "m", type = "string" } } }
+    assert(M:build { id = "y", m = "s" })
+    assert(db:reindex("t"))
+    assert.equal(2, M:query_by_index("i"):count())
+    db:close()
+    support.clean()
+  end)
+end)
+
+describe("bad databases", function()
+  after_each(support.clean)
+
+  it("can not be connected to", function()
+    support.raised("invalid_argument", function() return tito.connect() end)
+    support.raised("invalid_argument", function() return tito.connect(5) end)
+    support.raised("invalid_argument", function() return tito.connect({}) end)
+    support.raised("invalid_argument", function() return tito.connect({ 5 }) end)
+    support.raised("invalid_argument", function() return tito.connect("memory:", "x") end)
+    support.raised("invalid_argument", function() return tito.connect("memory:", { colour = 1 }) end)
+    support.raised("invalid_argument", function() return tito.connect("memory:", { timeout = "1" }) end)
+    assert.fails("invalid_argument", tito.connect(""))
+    assert.fails("invalid_argument", tito.connect("http://x"))
+    assert.fails("invalid_argument", tito.connect("memory:", { durability = "maybe" }))
+    assert.fails("invalid_argument", tito.connect("memory:", { namespace = "a b" }))
+    assert.fails("invalid_argument", tito.connect("memory:", { namespace = "table" }))
+    assert.fails("invalid_argument", tito.connect("memory:", { partitions = 0 }))
+  end)
+
+  it("that are files, or folders of something else", function()
+    local path = support.folder()
+    support.write_file(path, "not a database")
+    local value, err = tito.connect(path)
+    assert.is_nil(value)
+    assert.is_true(err.code == "io" or err.code == "corrupt" or err.code == "invalid_argument", tostring(err))
+    local folder = support.folder()
+    os.execute(("mkdir '%s' && echo hello > '%s/file'"):format(folder, folder))
+    value, err = tito.connect(folder)
+    assert.is_nil(value)
+    assert.is_string(err.code)
+    local file = assert(io.open(folder .. "/file"))
+    assert.equal("hello", file:read("l"))
+    file:close()
+    assert.is_nil((tito.connect("/proc/nothing/here")))
+    assert.is_nil((tito.connect("/nonexistent/deep/path/db")))
+  end)
+
+  it("that another process has open name its number", function()
+    local path = support.folder()
+    local pipe, pid = support.start([[
+      local db = assert(require("tito").connect(arg[1]))
+      print("open")
+      io.read()
+    ]], path)
+    assert.equal("open", pipe:read("l"))
+    local value, err = tito.connect(path)
+    assert.is_nil(value)
+    assert.truthy(err.message:find(tostring(pid), 1, true), err.message)
+    support.kill(pid, "KILL")
+    pipe:close()
+    support.open(path):close()
+  end)
+
+  it("that are open twice in a process share one engine", function()
+    local path = support.folder()
+    local first, second = support.open(path), support.open(path)
+    assert(first:model { table = "t" }:build { id = "x" })
+    assert.is_table(second:model { table = "t" }:find_by_id("x"))
+    first:close()
+    assert.is_table(second:model { table = "t" }:find_by_id("x"))
+    second:close()
+    assert.fails("invalid_argument", (function()
+      local db <close> = support.open(path)
+      return tito.connect(path, { durability = "buffered" })
+    end)())
+  end)
+
+  it("keep namespaces apart", function()
+    local path = support.folder()
+    local one, two = support.open(path, { namespace = "one" }), support.open(path, { namespace = "two" })
+    assert(one:model { table = "t" }:build { id = "x" })
+    assert.is_nil((two:model { table = "t" }:find_by_id("x")))
+    one:close()
+    two:close()
+  end)
+end)
+
+describe("the module", function()
+  it("has its version, null and names", function()
+    assert.truthy(tito.version:match("^%d+%.%d+%.%d+$"))
+    assert.equal("userdata", type(tito.null))
+    assert.same({ "INSERT", "UPDATE", "DELETE" }, { tito.INSERT, tito.UPDATE, tito.DELETE })
+    assert.truthy(tito.uuid():match("^%x+%-%x+%-%x+%-%x+%-%x+$"))
+    assert.is_true(math.abs(tito.now() - os.time()) < 2)
+    assert.same({ events = "INSERT" }, tito.with_events("INSERT"))
+  end)
+
+  it("refuses the wrong handles", function()
+    local core = require "tito.core"
+    for name, fn in pairs(core) do
+      if type(fn) == "function" and not ({ uuid = 1, now = 1, encode = 1, setup = 1 })[name] then
+        for _, arguments in ipairs { {}, { 5 }, { "x" }, { {} }, { io.stdout }, { tito.null } } do
+          local ok, value, err = pcall(fn, table.unpack(arguments))
+          assert.is_true(not ok or err ~= nil or value == nil or value == false or name == "call_host"
+            or name == "txn_is_open" or name == "event_expired" or name == "db_open" or name == "decode", name)
+          if ok and name == "db_open" and type(value) == "userdata" then
+            core.db_close(value)
+          end
+        end
+      end
+    end
+    os.execute("rm -rf ./x ./5")
+  end)
+end)
