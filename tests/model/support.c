@@ -8,10 +8,11 @@
 
 /* ---- databases ---- */
 
-static void open_on(db *d, ti_engine *engine, bool leased, int64_t lease_us)
+static void open_on(db *d, ti_engine *engine, const char *name_space, bool leased, int64_t lease_us)
 {
     const ti_env *env = ti_env_real();
-    ti_store_options options = {.env = env, .lease_always = leased, .lease_us = lease_us};
+    ti_store_options options = {
+        .env = env, .name_space = S(name_space), .lease_always = leased, .lease_us = lease_us};
     d->engine = engine;
     OK(d, ti_store_new(&options, &d->store, &d->err));
     const ti_keyspace *ks = ti_store_keyspace(d->store);
@@ -36,7 +37,7 @@ void db_open(db *d, const char *path)
         snprintf(d->path, sizeof d->path, "%s", path);
         OK(d, ti_rocks_open(path, &options, env, &engine, &d->call, &d->err));
     }
-    open_on(d, engine, false, 0);
+    open_on(d, engine, "", false, 0);
 }
 
 void db_open_beside(db *d, const db *first, bool leased, int64_t lease_us)
@@ -45,7 +46,16 @@ void db_open_beside(db *d, const db *first, bool leased, int64_t lease_us)
     d->call = ti_call_within(ti_env_real(), TIMEOUT_US);
     ti_arena_init(&d->a);
     first->engine->vt->ref(first->engine);
-    open_on(d, first->engine, leased, lease_us);
+    open_on(d, first->engine, "", leased, lease_us);
+}
+
+void db_open_namespace(db *d, const db *first, const char *name_space)
+{
+    memset(d, 0, sizeof *d);
+    d->call = ti_call_within(ti_env_real(), TIMEOUT_US);
+    ti_arena_init(&d->a);
+    first->engine->vt->ref(first->engine);
+    open_on(d, first->engine, name_space, false, 0);
 }
 
 void db_close(db *d)

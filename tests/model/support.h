@@ -27,6 +27,8 @@ void db_open(db *d, const char *path);
 /* Another store on the same engine: another handle of this process, or (leased) as if another
  * process had it. */
 void db_open_beside(db *d, const db *first, bool leased, int64_t lease_us);
+/* Another store on the same engine, in a namespace of its own. */
+void db_open_namespace(db *d, const db *first, const char *name_space);
 void db_close(db *d);
 /* Closes and opens the same directory again. */
 void db_reopen(db *d);

@@ -67,10 +67,40 @@ static void test_walk(void **state)
     db_close(&d);
 }
 
+static void namespaces_do_not_meet(void **state)
+{
+    db plain;
+    db one;
+    db two;
+    (void)state;
+    db_open(&plain, NULL);
+    db_open_namespace(&one, &plain, "shop");
+    db_open_namespace(&two, &plain, "shop2");
+    db *all[] = {&plain, &one, &two};
+    ti_model *models[3];
+    for (int i = 0; i < 3; i++) {
+        char json[64];
+        models[i] = declare(all[i], post_spec);
+        snprintf(json, sizeof json, "{\"id\":\"p\",\"slug\":\"s\",\"views\":%d}", i);
+        OK(all[i], build(all[i], models[i], NULL, json));
+    }
+    OK(&one, ti_drop_table(one.store, S("post"), &one.call, &one.err)); /* no neighbour's */
+    for (int i = 0; i < 3; i++) {
+        assert_string_equal(ids(all[i], models[i], NULL, "by_slug \"s\"", NULL), i == 1 ? "" : "p");
+        assert_string_equal(ids(all[i], models[i], NULL, "*", NULL), i == 1 ? "" : "p");
+        assert_string_equal(check(all[i], models[i], false, NULL), "");
+        ti_model_unref(models[i]);
+    }
+    db_close(&one);
+    db_close(&two);
+    db_close(&plain);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_walk),
+        cmocka_unit_test(namespaces_do_not_meet),
     };
     return TEST_RUN(tests);
 }

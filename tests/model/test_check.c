@@ -235,6 +235,7 @@ static void real_duplicates_stay(void **state)
     put_record(&d, "twin", "{\"id\":\"twin\",\"mail\":\"m1\"}", &twin, 1);
     const char *found = check(&d, m, true, NULL);
     assert_non_null(strstr(found, "unique_owner u_mail twin;"));
+    OK(&d, del(&d, m, NULL, "twin", NULL)); /* takes nothing along that is not its own */
     assert_string_equal(ids(&d, m, NULL, "u_mail \"m1\"", NULL), "u01");
     ti_model_unref(m);
     db_close(&d);
