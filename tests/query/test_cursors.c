@@ -86,7 +86,7 @@ static void forged_ones_are_refused(void **state)
     size_t len = strlen(cursor);
     char forged[TI_CURSOR_SIZE_MAX];
     for (size_t i = 0; i < len; i++) {
-        for (size_t k = 0; alphabet[k] != '\0'; k += test_scale() < 1 ? 7 : 1) {
+        for (size_t k = 0; k < sizeof alphabet - 1; k += test_scale() < 1 ? 7 : 1) {
             memcpy(forged, cursor, len + 1);
             forged[i] = alphabet[k] == ' ' ? '!' : alphabet[k];
             if (forged[i] != cursor[i])
