@@ -97,8 +97,7 @@ typedef struct tito_future tito_future_t;
 typedef struct tito_cq tito_cq_t;
 typedef struct tito_json tito_json_t;
 
-/* ---- Versions, identifiers, time
- * ------------------------------------------------------------------------------------------- */
+/* ---- Versions, identifiers, time ---- */
 
 /* The interface version of the loaded library. */
 TITO_API uint32_t tito_abi_version(void);
@@ -111,9 +110,7 @@ TITO_API void tito_uuid(char out[37]);
 /* The host's clock. For the database's time: tito_db_now. */
 TITO_API int64_t tito_now_us(void);
 
-/* ---- Errors
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Errors ---- */
 
 /* The status of an error; TITO_OK for NULL. */
 TITO_API int32_t tito_error_status(const tito_error_t *error);
@@ -129,9 +126,7 @@ TITO_API int32_t tito_error_retryable(const tito_error_t *error);
 TITO_API int32_t tito_error_outcome_unknown(const tito_error_t *error);
 TITO_API void tito_error_free(tito_error_t *error);
 
-/* ---- Options: named texts
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- Options: named texts ---- */
 
 /* NULL when there is no memory. */
 TITO_API tito_options_t *tito_options_new(void);
@@ -142,9 +137,7 @@ TITO_API int32_t tito_options_set(tito_options_t *options, const char *name, con
 TITO_API int32_t tito_options_set_int(tito_options_t *options, const char *name, int64_t value);
 TITO_API void tito_options_free(tito_options_t *options);
 
-/* ---- Futures
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Futures ---- */
 
 /* A future starts lazily: tito_future_wait without a timeout runs it in the calling thread; a wait
  * with a timeout, tito_future_start, tito_future_then and tito_future_watch hand it to the
@@ -183,10 +176,9 @@ TITO_API tito_page_t *tito_future_page(tito_future_t *future);
 /* Frees it at any time; an operation that runs goes on, its result is dropped. */
 TITO_API void tito_future_free(tito_future_t *future);
 
-/* ---- Completion queues
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- Completion queues ---- */
 
+/* An empty queue; it needs no database. */
 TITO_API int32_t tito_cq_new(tito_cq_t **cq_out, tito_error_t **error_out);
 /* A descriptor that is readable while completions wait (an eventfd of the library's, or the
  * accepted socket). Do not read or close it. */
@@ -202,9 +194,7 @@ TITO_API int32_t tito_cq_listen(tito_cq_t *cq, const char *path, tito_error_t **
 TITO_API int32_t tito_cq_accept(tito_cq_t *cq, int64_t heartbeat_us, tito_error_t **error_out);
 TITO_API void tito_cq_free(tito_cq_t *cq);
 
-/* ---- Databases
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Databases ---- */
 
 /* A database handle that is not connected yet: no thread, no file, no connection. Models can be
  * declared on it. target: a path or "rocksdb:path", "memory:", "tikv://pd1:2379,pd2:2379". Options:
@@ -244,9 +234,7 @@ TITO_API tito_future_t *tito_db_drop_table(tito_db_t *db, const char *table, siz
 /* The catalog. Result: bytes, a JSON array of tables with their indexes, versions and states. */
 TITO_API tito_future_t *tito_db_schema(tito_db_t *db);
 
-/* ---- Transactions
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- Transactions ---- */
 
 /* Begins; contacts nobody, does not block. Options: age_us, timeout_us and attempts (of
  * tito_txn_retry and tito_transact), read_only, causal, any_thread (each "true" or "false").
@@ -277,9 +265,7 @@ typedef int32_t (*tito_transact_fn)(void *context, tito_txn_t *txn);
 TITO_API int32_t tito_transact(tito_db_t *db, const tito_options_t *options, tito_transact_fn work,
                                void *context, tito_error_t **error_out);
 
-/* ---- Models
- * ----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Models ---- */
 
 /* Declares a model. spec is a JSON object: table, indexes and unique_indexes [{name, version,
  * fields [{name, type, order}], condition (true | false | "host"), where, sparse, covering}],
@@ -374,9 +360,7 @@ TITO_API tito_future_t *tito_model_find(tito_model_t *model, tito_txn_t *txn, co
 TITO_API tito_future_t *tito_model_find_many(tito_model_t *model, tito_txn_t *txn, const char *ids,
                                              size_t ids_len, const tito_read_t *read);
 
-/* ---- Queries
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Queries ---- */
 
 enum tito_bound { TITO_GT = 1, TITO_GTE = 2, TITO_LT = 3, TITO_LTE = 4, TITO_STARTS_WITH = 5 };
 
@@ -421,9 +405,7 @@ TITO_API uint64_t tito_page_version(const tito_page_t *page, size_t i);
 TITO_API tito_slice tito_page_cursor(const tito_page_t *page);
 TITO_API void tito_page_free(tito_page_t *page);
 
-/* ---- Maintenance: work in steps
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- Maintenance: work in steps ---- */
 
 enum tito_step {
     TITO_STEP_DONE = 0, /* finished; bytes: a JSON summary */
@@ -449,9 +431,7 @@ TITO_API tito_slice tito_steps_document(const tito_steps_t *steps, size_t i);
 TITO_API int32_t tito_steps_reply(tito_steps_t *steps, size_t i, uint64_t bits);
 TITO_API void tito_steps_free(tito_steps_t *steps);
 
-/* ---- Queues
- * ------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Queues ---- */
 
 /* A type of events. Options: partitions (1 to 9999), retention_us (of completed events; 0 keeps
  * none), ordering (key | partition | none). Does not block; a partition count that differs from the
@@ -481,9 +461,7 @@ TITO_API tito_future_t *tito_queue_retry(tito_queue_t *queue, const char *event_
 TITO_API tito_future_t *tito_queue_drop(tito_queue_t *queue, const char *event_id,
                                         size_t event_id_len);
 
-/* ---- Workers
- * ------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Workers ---- */
 
 /* Options: concurrency (1), partition_from and partition_to (excluded), max_retries (25),
  * retry_base_us, retry_factor, retry_cap_us, handler_timeout_us, drain_timeout_us, leader ("true" |
@@ -561,8 +539,7 @@ TITO_API int32_t tito_event_expired(const tito_event_t *event);
 /* Frees it; one that was not settled fails. */
 TITO_API void tito_event_free(tito_event_t *event);
 
-/* ---- JSON: for bindings that build host values
- * -------------------------------------------------------------------------------------- */
+/* ---- JSON: for bindings that build host values ---- */
 
 enum tito_json_token {
     TITO_JSON_END = 0, /* after the whole value */
