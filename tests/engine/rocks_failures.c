@@ -189,6 +189,71 @@ static void a_leader_that_leaves_hands_over(void **state)
     db_close(&d);
 }
 
+/* One of the ways to meet a commit in flight, in a thread of its own. */
+typedef struct meeter {
+    db d;
+    ti_thread thread;
+    int way; /* 0: an older write, 1: an INSERT, 2: a locked read */
+    ti_ts start;
+    ti_status status;
+    bool saw; /* afterwards it sees the commit that it met */
+} meeter;
+
+static void *run_meeter(void *arg)
+{
+    meeter *m = arg;
+    ti_slice key = TI_SLICE("a");
+    ti_locks *locks = NULL;
+    ti_locked locked = {.found = false};
+    ti_lock_request request = {.start_ts = m->start, .keys = &key, .count = 1, .wait_us = -1};
+    if (m->way == 2) {
+        m->status =
+            m->d.vt->lock(m->d.e, &locks, &request, &m->d.a, &locked, &m->d.call, &m->d.err);
+        m->saw = locked.found && ti_slice_equal(locked.value, TI_SLICE("1"));
+        m->d.vt->unlock(m->d.e, locks);
+        return NULL;
+    }
+    ti_mutation mutation = m->way == 0 ? SET("a", "2") : INSERT("a", "2");
+    m->status = db_commit_all(&m->d, m->start, &mutation, 1, NULL);
+    m->saw = db_holds_now(&m->d, "a", "1");
+    return NULL;
+}
+
+/* Nobody is refused, or reads, because of a commit that he could not see yet. */
+static void what_is_in_flight_is_waited_for(void **state)
+{
+    static const ti_fault endless = {
+        .name = "rocks_write_stalls", .action = TI_FAULT_FAIL, .at = 1};
+    static const ti_status told[] = {TI_CONFLICT, TI_ALREADY_EXISTS, TI_OK};
+    (void)state;
+    for (int way = 0; way < 3; way++) {
+        db d;
+        ti_err err;
+        committer flying = {.key = "a", .timeout_us = 20000000};
+        meeter m = {.way = way};
+        db_open_with(&d, ti_env_real(), false);
+        m.start = db_now(&d);
+        ti_fault_arm(&endless);
+        start_committer(&flying, &d);
+        while (ti_fault_hits() == 0)
+            pause_ms(1);
+        if (way > 0)
+            m.start = db_now(&d); /* after the commit in flight: no conflict with it */
+        db_share(&d, &m.d);
+        test_ok(ti_thread_start(&m.thread, "meeter", run_meeter, &m, &err), &err);
+        pause_ms(30);
+        assert_true(db_holds_now(&d, "a", NULL));
+        ti_fault_arm(NULL);
+        join_committer(&flying);
+        ti_thread_join(&m.thread);
+        db_unshare(&m.d);
+        assert_int_equal(flying.status, TI_OK);
+        assert_int_equal(m.status, told[way]);
+        assert_true(m.saw);
+        db_close(&d);
+    }
+}
+
 /* ---- libfiu: failures of the system calls themselves */
 
 static int (*fiu_enable)(const char *name, int failnum, void *failinfo, unsigned flags);
@@ -492,6 +557,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(everybody_in_the_queue_is_told),
         cmocka_unit_test(a_stall_is_waited_out_or_answered_busy),
         cmocka_unit_test(a_leader_that_leaves_hands_over),
+        cmocka_unit_test(what_is_in_flight_is_waited_for),
         cmocka_unit_test(a_failed_sync_of_the_log),
         cmocka_unit_test(a_failed_write_to_the_log),
         cmocka_unit_test(a_full_disk),
