@@ -65,7 +65,7 @@ struct tito_event {
     ti_db_child child;      /* adopted with the transaction */
     ti_event *core;         /* one reference */
     tito_txn_t *txn;        /* NULL until asked for; freed with the event */
-    bool settled;
+    _Atomic(bool) settled;
 };
 
 /* An event handle that owns core; NULL when there is no memory, then core is still the caller's. */
