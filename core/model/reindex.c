@@ -82,9 +82,12 @@ static ti_status begin_edit(void *context, ti_txn *txn, ti_schema *schema, bool 
     ti_reindex *r = context;
     ti_model *model = r->base.model;
     ti_ts now;
-    *changed_io = schema->exists && !schema->dropping;
-    if (!*changed_io)
-        return TI_OK;
+    if (!schema->exists || schema->dropping) {
+        ti_err_set(err, TI_SCHEMA_MISMATCH, "table \"%.*s\" is being dropped",
+                   (int)model->table.len, model->table.data);
+        return ti_err_of(model, TI_SLICE_NONE, TI_SCHEMA_MISMATCH, err);
+    }
+    *changed_io = true;
     TI_TRY(ti_txn_start_ts(txn, &now, call, err));
     bool other =
         schema->runner.len > 0 && schema->runner_until > now && !ti_reindex_owns(r, schema);

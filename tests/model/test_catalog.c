@@ -1,5 +1,6 @@
 /* How indexes come, change and go: registration, versions, reindex, index_todo, drop, several
  * processes. */
+#include "model/catalog.h"
 #include "model/support.h"
 
 #define USER(indexes) "{\"table\":\"user\",\"indexes\":[" indexes "]}"
@@ -291,6 +292,56 @@ static void an_open_transaction_meets_a_change(void **state)
     db_close(&d);
 }
 
+/* An index that is half dropped, a table that is half dropped: the same call goes on. */
+static ti_status half_drop(void *context, ti_txn *txn, ti_schema *schema, bool *changed_io,
+                           const ti_call *call, ti_err *err)
+{
+    (void)txn;
+    (void)changed_io;
+    (void)call;
+    (void)err;
+    if (*(bool *)context)
+        schema->dropping = true;
+    else
+        schema->indexes[1].state = TI_INDEX_ABSENT;
+    return TI_OK;
+}
+
+static void interrupted_drops(void **state)
+{
+    db d;
+    ti_steps *steps;
+    ti_step step;
+    ti_slice json;
+    bool whole = false;
+    (void)state;
+    db_open(&d, NULL);
+    ti_model *m = declare(&d, USER(BY_NAME "," BY_AGE));
+    ti_model *less = declare(&d, USER(BY_NAME));
+    fill(&d, m, 5);
+    OK(&d, ti_catalog_change(d.store, S("user"), half_drop, &whole, NULL, &d.call, &d.err));
+    EXPECT(&d, TI_SCHEMA_MISMATCH, query_status(&d, m, NULL, "by_age"));
+    OK(&d, update(&d, less, NULL, "{\"id\":\"u0001\",\"name\":\"n1\",\"age\":100}"));
+    assert_string_equal(check(&d, less, false, NULL), "");
+    OK(&d, ti_drop_index(d.store, S("user"), S("by_age"), &d.call, &d.err));
+    reindex(&d, m, NULL);
+    assert_string_equal(ids(&d, m, NULL, "by_age >2", NULL), "u0003 u0004 u0001");
+    whole = true;
+    OK(&d, ti_catalog_change(d.store, S("user"), half_drop, &whole, NULL, &d.call, &d.err));
+    EXPECT(&d, TI_SCHEMA_MISMATCH, build(&d, m, NULL, "{\"id\":\"x\"}"));
+    SAYS(&d, "being dropped");
+    OK(&d, ti_reindex_open(m, NULL, &steps, &d.err));
+    EXPECT(&d, TI_SCHEMA_MISMATCH, ti_steps_next(steps, &step, &json, &d.call, &d.err));
+    ti_steps_free(steps);
+    OK(&d, ti_drop_table(d.store, S("user"), &d.call, &d.err));
+    assert_non_null(strstr(reindex(&d, m, NULL), "\"phase\":\"done\",\"done\":0,\"total\":0"));
+    OK(&d, build(&d, m, NULL, "{\"id\":\"x\",\"age\":1}"));
+    assert_string_equal(ids(&d, m, NULL, "by_age", NULL), "x");
+    ti_model_unref(less);
+    ti_model_unref(m);
+    db_close(&d);
+}
+
 /* Two stores that behave as two processes do: each with a catalog of its own, under a lease. */
 static void two_processes(void **state)
 {
@@ -368,6 +419,7 @@ int main(void)
         cmocka_unit_test(reindex_resumes_and_excludes),
         cmocka_unit_test(dropping),
         cmocka_unit_test(an_open_transaction_meets_a_change),
+        cmocka_unit_test(interrupted_drops),
         cmocka_unit_test(two_processes),
         cmocka_unit_test(handles_of_one_process_share),
     };

@@ -309,7 +309,7 @@ static void in_memory(void **state)
     uint64_t queries = 0;
     uint64_t operations = 0;
     (void)state;
-    for (uint64_t i = 0; i < test_scaled(1500); i++)
+    for (uint64_t i = 0; i < test_scaled(1200); i++)
         round_of(false, 1000 + i, &queries, &operations);
     print_message("%llu operations, %llu pages compared\n", (unsigned long long)operations,
                   (unsigned long long)queries);
@@ -320,7 +320,7 @@ static void on_disk_with_restarts(void **state)
     uint64_t queries = 0;
     uint64_t operations = 0;
     (void)state;
-    for (uint64_t i = 0; i < test_scaled(250); i++)
+    for (uint64_t i = 0; i < test_scaled(150); i++)
         round_of(true, 900000 + i, &queries, &operations);
     print_message("%llu operations, %llu pages compared\n", (unsigned long long)operations,
                   (unsigned long long)queries);
