@@ -137,6 +137,7 @@ static ti_status committer_init(ti_committer *c, ti_tikv *t, const ti_commit_req
     c->request = request;
     c->call = call;
     c->failed_index = SIZE_MAX;
+    c->blocked_index = SIZE_MAX;
     ti_arena_init(&c->arena);
     ti_met_locks_init(&c->met);
     c->keys = ti_arena_alloc(&c->arena, request->count * sizeof(*c->keys));
@@ -407,7 +408,7 @@ ti_status ti_tikv_commit(ti_engine *e, const ti_commit_request *request,
     if (status == TI_OK && c.pessimistic)
         request->locks->spent = request->locks->count == request->count;
     result_out->commit_ts = status == TI_OK ? c.commit_ts : TI_TS_NONE;
-    result_out->failed_index = c.failed_index;
+    result_out->failed_index = status == TI_TIMEOUT ? c.blocked_index : c.failed_index;
     ti_met_locks_free(&c.met);
     ti_arena_free(&c.arena);
     return status;

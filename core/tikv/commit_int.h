@@ -49,6 +49,7 @@ typedef struct ti_committer {
     uint64_t commit_ts;
     bool *committed; /* per key */
     size_t failed_index;
+    size_t blocked_index; /* the last key that was met locked */
     ti_met_locks met;
     ti_arena arena;
 } ti_committer;

@@ -125,13 +125,14 @@ ti_status ti_grpc_link_start(ti_grpc *g, ti_grpc_link *link, const char *address
 
 void ti_grpc_link_end(ti_grpc *g, ti_grpc_link *link)
 {
-    grpc_call_unref(link->call);
-    ti_mutex_lock(&g->mutex);
+    grpc_call *call = link->call;
+    ti_mutex_lock(&g->mutex); /* off the list first: close cancels what it finds there */
     link->prev->next = link->next;
     link->next->prev = link->prev;
     if (g->links.next == &g->links)
         ti_cond_broadcast(&g->idle);
     ti_mutex_unlock(&g->mutex);
+    grpc_call_unref(call); /* the queue that it reports to outlives it: close joins this thread */
 }
 
 static ti_status status_of_code(grpc_status_code code)

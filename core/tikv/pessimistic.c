@@ -394,6 +394,25 @@ ti_status ti_tikv_lock(ti_engine *e, ti_locks **locks_io, const ti_lock_request 
     return status;
 }
 
+/* Locks keys at the start timestamp. Whoever waited for a lock and is woken gets a write conflict
+ * whether or not something was written (TiKV before 6.5, always after a rollback): asking again
+ * without a wait tells. */
+static ti_status lock_at_start(lock_call *c, const ti_slice *keys, size_t count,
+                               const ti_call *call, ti_err *err)
+{
+    for (;;) {
+        c->conflict = false;
+        c->no_wait = false;
+        ti_status status = lock_keys(c, keys, NULL, count, call, err);
+        if (status != TI_CONFLICT || !c->conflict)
+            return status;
+        c->no_wait = true;
+        status = lock_keys(c, keys, NULL, count, call, err);
+        if (status != TI_BUSY)
+            return status;
+    }
+}
+
 ti_status ti_tikv_lock_rest(ti_tikv *t, ti_locks *locks, const ti_slice *keys, size_t count,
                             uint64_t now_ts, ti_arena *a, ti_slice *failed_out, const ti_call *call,
                             ti_err *err)
@@ -414,7 +433,7 @@ ti_status ti_tikv_lock_rest(ti_tikv *t, ti_locks *locks, const ti_slice *keys, s
                    .now_ts = now_ts,
                    .wait_until_ns = call->deadline_ns};
     ti_met_locks_init(&c.met);
-    ti_status status = lock_keys(&c, rest, NULL, n, call, err);
+    ti_status status = lock_at_start(&c, rest, n, call, err);
     call_ended(&c, status, rest, n);
     *failed_out = c.failed;
     return status;

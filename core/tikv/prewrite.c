@@ -131,10 +131,12 @@ static ti_status take_key_error(ti_committer *c, const ti_fan_part *part,
 {
     ti_slice failed = TI_SLICE_NONE;
     ti_status status;
-    bool newer =
-        e->locked != NULL && e->locked->lock_version > c->request->start_ts && !c->pessimistic;
-    if (e->locked != NULL && !newer)
+    bool newer = e->locked != NULL && e->locked->lock_version > c->request->start_ts &&
+                 e->locked->lock_type != KVRPCPB__OP__PessimisticLock && !c->pessimistic;
+    if (e->locked != NULL && !newer) {
+        c->blocked_index = ti_committer_index_of(c, ti_pb_slice(e->locked->key));
         return ti_met_locks_add(&c->met, e->locked, err);
+    }
     if (newer) {
         failed = ti_pb_slice(e->locked->key);
         status = ti_err_set(err, TI_CONFLICT,

@@ -22,8 +22,8 @@
 #define TI_LOCK_TTL_MAX_MS 20000
 #define TI_PESSIMISTIC_TTL_MS 20000
 #define TI_COMMIT_TIME_MAX_MS 86400000
-#define TI_BEATING_SIZE ((size_t)4 << 20) /* commits of this size on are kept alive by heartbeats  \
-                                           */
+/* Commits of this size on are kept alive by heartbeats. */
+#define TI_BEATING_SIZE ((size_t)4 << 20)
 #define TI_CAUSAL_AGE_MAX_MS 1000
 #define TI_UNLOCK_WITHIN_US 2000000
 #define TI_COMMIT_GAP_MAX ((uint64_t)3600000 << TI_TS_LOGICAL_BITS)

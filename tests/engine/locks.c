@@ -45,11 +45,17 @@ static void until_waits(db *d, long waits)
         pause_ms(1);
 }
 
-static ti_status lock_one(db *d, ti_locks **locks, const char *key, int64_t wait_us, ti_locked *out)
+static ti_status lock_at(db *d, ti_locks **locks, ti_ts start, const char *key, int64_t wait_us,
+                         ti_locked *out)
 {
     ti_slice k = ti_slice_of(key);
-    ti_lock_request request = {.start_ts = db_now(d), .keys = &k, .count = 1, .wait_us = wait_us};
+    ti_lock_request request = {.start_ts = start, .keys = &k, .count = 1, .wait_us = wait_us};
     return d->vt->lock(d->e, locks, &request, &d->a, out, &d->call, &d->err);
+}
+
+static ti_status lock_one(db *d, ti_locks **locks, const char *key, int64_t wait_us, ti_locked *out)
+{
+    return lock_at(d, locks, db_now(d), key, wait_us, out);
 }
 
 static void *run_locker(void *arg)
@@ -218,7 +224,7 @@ static void check_ring(int n)
         join_locker(&lockers[i]);
         refused += lockers[i].status == TI_DEADLOCK;
         assert_true(lockers[i].status == TI_OK || lockers[i].status == TI_DEADLOCK);
-        if (lockers[i].status == TI_DEADLOCK) {
+        if (lockers[i].status == TI_DEADLOCK && !db_is("tikv")) { /* TiKV tells no number */
             char text[32];
             (void)snprintf(text, sizeof(text), "%d transactions", n);
             assert_non_null(strstr(lockers[i].d.err.message, text));
@@ -245,6 +251,8 @@ static void rings_through_a_queue_are_found(void **state)
     locker second = {.keys = {"b", "a", "c"}, .wait_us = -1};
     locker third = {.keys = {"c", "a"}, .wait_us = -1};
     (void)state;
+    if (db_is("tikv"))
+        skip(); /* whose waiters are no queue */
     db_open(&d);
     test_ok(lock_one(&d, &first, "a", 0, &out), &d.err);
     start_locker(&second, &d);
@@ -307,7 +315,8 @@ static void commits_wait_for_locks(void **state)
         ti_locks *mine = NULL;
         ti_locked out;
         committer c = {.start = db_now(&d), .key = "a"};
-        test_ok(lock_one(&d, &mine, "a", 0, &out), &d.err);
+        ti_ts my_start = db_now(&d);
+        test_ok(lock_at(&d, &mine, my_start, "a", 0, &out), &d.err);
         start_committer(&c, &d);
         until_waits(&d, writes + 1);
         assert_int_equal(atomic_load(&c.done), 0);
@@ -315,7 +324,7 @@ static void commits_wait_for_locks(void **state)
             ti_mutation m = SET("a", "mine");
             ti_commit_result result;
             ti_commit_request request = {
-                .start_ts = db_now(&d), .mutations = &m, .count = 1, .locks = mine};
+                .start_ts = my_start, .mutations = &m, .count = 1, .locks = mine};
             test_ok(d.vt->commit(d.e, &request, &result, &d.call, &d.err), &d.err);
         }
         d.vt->unlock(d.e, mine);
@@ -353,8 +362,8 @@ static void a_commit_can_close_a_ring(void **state)
     (void)state;
     db_open(&d);
     test_ok(lock_one(&d, &mine, "b", 0, &out), &d.err);
-    test_ok(lock_one(&d, &c.locks, "a", 0, &out), &d.err);
     c.start = db_now(&d);
+    test_ok(lock_at(&d, &c.locks, c.start, "a", 0, &out), &d.err);
     start_committer(&c, &d);
     until_waits(&d, 1);
     test_status(lock_one(&d, &mine, "a", -1, &out), TI_DEADLOCK);

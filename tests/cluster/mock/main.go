@@ -79,6 +79,7 @@ func main() {
 	}
 	ready["pd"] = endpoints
 	check(json.NewEncoder(os.Stdout).Encode(ready))
+	check(syscall.Dup3(2, 1, 0)) // the engine logs to standard output, where nobody reads on
 	waitForEnd()
 }
 
