@@ -103,6 +103,7 @@
 #define TI_SWEEP_ALONE_US 60000000     /* engines with exact wake-ups */
 #define TI_DUE_WAIT_US_MAX 3600000000u /* longer waits are looked at again on the way */
 #define TI_OWNERSHIP_US 1000000        /* how often the ownership is asked */
+#define TI_FLOOR_MARGIN_US 1000000 /* how long a commit may take from its T to its first write */
 #define TI_CHECKPOINT_BATCH 256        /* checkpoints in one commit */
 #define TI_CHECKPOINT_US 10000000      /* how often checkpoints are written */
 

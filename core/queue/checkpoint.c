@@ -2,7 +2,8 @@
  *
  * INVARIANTS
  *  1. A checkpoint is min(floor_us, position, oldest event row in memory): every row before it is
- *     finished or parked, and none will ever appear there (read.c, 4).
+ *     finished or parked, and none will ever appear there. floor_us comes from sweeps (read.c, 4)
+ * on a shared engine, else from the hub (hub_int.h, 4), asked before its news are collected.
  *  2. It is written by the partition's owner alone, never in an outcome's transaction, and only
  *     when it passes over something that was finished. */
 #include "base/assert.h"
@@ -77,12 +78,36 @@ static ti_status put_all(ti_worker *w, const checkpoint *points, size_t n, ti_ar
     return status;
 }
 
+/* Raises the floors of an engine of one process. */
+static ti_status raise_floors(ti_worker *w, ti_err *err)
+{
+    ti_call call = ti_worker_call(w);
+    ti_ts now;
+    if (w->queues->shared)
+        return TI_OK;
+    TI_TRY(ti_kv_now(w->queues->kv, &now, &call, err));
+    uint64_t told_us = ti_hub_floor(w->queues->hub, (uint64_t)ti_ts_to_us(now));
+    ti_mutex_lock(&w->mutex);
+    ti_inbox_collect(w);
+    for (ti_wtype *type = w->types; type != NULL; type = type->next) {
+        for (uint32_t i = 0; i < type->partitions; i++) {
+            ti_part *part = &type->parts[i];
+            uint64_t floor_us = told_us < part->read_us ? told_us : part->read_us;
+            if (part->owned && part->opened && floor_us > part->floor_us)
+                part->floor_us = floor_us;
+        }
+    }
+    ti_worker_unlock(w);
+    return TI_OK;
+}
+
 ti_status ti_checkpoints_write(ti_worker *w, bool all, ti_arena *a, ti_err *err)
 {
     checkpoint points[TI_CHECKPOINT_BATCH];
     ti_wtype *type = w->types;
     uint32_t number = 0;
     size_t n;
+    TI_TRY(raise_floors(w, err));
     do {
         ti_mutex_lock(&w->mutex);
         n = collect(w, all, points, &type, &number);

@@ -199,6 +199,47 @@ void ti_hub_unlisten(ti_hub *hub, ti_hub_type *type, ti_listener *listener)
     ti_mutex_unlock(&hub->mutex);
 }
 
+bool ti_hub_enter(ti_hub *hub, ti_inflight *inflight, uint64_t t_us)
+{
+    ti_assert(!inflight->is_in);
+    ti_mutex_lock(&hub->mutex);
+    bool in_time = t_us >= hub->promised_us;
+    if (in_time) {
+        *inflight = (ti_inflight){.next = hub->inflight, .t_us = t_us, .is_in = true};
+        if (hub->inflight != NULL)
+            hub->inflight->prev = inflight;
+        hub->inflight = inflight;
+    }
+    ti_mutex_unlock(&hub->mutex);
+    return in_time;
+}
+
+void ti_hub_leave_held(ti_hub *hub, ti_inflight *inflight)
+{
+    ti_mutex_assert_held(&hub->mutex);
+    if (!inflight->is_in)
+        return;
+    if (inflight->prev != NULL)
+        inflight->prev->next = inflight->next;
+    else
+        hub->inflight = inflight->next;
+    if (inflight->next != NULL)
+        inflight->next->prev = inflight->prev;
+    inflight->is_in = false;
+}
+
+uint64_t ti_hub_floor(ti_hub *hub, uint64_t now_us)
+{
+    uint64_t floor_us = now_us > TI_FLOOR_MARGIN_US ? now_us - TI_FLOOR_MARGIN_US : 0;
+    ti_mutex_lock(&hub->mutex);
+    for (const ti_inflight *i = hub->inflight; i != NULL; i = i->next)
+        floor_us = i->t_us < floor_us ? i->t_us : floor_us;
+    if (floor_us > hub->promised_us)
+        hub->promised_us = floor_us;
+    ti_mutex_unlock(&hub->mutex);
+    return floor_us;
+}
+
 void ti_hub_wake_held(ti_hub *hub, const ti_hub_type *type, uint32_t partition, uint64_t place_us)
 {
     ti_mutex_assert_held(&hub->mutex);

@@ -12,6 +12,10 @@
  *  3. A partition count that was learned from the store is remembered for ever on an engine of one
  *     process; on a shared one it is looked up again when older than TI_META_LEASE_US, and
  *     publishing commits not after that, so that a later change of it can be fenced by time.
+ *  4. On an engine of one process: every commit that writes events is entered here between getting
+ *     its T and its end, when it has told its listeners. So every event with a place below a floor
+ *     that ti_hub_floor answered has been told before; a commit that would enter with a T below is
+ *     refused.
  *
  * Thread rule: any thread. */
 #ifndef TI_QUEUE_HUB_INT_H
@@ -68,12 +72,23 @@ struct ti_hub_type {
     _Atomic(uint64_t) counters[TI_COUNTERS];
 };
 
+/* A commit under way that writes events. */
+typedef struct ti_inflight ti_inflight;
+struct ti_inflight {
+    ti_inflight *next;
+    ti_inflight *prev;
+    uint64_t t_us;
+    bool is_in;
+};
+
 typedef struct ti_hub ti_hub;
 struct ti_hub {
     ti_hub *next; /* in the engine's slot, under its busy flag */
     uint32_t refs;
     char prefix[TI_NAME_SIZE_MAX + 2];
     ti_mutex mutex;
+    ti_inflight *inflight;
+    uint64_t promised_us; /* the highest floor answered */
     uint32_t type_count;
     ti_hub_type *buckets[HUB_BUCKETS];
 };
@@ -102,6 +117,13 @@ void ti_hub_meta_set(ti_hub *hub, ti_hub_type *type, ti_hub_meta meta);
 
 void ti_hub_listen(ti_hub *hub, ti_hub_type *type, ti_listener *listener);
 void ti_hub_unlisten(ti_hub *hub, ti_hub_type *type, ti_listener *listener);
+/* Enters a commit; false when its time is below a floor that was answered. leave_held: the hub's
+ * mutex is held by the caller; an entry that is not in is left alone. */
+bool ti_hub_enter(ti_hub *hub, ti_inflight *inflight, uint64_t t_us);
+void ti_hub_leave_held(ti_hub *hub, ti_inflight *inflight);
+/* A time below which no event will appear that has not been told; now_us: the database's. */
+uint64_t ti_hub_floor(ti_hub *hub, uint64_t now_us);
+
 /* Tells the type's listeners; the hub's mutex is held by the caller. */
 void ti_hub_wake_held(ti_hub *hub, const ti_hub_type *type, uint32_t partition, uint64_t place_us);
 /* Same, taking the mutex. */

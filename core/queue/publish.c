@@ -43,6 +43,7 @@ typedef struct outbox {
     outbox_event *first;
     outbox_event **last;
     uint32_t count;
+    ti_inflight inflight;
 } outbox;
 
 static const char outbox_owner; /* its address names the slot */
@@ -121,6 +122,10 @@ static ti_status write_events(void *context, ti_txn *txn, ti_ts t, ti_err *err)
     ti_arena a;
     uint32_t ordinal = 0;
     ti_call call = ti_kv_call(box->queues->kv);
+    if (!box->queues->shared &&
+        !ti_hub_enter(box->queues->hub, &box->inflight, (uint64_t)ti_ts_to_us(t)))
+        return ti_err_set(err, TI_CONFLICT,
+                          "the commit began too long ago to leave events; run it again");
     ti_status status = fence_types(box, txn, t, &call, err);
     ti_txn_not_after(txn, ti_ts_add_us(t, TI_GRACE_US));
     ti_place_base(box->queues->kv->env, t, base);
@@ -140,14 +145,14 @@ static ti_status write_events(void *context, ti_txn *txn, ti_ts t, ti_err *err)
 /* A ti_txn_end_hook. */
 static void events_ended(void *context, ti_status status, ti_ts commit_ts)
 {
-    const outbox *box = context;
+    outbox *box = context;
     ti_hub *hub = box->queues->hub;
+    bool maybe = status == TI_OK || status == TI_OUTCOME_UNKNOWN;
     (void)commit_ts;
-    if (status != TI_OK && status != TI_OUTCOME_UNKNOWN)
-        return;
     ti_mutex_lock(&hub->mutex);
-    for (const outbox_event *event = box->first; event != NULL; event = event->next)
+    for (const outbox_event *event = box->first; event != NULL && maybe; event = event->next)
         ti_hub_wake_held(hub, event->type->type, event->place.partition, event->place.timestamp_us);
+    ti_hub_leave_held(hub, &box->inflight);
     ti_mutex_unlock(&hub->mutex);
     for (const outbox_event *event = box->first; event != NULL && status == TI_OK;
          event = event->next)

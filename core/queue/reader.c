@@ -86,14 +86,24 @@ static void begin_sweep(ti_part *part)
         part->due_known = false;
 }
 
+/* Whether it is time to look again at places that have been read. Alone, where every event is told,
+ * that is a precaution, taken where it costs nothing. */
+static bool sweep_is_due(const ti_worker *w, const ti_part *part, int64_t now_ns)
+{
+    int64_t since_us = (now_ns - part->swept_ns) / 1000;
+    if (!part->opened || part->sweeping)
+        return false;
+    if (w->queues->shared)
+        return since_us >= TI_SWEEP_BUSY_US;
+    return since_us >= TI_SWEEP_ALONE_US && part->count == 0 && !ti_part_is_dirty(part);
+}
+
 static void part_timer(ti_worker *w, ti_part *part, int64_t now_ns)
 {
-    if (part->opened && !part->sweeping) {
-        bool due = part->due_us != UINT64_MAX && part->due_ns <= now_ns;
-        int64_t busy_us = w->queues->shared ? TI_SWEEP_BUSY_US : TI_CHECKPOINT_US;
-        if (!due || now_ns - part->swept_ns >= busy_us * 1000)
-            begin_sweep(part);
-    }
+    if (sweep_is_due(w, part, now_ns))
+        begin_sweep(part);
+    else if (!w->queues->shared && now_ns - part->swept_ns >= TI_SWEEP_ALONE_US * INT64_C(1000))
+        part->swept_ns = now_ns;
     ti_part_queue(w, part);
 }
 

@@ -249,10 +249,9 @@ bool ti_part_is_dirty(const ti_part *part)
 
 static int64_t sweep_interval_us(const ti_worker *w, const ti_part *part)
 {
-    bool busy = ti_part_is_dirty(part) || part->count > 0;
-    if (w->queues->shared)
-        return busy ? TI_SWEEP_BUSY_US : TI_SWEEP_IDLE_US;
-    return ti_part_is_dirty(part) ? TI_CHECKPOINT_US : TI_SWEEP_ALONE_US;
+    if (!w->queues->shared)
+        return TI_SWEEP_ALONE_US;
+    return ti_part_is_dirty(part) || part->count > 0 ? TI_SWEEP_BUSY_US : TI_SWEEP_IDLE_US;
 }
 
 void ti_part_schedule(ti_worker *w, ti_part *part)

@@ -200,6 +200,43 @@ static void commits_beyond_the_grace_are_refused(void **state)
     qdb_close(&d);
 }
 
+static ti_status dawdle(void *context, ti_txn *txn, ti_ts t, ti_err *err)
+{
+    (void)context;
+    (void)txn;
+    (void)t;
+    (void)err;
+    for (int i = 0; i < 30; i++) {
+        test_env_advance_us(the_env, 100000);
+        usleep(2000);
+    }
+    return TI_OK;
+}
+
+/* A worker may have passed the time of a commit that has not even said that it writes events. */
+static void commits_that_enter_late_are_refused(void **state)
+{
+    (void)state;
+    qdb d;
+    test_env env;
+    open_at(&d, &env);
+    declare(&d, "user", 1, 0, TI_ORDERING_KEY);
+    ti_worker *w = start_worker(&d, "user", NULL);
+    for (int i = 0; i < 2; i++) {
+        ti_event_spec spec = {.type = S("user"), .key = S("a")};
+        ti_txn *txn;
+        OK(&d, ti_txn_begin(&d.kv, NULL, &txn, &d.err));
+        if (i == 0)
+            OK(&d, ti_txn_on_commit(txn, dawdle, NULL, &d.err)); /* before the outbox's */
+        OK(&d, ti_queue_publish(d.queues, txn, &spec, NULL, &d.call, &d.err));
+        test_status(ti_txn_commit(txn, NULL, &d.call, &d.err), i == 0 ? TI_CONFLICT : TI_OK);
+        ti_txn_free(txn);
+    }
+    ack(take_now(w));
+    finish_worker(w);
+    qdb_close(&d);
+}
+
 /* A partition is read from its checkpoint: rows before it are not seen any more. */
 static void checkpoints_are_followed(void **state)
 {
@@ -240,6 +277,7 @@ int main(void)
         cmocka_unit_test(far_schedules),
         cmocka_unit_test(the_default_timeout),
         cmocka_unit_test(commits_beyond_the_grace_are_refused),
+        cmocka_unit_test(commits_that_enter_late_are_refused),
         cmocka_unit_test(checkpoints_are_followed),
     };
     return TEST_RUN(tests);
