@@ -46,7 +46,8 @@ function Queue:publish(event, tx)
     event.delay)
 end
 
---- A page of events. filter: state ("pending", "parked", "completed", "failed"), key, from, to (seconds), limit, cursor.
+--- A page of events. filter: state ("pending", "parked", "completed", "failed"), key, from and to (seconds), limit,
+-- cursor.
 function Queue:history(filter)
   filter = errors.expect(filter or {}, "table", "history: the filter")
   return driver.queue_history(self.handle, next(filter) == nil and { state = "pending" } or filter)

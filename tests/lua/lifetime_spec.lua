@@ -152,18 +152,52 @@ describe("a program", function()
     ["raises"] = "error('the end')",
     ["calls os.exit"] = "os.exit(0)",
     ["calls os.exit and closes its state"] = "os.exit(0, true)",
-    ["ends inside a transaction"] = "db:transaction(function(tx) assert(Thing:build({ id = 'in', n = 9 }, tx)) os.exit(0) end)",
-    ["ends inside a transaction, closing"] = "db:transaction(function(tx) assert(Thing:build({ id = 'in', n = 9 }, tx)) os.exit(0, true) end)",
-    ["ends inside a condition"] = "Other = db:model { table = 'other', indexes = { { name = 'i', fields = { { name = 'n', type = 'number' } }, condition = function() os.exit(0, true) end } } } Other:build { id = 'o', n = 1 }",
+    ["ends inside a transaction"] = [[
+      db:transaction(function(tx)
+        assert(Thing:build({ id = "in", n = 9 }, tx))
+        os.exit(0)
+      end)]],
+    ["ends inside a transaction, closing"] = [[
+      db:transaction(function(tx)
+        assert(Thing:build({ id = "in", n = 9 }, tx))
+        os.exit(0, true)
+      end)]],
+    ["ends inside a condition"] = [[
+      local function condition() os.exit(0, true) end
+      local fields = { { name = "n", type = "number" } }
+      Other = db:model { table = "other", indexes = { { name = "i", fields = fields, condition = condition } } }
+      Other:build { id = "o", n = 1 }]],
     ["ends inside an iteration"] = "for t in Thing:query_by_index('by_n'):limit(1):each() do os.exit(0, true) end",
-    ["ends inside a coroutine"] = "coroutine.wrap(function() local tx = db:begin() Thing:build({ id = 'in', n = 1 }, tx) os.exit(0, true) end)()",
-    ["ends with a running worker"] = "worker = db:worker() worker:on('job', function() end) for i = 1, 3 do worker:step(10) end",
-    ["ends inside a handler"] = "worker = db:worker() worker:on('job', function() os.exit(0, true) end) worker:run()",
-    ["ends inside a handler that yielded"] = "worker = db:worker { concurrency = 4 } n = 0 worker:on('job', function() n = n + 1 if n == 3 then os.exit(0, true) end coroutine.yield() end) worker:run()",
+    ["ends inside a coroutine"] = [[
+      coroutine.wrap(function()
+        local tx = db:begin()
+        Thing:build({ id = "in", n = 1 }, tx)
+        os.exit(0, true)
+      end)()]],
+    ["ends with a running worker"] = [[
+      worker = db:worker()
+      worker:on("job", function() end)
+      for i = 1, 3 do worker:step(10) end]],
+    ["ends inside a handler"] = [[
+      worker = db:worker()
+      worker:on("job", function() os.exit(0, true) end)
+      worker:run()]],
+    ["ends inside a handler that yielded"] = [[
+      worker = db:worker { concurrency = 4 }
+      n = 0
+      worker:on("job", function()
+        n = n + 1
+        if n == 3 then os.exit(0, true) end
+        coroutine.yield()
+      end)
+      worker:run()]],
     ["closes first"] = "db:close()",
     ["closes in a finalizer"] = "setmetatable({}, { __gc = function() db:close() Thing:find_by_id('t1') end })",
-    ["keeps everything in a finalizer"] = "setmetatable({}, { __gc = function() pcall(Thing.build, Thing, { id = 'late', n = 1 }) end })",
-    ["is stopped by a signal"] = "os.execute('kill -KILL ' .. io.open('/proc/self/stat'):read('n')) while true do end",
+    ["writes in a finalizer"] = [[
+      setmetatable({}, { __gc = function() pcall(Thing.build, Thing, { id = "late", n = 1 }) end })]],
+    ["is stopped by a signal"] = [[
+      os.execute("kill -KILL " .. io.open("/proc/self/stat"):read("n"))
+      while true do end]],
   }
 
   for name, ending in pairs(endings) do

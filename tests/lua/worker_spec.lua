@@ -252,7 +252,12 @@ describe("a worker", function()
       function() while true do end end,
       function() while true do pcall(function() while true do end end) end end,
       function() local thread = coroutine.wrap(function() while true do end end) thread() end,
-      function() local t = setmetatable({}, { __index = function(t, k) return t[k + 1] end }) while true do pcall(function() return t[1] end) end end,
+      function()
+        local endless = setmetatable({}, { __index = function(t, k) return t[k + 1] end })
+        while true do
+          pcall(function() return endless[1] end)
+        end
+      end,
     }
     for i = 1, #forms do
       publish("k" .. i, i)
