@@ -247,19 +247,22 @@ static ti_status read_ids(ti_slice message, uint64_t *ids, size_t max, size_t *c
     return status == TI_NOT_FOUND ? TI_OK : status;
 }
 
-static size_t count_answers(ti_slice message)
+/* Also walks the whole message: nothing of a malformed one is taken. */
+static ti_status count_answers(ti_slice message, size_t *count_out, ti_err *err)
 {
-    size_t count = 0;
     ti_pb_field field;
-    while (ti_pb_next(&message, &field, NULL) == TI_OK)
-        count += field.number == 1 && field.wire_type == 2;
-    return count;
+    ti_status status;
+    *count_out = 0;
+    while ((status = ti_pb_next(&message, &field, err)) == TI_OK)
+        *count_out += field.number == 1 && field.wire_type == 2;
+    return status == TI_NOT_FOUND ? TI_OK : status;
 }
 
 static ti_status take_message(ti_conn *conn, ti_slice message, ti_err *err)
 {
-    size_t answers = count_answers(message);
+    size_t answers = 0;
     size_t ids_count = 0;
+    TI_TRY(count_answers(message, &answers, err));
     if (answers == 0)
         return TI_OK; /* health feedback alone */
     uint64_t *ids = ti_alloc(answers * sizeof(*ids));

@@ -171,6 +171,8 @@ static ti_region *find(const ti_regions *c, ti_slice key, bool before)
 
 static void remove_at(ti_regions *c, size_t from, size_t to)
 {
+    if (from == to)
+        return;
     for (size_t i = from; i < to; i++) {
         atomic_store(&c->list[i]->valid, false);
         ti_region_unref(c->list[i]);

@@ -1,0 +1,420 @@
+/* A wire without a network. See sim.h. */
+#include "tikv/sim.h"
+
+#include "base/assert.h"
+
+#define HOPELESS_MAX 20000
+
+typedef enum event_kind { UNARY_DONE, STREAM_SENT, STREAM_MESSAGE, STREAM_END } event_kind;
+
+typedef struct event {
+    struct event *next;
+    int64_t due_ns;
+    event_kind kind;
+    ti_unary *unary;
+    ti_stream *stream;
+    ti_status status;
+    size_t len;
+    char bytes[];
+} event;
+
+struct ti_unary {
+    ti_unary *next;
+    ti_unary_done done;
+    void *context;
+    bool ended;
+    bool released;
+};
+
+struct ti_stream {
+    ti_stream *next;
+    sim *sim;
+    const ti_stream_handler *handler;
+    void *context;
+    bool sending;
+    bool ended;
+    bool dropped;
+    char address[64];
+    char method[64];
+};
+
+typedef struct sim_inside {
+    ti_mutex mutex; /* rank TI_RANK_WIRE: all below */
+    ti_cond changed;
+    event *events; /* by due time; owned */
+    ti_unary *unaries;
+    ti_stream *streams;
+    ti_thread thread;
+    bool busy; /* a handler runs */
+    bool stop;
+    bool closed;
+} sim_inside;
+
+static int64_t now_ns(const sim *s)
+{
+    return ti_env_mono_ns(&s->env.env);
+}
+
+int64_t sim_now_ms(const sim *s)
+{
+    return now_ns(s) / 1000000;
+}
+
+/* Enters an event behind those of the same time. Called with the mutex held. */
+static event *schedule(sim *s, event_kind kind, int64_t delay_ms, ti_status status, ti_slice bytes)
+{
+    event *e = ti_alloc_zero(sizeof(*e) + bytes.len);
+    ti_require(e != NULL);
+    e->kind = kind;
+    e->due_ns = now_ns(s) + delay_ms * 1000000;
+    e->status = status;
+    e->len = bytes.len;
+    if (bytes.len > 0)
+        memcpy(e->bytes, bytes.data, bytes.len);
+    event **at = &s->inside->events;
+    while (*at != NULL && (*at)->due_ns <= e->due_ns)
+        at = &(*at)->next;
+    e->next = *at;
+    *at = e;
+    ti_cond_broadcast(&s->inside->changed);
+    return e;
+}
+
+static void run_unary(sim_inside *in, event *e, const ti_err *err)
+{
+    ti_mutex_lock(&in->mutex);
+    bool first = !e->unary->ended;
+    e->unary->ended = true;
+    ti_mutex_unlock(&in->mutex);
+    if (first)
+        e->unary->done(e->unary->context, (ti_slice){.data = e->bytes, .len = e->len}, err);
+}
+
+/* Runs one event, without the mutex. */
+static void run_event(sim *s, event *e)
+{
+    sim_inside *in = s->inside;
+    ti_err err;
+    ti_err_clear(&err);
+    if (e->status != TI_OK)
+        ti_err_set(&err, e->status, "simulated");
+    if (e->kind == UNARY_DONE) {
+        run_unary(in, e, &err);
+        return;
+    }
+    ti_mutex_lock(&in->mutex);
+    bool ended = e->stream->ended;
+    e->stream->ended |= e->kind == STREAM_END;
+    if (e->kind == STREAM_SENT)
+        e->stream->sending = false;
+    ti_mutex_unlock(&in->mutex);
+    if (ended)
+        return;
+    if (e->kind == STREAM_SENT)
+        e->stream->handler->on_sent(e->stream->context);
+    else if (e->kind == STREAM_MESSAGE)
+        e->stream->handler->on_message(e->stream->context,
+                                       (ti_slice){.data = e->bytes, .len = e->len});
+    else
+        e->stream->handler->on_end(e->stream->context, &err);
+}
+
+static bool is_due(const sim *s)
+{
+    const event *first = s->inside->events;
+    return first != NULL && first->due_ns <= now_ns(s);
+}
+
+static void *io_thread(void *arg)
+{
+    sim *s = arg;
+    sim_inside *in = s->inside;
+    ti_mutex_lock(&in->mutex);
+    while (!in->stop) {
+        if (!is_due(s)) {
+            ti_cond_wait(&in->changed, &in->mutex);
+            continue;
+        }
+        event *e = in->events;
+        in->events = e->next;
+        in->busy = true;
+        ti_mutex_unlock(&in->mutex);
+        run_event(s, e);
+        ti_free(e);
+        ti_mutex_lock(&in->mutex);
+        in->busy = false;
+        ti_cond_broadcast(&in->changed);
+    }
+    ti_mutex_unlock(&in->mutex);
+    return NULL;
+}
+
+/* ---- Time ---- */
+
+/* Until nothing is due and no handler runs. The mutex is held. */
+static void settle(sim *s)
+{
+    while (s->inside->busy || is_due(s))
+        ti_cond_wait(&s->inside->changed, &s->inside->mutex);
+}
+
+/* Moves time to the next event, at most to until_ns; false when it is until_ns already. */
+static bool move_on(sim *s, int64_t until_ns)
+{
+    const event *first = s->inside->events;
+    int64_t to_ns = first != NULL && first->due_ns < until_ns ? first->due_ns : until_ns;
+    int64_t by_ns = to_ns - now_ns(s);
+    if (now_ns(s) >= until_ns)
+        return false;
+    if (to_ns == TI_NO_DEADLINE)
+        return true; /* somebody else must move */
+    test_env_advance_us(&s->env, (by_ns + 999) / 1000);
+    ti_cond_broadcast(&s->inside->changed);
+    return true;
+}
+
+static bool sim_wait(ti_wire *w, ti_latch *latch, int64_t deadline_ns)
+{
+    sim *s = (sim *)w;
+    for (int hopeless = 0; hopeless < HOPELESS_MAX;) {
+        ti_mutex_lock(&s->inside->mutex);
+        settle(s);
+        bool done = ti_latch_open(latch) == 0;
+        bool stuck = !done && s->inside->events == NULL && deadline_ns == TI_NO_DEADLINE;
+        bool moved = done || move_on(s, deadline_ns);
+        ti_mutex_unlock(&s->inside->mutex);
+        if (done || !moved)
+            return done;
+        if (stuck) {
+            hopeless++;
+            usleep(100);
+        }
+    }
+    fprintf(stderr, "a wait in the simulator can not end\n");
+    abort();
+}
+
+static void sim_sleep(ti_wire *w, int64_t ns)
+{
+    sim *s = (sim *)w;
+    ti_mutex_lock(&s->inside->mutex);
+    int64_t until_ns = now_ns(s) + ns;
+    do
+        settle(s);
+    while (move_on(s, until_ns));
+    ti_mutex_unlock(&s->inside->mutex);
+}
+
+void sim_run(sim *s, int64_t ms)
+{
+    sim_sleep(&s->base, ms * 1000000);
+    ti_mutex_lock(&s->inside->mutex);
+    settle(s);
+    ti_mutex_unlock(&s->inside->mutex);
+}
+
+/* ---- Unary calls ---- */
+
+static ti_status sim_unary(ti_wire *w, const char *address, const char *method, ti_slice request,
+                           int64_t timeout_ns, ti_unary_done done, void *context,
+                           ti_unary **call_out, ti_err *err)
+{
+    sim *s = (sim *)w;
+    (void)err;
+    ti_unary *u = ti_alloc_zero(sizeof(*u));
+    ti_require(u != NULL);
+    u->done = done;
+    u->context = context;
+    atomic_fetch_add(&s->unaries, 1);
+    sim_reply reply = {.status = TI_UNSUPPORTED};
+    if (s->on_unary != NULL)
+        s->on_unary(s->context, s, address, method, request, &reply);
+    ti_mutex_lock(&s->inside->mutex);
+    u->next = s->inside->unaries;
+    s->inside->unaries = u;
+    if (!reply.silent)
+        schedule(s, UNARY_DONE, reply.delay_ms, reply.status, reply.bytes)->unary = u;
+    if (timeout_ns != TI_NO_DEADLINE)
+        schedule(s, UNARY_DONE, timeout_ns / 1000000, TI_TIMEOUT, TI_SLICE_NONE)->unary = u;
+    *call_out = u;
+    ti_mutex_unlock(&s->inside->mutex);
+    return TI_OK;
+}
+
+static void sim_cancel(ti_wire *w, ti_unary *call)
+{
+    sim *s = (sim *)w;
+    ti_mutex_lock(&s->inside->mutex);
+    schedule(s, UNARY_DONE, 0, TI_CANCELLED, TI_SLICE_NONE)->unary = call;
+    ti_mutex_unlock(&s->inside->mutex);
+}
+
+static void sim_release(ti_wire *w, ti_unary *call)
+{
+    (void)w;
+    call->released = true;
+}
+
+/* ---- Streams ---- */
+
+const char *sim_stream_address(const ti_stream *stream)
+{
+    return stream->address;
+}
+
+const char *sim_stream_method(const ti_stream *stream)
+{
+    return stream->method;
+}
+
+static ti_status sim_open(ti_wire *w, const char *address, unsigned lane, const char *method,
+                          const ti_stream_handler *handler, void *context, ti_stream **stream_out,
+                          ti_err *err)
+{
+    sim *s = (sim *)w;
+    (void)lane;
+    (void)err;
+    ti_stream *stream = ti_alloc_zero(sizeof(*stream));
+    ti_require(stream != NULL);
+    stream->sim = s;
+    stream->handler = handler;
+    stream->context = context;
+    snprintf(stream->address, sizeof(stream->address), "%s", address);
+    snprintf(stream->method, sizeof(stream->method), "%s", method);
+    atomic_fetch_add(&s->opened, 1);
+    ti_mutex_lock(&s->inside->mutex);
+    stream->next = s->inside->streams;
+    s->inside->streams = stream;
+    ti_mutex_unlock(&s->inside->mutex);
+    *stream_out = stream;
+    return TI_OK;
+}
+
+static ti_status sim_send(ti_wire *w, ti_stream *stream, ti_slice message, ti_err *err)
+{
+    sim *s = (sim *)w;
+    ti_status status = TI_OK;
+    ti_mutex_lock(&s->inside->mutex);
+    if (stream->ended)
+        status = ti_err_set(err, TI_UNAVAILABLE, "the stream has ended");
+    else if (stream->sending)
+        status = ti_err_set(err, TI_INVALID_STATE, "a message is on its way");
+    stream->sending |= status == TI_OK;
+    if (status == TI_OK && !atomic_load(&s->hold_sent))
+        schedule(s, STREAM_SENT, 0, TI_OK, TI_SLICE_NONE)->stream = stream;
+    ti_mutex_unlock(&s->inside->mutex);
+    if (status != TI_OK)
+        return status;
+    atomic_fetch_add(&s->sent, 1);
+    if (s->on_message != NULL)
+        s->on_message(s->context, s, stream, message);
+    return TI_OK;
+}
+
+void sim_answer(ti_stream *stream, ti_slice message, int64_t delay_ms)
+{
+    sim_inside *in = stream->sim->inside;
+    ti_mutex_lock(&in->mutex);
+    schedule(stream->sim, STREAM_MESSAGE, delay_ms, TI_OK, message)->stream = stream;
+    ti_mutex_unlock(&in->mutex);
+}
+
+void sim_end(ti_stream *stream, ti_status status, int64_t delay_ms)
+{
+    sim_inside *in = stream->sim->inside;
+    ti_mutex_lock(&in->mutex);
+    schedule(stream->sim, STREAM_END, delay_ms, status, TI_SLICE_NONE)->stream = stream;
+    ti_mutex_unlock(&in->mutex);
+}
+
+static void sim_end_now(ti_wire *w, ti_stream *stream)
+{
+    (void)w;
+    sim_end(stream, TI_CANCELLED, 0);
+}
+
+static void sim_drop(ti_wire *w, ti_stream *stream)
+{
+    (void)w;
+    ti_require(stream->ended);
+    stream->dropped = true;
+}
+
+/* ---- The whole ---- */
+
+static void sim_forget(ti_wire *w, const char *address)
+{
+    (void)address;
+    atomic_fetch_add(&((sim *)w)->forgotten, 1);
+}
+
+static void sim_close(ti_wire *w)
+{
+    sim *s = (sim *)w;
+    ti_mutex_lock(&s->inside->mutex);
+    settle(s);
+    s->inside->closed = true;
+    s->inside->stop = true;
+    ti_cond_broadcast(&s->inside->changed);
+    ti_mutex_unlock(&s->inside->mutex);
+    ti_thread_join(&s->inside->thread);
+}
+
+static const ti_wire_vt sim_vt = {
+    .version = 1,
+    .unary = sim_unary,
+    .cancel = sim_cancel,
+    .release = sim_release,
+    .open = sim_open,
+    .send = sim_send,
+    .end = sim_end_now,
+    .drop = sim_drop,
+    .forget = sim_forget,
+    .wait = sim_wait,
+    .sleep = sim_sleep,
+    .close = sim_close,
+};
+
+sim *sim_create(void)
+{
+    ti_err err;
+    sim *s = ti_alloc_zero(sizeof(*s));
+    ti_require(s != NULL);
+    test_env_init(&s->env, INT64_C(1700000000000000), 7);
+    s->base.vt = &sim_vt;
+    s->base.env = &s->env.env;
+    s->inside = ti_alloc_zero(sizeof(*s->inside));
+    ti_require(s->inside != NULL);
+    test_ok(ti_mutex_init(&s->inside->mutex, TI_RANK_WIRE, &err), &err);
+    test_ok(ti_cond_init(&s->inside->changed, &err), &err);
+    test_ok(ti_thread_start(&s->inside->thread, "sim", io_thread, s, &err), &err);
+    return s;
+}
+
+void sim_free(sim *s)
+{
+    sim_inside *in = s->inside;
+    ti_require(in->closed);
+    while (in->events != NULL) {
+        event *e = in->events;
+        in->events = e->next;
+        ti_free(e);
+    }
+    while (in->unaries != NULL) {
+        ti_unary *u = in->unaries;
+        in->unaries = u->next;
+        ti_require(u->ended);
+        ti_require(u->released);
+        ti_free(u);
+    }
+    while (in->streams != NULL) {
+        ti_stream *stream = in->streams;
+        in->streams = stream->next;
+        ti_require(stream->dropped);
+        ti_free(stream);
+    }
+    ti_cond_destroy(&in->changed);
+    ti_mutex_destroy(&in->mutex);
+    ti_free(in);
+    ti_free(s);
+}
