@@ -235,7 +235,7 @@ describe("bad databases", function()
     local pipe, pid = support.start([[
       local db = assert(require("tito").connect(arg[1]))
       print("open")
-      io.read()
+      while db do end
     ]], path)
     assert.equal("open", pipe:read("l"))
     local value, err = tito.connect(path)
@@ -257,6 +257,72 @@ describe("bad databases", function()
     local again <close> = support.open(path)
     assert.is_table(again)
     assert.fails("invalid_argument", tito.connect(path, { durability = "buffered" }))
+  end)
+
+  --- Runs fn with a folder that is a file system of its own; pending where it can not be made.
+  local function on_own_disk(size, fn)
+    local path = support.folder()
+    os.execute(("mkdir '%s'"):format(path))
+    if not os.execute(("mount -t tmpfs -o size=%s tmpfs '%s' 2>/dev/null"):format(size, path)) then
+      pending("file systems can not be mounted here")
+      return
+    end
+    local ok, err = pcall(fn, path, function(options)
+      assert.is_true(os.execute(("mount -o remount,%s '%s'"):format(options, path)))
+    end)
+    collectgarbage()
+    os.execute(("umount -l '%s'"):format(path))
+    if not ok then
+      error(err, 0)
+    end
+  end
+
+  it("on a full disk say so, and keep what was acknowledged", function()
+    on_own_disk("12m", function(path, remount)
+      local db = support.open(path .. "/db")
+      local Thing = db:model { table = "thing", indexes = { { name = "i", fields = { { name = "n", type = "number" } } } } }
+      local stored, failure = 0, nil
+      local filler = ("x"):rep(50000)
+      for i = 1, 1000 do
+        local document, err = Thing:build { id = "t" .. i, n = i, filler = filler }
+        if not document then
+          failure = err
+          break
+        end
+        stored = i
+      end
+      assert.is_true(stored > 10)
+      assert.is_not_nil(failure, "the disk never became full")
+      assert.is_true(failure.code == "outcome_unknown" or failure.code == "io", tostring(failure))
+      assert.fails("io", Thing:build { id = "after", n = 1 })
+      db:close()
+      remount("size=200m")
+      db = support.open(path .. "/db")
+      Thing = db:model { table = "thing", indexes = { { name = "i", fields = { { name = "n", type = "number" } } } } }
+      for i = 1, stored do
+        assert.is_table(Thing:find_by_id("t" .. i))
+      end
+      local count = assert(Thing:query_by_index("i"):count())
+      assert.is_true(count == stored or count == stored + 1)
+      assert.same({}, assert(db:check("thing")).findings)
+      assert(Thing:build { id = "again", n = 1 })
+      db:close()
+    end)
+  end)
+
+  it("in a read-only place say so", function()
+    on_own_disk("50m", function(path, remount)
+      local db = support.open(path .. "/db")
+      assert(db:model { table = "t" }:build { id = "x" })
+      db:close()
+      remount("ro")
+      assert.fails("io", tito.connect(path .. "/db"))
+      assert.fails("io", tito.connect(path .. "/new"))
+      remount("rw")
+      db = support.open(path .. "/db")
+      assert.is_table(db:model { table = "t" }:find_by_id("x"))
+      db:close()
+    end)
   end)
 
   it("keep namespaces apart", function()
