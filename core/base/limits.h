@@ -80,23 +80,28 @@
 #define TI_CONCURRENCY_MAX 65536 /* events of a worker with the host at once */
 #define TI_WORKER_TYPES_MAX 256
 #define TI_QUEUE_TYPES_MAX 4096
-#define TI_META_LEASE_US                                                                           \
-    10000000                 /* shared engines: how long a partition count may be remembered       \
-                              */
-#define TI_ACK_GROUP_MAX 512 /* outcomes in one commit */
+#define TI_META_LEASE_US 10000000 /* shared engines: how long a count may be remembered */
 #define TI_ACK_GROUP_SIZE_MAX (8 * 1024 * 1024) /* bytes of the events in one commit */
 #define TI_UNCOMMITTED_MAX 16384                /* settled events that wait for their commit */
 #define TI_COMMITTERS_MAX 4                     /* threads that commit outcomes, per worker */
-#define TI_READ_PAGE_MAX 256                    /* events per read of a partition */
 #define TI_READ_PAGE_SIZE_MAX (4 * 1024 * 1024)
-#define TI_WINDOW_EVENTS_MAX 16384 /* events in the memory of a worker */
-#define TI_WINDOW_SIZE_MAX (64 * 1024 * 1024)
+#ifdef TI_TESTING
+#define TI_ACK_GROUP_MAX 32
+#define TI_READ_PAGE_MAX 16
+#define TI_WINDOW_EVENTS_MAX 512
+#define TI_WINDOW_PARTITION_MAX 128
+#define TI_PARKED_PAGE_MAX 4
+#define TI_PARKED_SIZE_MAX (16 * 1024)
+#else
+#define TI_ACK_GROUP_MAX 512                  /* outcomes in one commit */
+#define TI_READ_PAGE_MAX 256                  /* events per read of a partition */
+#define TI_WINDOW_EVENTS_MAX 16384            /* events in the memory of a worker */
 #define TI_WINDOW_PARTITION_MAX 2048          /* of one partition */
 #define TI_PARKED_PAGE_MAX 64                 /* parked events of one key read at once */
 #define TI_PARKED_SIZE_MAX (32 * 1024 * 1024) /* memory for the keys that wait for a retry */
-#define TI_SPILL_AFTER_US                                                                          \
-    100000                        /* a full window without progress moves long keys out of the way \
-                                   */
+#endif
+#define TI_WINDOW_SIZE_MAX (64 * 1024 * 1024)
+#define TI_SPILL_AFTER_US 500000 /* full for so long: long keys get out of the way */
 #define TI_SPILL_CHAIN_MIN 8      /* events of one key from which it counts as long */
 #define TI_SWEEP_BUSY_US 1000000  /* shared engines: partitions with news or backlog are swept */
 #define TI_SWEEP_IDLE_US 10000000 /* … idle ones */
@@ -104,8 +109,8 @@
 #define TI_DUE_WAIT_US_MAX 3600000000u /* longer waits are looked at again on the way */
 #define TI_OWNERSHIP_US 1000000        /* how often the ownership is asked */
 #define TI_FLOOR_MARGIN_US 1000000 /* how long a commit may take from its T to its first write */
-#define TI_CHECKPOINT_BATCH 256        /* checkpoints in one commit */
-#define TI_CHECKPOINT_US 10000000      /* how often checkpoints are written */
+#define TI_CHECKPOINT_BATCH 256    /* checkpoints in one commit */
+#define TI_CHECKPOINT_US 10000000  /* how often checkpoints are written */
 
 /* Memory */
 #ifdef TI_TESTING

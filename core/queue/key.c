@@ -203,6 +203,7 @@ static void unpark(ti_worker *w, ti_key *key)
     key->is_parked = false;
     key->load_max = TI_PARKED_PAGE_MAX;
     w->parked_size -= key_size(key);
+    ti_room_came(w);
     ti_hub_uncount(key->part->type->type, TI_COUNT_PARKED_KEYS, 1);
 }
 
@@ -327,13 +328,23 @@ void ti_keys_free(ti_worker *w)
     }
 }
 
+/* Whether the key stands where there has been no room for long. */
+static bool is_in_the_way(const ti_worker *w, const ti_key *key, int64_t since_ns)
+{
+    const ti_part *part = key->part;
+    if (key->window_count < TI_SPILL_CHAIN_MIN || !part->owned ||
+        part->type->ordering != TI_ORDERING_KEY)
+        return false;
+    return (w->full && w->full_at_ns <= since_ns) || (part->full && part->full_at_ns <= since_ns);
+}
+
 void ti_window_spill(ti_worker *w)
 {
+    int64_t since_ns = ti_env_mono_ns(w->env) - TI_SPILL_AFTER_US * INT64_C(1000);
     ti_mutex_assert_held(&w->mutex);
     for (size_t i = 0; i < w->key_buckets; i++) {
         for (ti_key *key = w->keys[i]; key != NULL; key = key->hash_next) {
-            if (key->window_count < TI_SPILL_CHAIN_MIN || !key->part->owned ||
-                key->part->type->ordering != TI_ORDERING_KEY)
+            if (!is_in_the_way(w, key, since_ns))
                 continue;
             ti_key_park(w, key, &key->window_first->info.place);
             ti_key_move_window(w, key);

@@ -52,15 +52,20 @@ typedef struct part_read {
 static size_t room_of(ti_worker *w, ti_part *part)
 {
     size_t room = TI_READ_PAGE_MAX;
-    if (w->events >= TI_WINDOW_EVENTS_MAX || w->bytes >= TI_WINDOW_SIZE_MAX)
+    bool was_full = w->full;
+    if (w->events >= TI_WINDOW_EVENTS_MAX || w->bytes >= TI_WINDOW_SIZE_MAX ||
+        w->parked_size >= TI_PARKED_SIZE_MAX)
         w->full = true;
+    if (w->full && !was_full)
+        w->full_at_ns = ti_env_mono_ns(w->env);
     if (!w->full && part->count >= TI_WINDOW_PARTITION_MAX) {
         part->full = true;
+        part->full_at_ns = ti_env_mono_ns(w->env);
         w->full_parts++;
     }
     if (w->full || part->full) {
-        if (w->full_since_ns == 0)
-            w->full_since_ns = ti_env_mono_ns(w->env);
+        if (w->spill_check_ns == 0)
+            w->spill_check_ns = ti_env_mono_ns(w->env) + TI_SPILL_AFTER_US * INT64_C(1000);
         return 0;
     }
     if (room > TI_WINDOW_EVENTS_MAX - w->events)

@@ -221,14 +221,15 @@ static bool work(ti_worker *w, ti_arena *a)
     return read_one(w, a) || loaded;
 }
 
-/* A window that stays full while handlers are idle: long keys make room. */
+/* A window that stays full while handlers are idle: long keys make room, unless too many wait. */
 static void spill(ti_worker *w)
 {
     int64_t now_ns = ti_env_mono_ns(w->env);
-    if (w->full_since_ns == 0 || now_ns - w->full_since_ns < TI_SPILL_AFTER_US * INT64_C(1000))
+    if (w->spill_check_ns == 0 || now_ns < w->spill_check_ns)
         return;
-    w->full_since_ns = now_ns;
-    if (w->ready_count == 0 && w->taken < w->options.concurrency)
+    w->spill_check_ns = now_ns + TI_SPILL_AFTER_US * INT64_C(250);
+    if (w->ready_count == 0 && w->taken < w->options.concurrency &&
+        w->parked_size < TI_PARKED_SIZE_MAX)
         ti_window_spill(w);
 }
 
@@ -243,8 +244,8 @@ static int64_t wake_time(const ti_worker *w)
     int64_t at_ns = earlier(w->ownership_ns, w->checkpoint_ns);
     if (timer != NULL)
         at_ns = earlier(at_ns, timer->at_ns);
-    if (w->full_since_ns != 0)
-        at_ns = earlier(at_ns, w->full_since_ns + TI_SPILL_AFTER_US * INT64_C(1000));
+    if (w->spill_check_ns != 0)
+        at_ns = earlier(at_ns, w->spill_check_ns);
     if (w->pause_until_ns > ti_env_mono_ns(w->env))
         at_ns = earlier(at_ns, w->pause_until_ns);
     return at_ns;

@@ -117,8 +117,19 @@ ti_status ti_window_insert(ti_worker *w, ti_event *event, bool at_head, ti_err *
     return TI_OK;
 }
 
+void ti_room_came(ti_worker *w)
+{
+    if (w->full && w->events <= TI_WINDOW_EVENTS_MAX / 4 * 3 &&
+        w->bytes <= TI_WINDOW_SIZE_MAX / 4 * 3 && w->parked_size <= TI_PARKED_SIZE_MAX / 4 * 3) {
+        w->full = false;
+        ti_worker_nudge(w);
+    }
+    if (!w->full && w->full_parts == 0)
+        w->spill_check_ns = 0;
+}
+
 /* Room has come back: whoever waits for it goes on. */
-static void room_came(ti_worker *w, ti_part *part)
+static void part_room_came(ti_worker *w, ti_part *part)
 {
     if (part->full && part->count <= TI_WINDOW_PARTITION_MAX / 2) {
         part->full = false;
@@ -126,13 +137,7 @@ static void room_came(ti_worker *w, ti_part *part)
         ti_part_queue(w, part);
         ti_worker_nudge(w);
     }
-    if (w->full && w->events <= TI_WINDOW_EVENTS_MAX / 4 * 3 &&
-        w->bytes <= TI_WINDOW_SIZE_MAX / 4 * 3) {
-        w->full = false;
-        ti_worker_nudge(w);
-    }
-    if (!w->full && w->full_parts == 0)
-        w->full_since_ns = 0;
+    ti_room_came(w);
 }
 
 /* Out of the index; freed when nobody refers to it. */
@@ -148,7 +153,7 @@ static void drop(ti_worker *w, ti_event *event)
     ti_assert(event->refs > 0);
     if (--event->refs == 0)
         ti_event_destroy(event);
-    room_came(w, part);
+    part_room_came(w, part);
 }
 
 void ti_window_forget(ti_worker *w, ti_event *event)

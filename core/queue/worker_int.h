@@ -131,6 +131,7 @@ struct ti_part {
     bool reading; /* the reader works on it without the mutex */
     bool full;    /* wants to be read, has no room */
     bool sweeping;
+    int64_t full_at_ns;
     ti_part *queue_next;
     uint64_t read_us;                      /* next to be read: from here, */
     char read_uuid[TI_UUID_TEXT_SIZE + 1]; /* after this one; "" = all of that timestamp */
@@ -231,9 +232,10 @@ struct ti_worker {
     ti_part *read_first;
     ti_part *read_last;
     uint32_t full_parts;
-    bool full;             /* no room at all */
-    int64_t full_since_ns; /* since when somebody wants room */
-    uint32_t events;       /* in memory */
+    bool full;              /* no room at all */
+    int64_t full_at_ns;     /* since when */
+    int64_t spill_check_ns; /* when to look for long keys; 0 = nobody waits for room */
+    uint32_t events;        /* in memory */
     size_t bytes;
     uint32_t taken;
     uint32_t uncommitted;
@@ -316,6 +318,8 @@ void ti_window_rerun(ti_worker *w, ti_event *event, bool at_head, int64_t delay_
 void ti_window_replace(ti_worker *w, ti_event *event, ti_event *object, bool at_head);
 /* After the reader's work on a partition: lets go what was done meanwhile. */
 void ti_window_read_ended(ti_worker *w, ti_part *part);
+/* Somebody gave room back: a worker that was full goes on. */
+void ti_room_came(ti_worker *w);
 void ti_key_chain_add(ti_key *key, ti_event *event, bool at_head);
 void ti_key_chain_remove(ti_key *key, ti_event *event);
 /* Sets the partition's timer: its next due event, its next sweep. */
@@ -353,7 +357,7 @@ void ti_ready_changed(ti_worker *w);
 /* The next event of the key that has been ready for longest: it is the key's running one. NULL when
  * none is ready. */
 ti_event *ti_ready_take(ti_worker *w);
-/* Full window without progress: long keys make room. */
+/* Where there has been no room for TI_SPILL_AFTER_US: long keys go out of the way. */
 void ti_window_spill(ti_worker *w);
 
 /* ---- reader.c, read.c, parked.c ---- */

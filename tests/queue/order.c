@@ -118,6 +118,40 @@ static void a_failing_key_blocks_only_itself(void **state)
     run_close(&r);
 }
 
+/* More failing keys than may wait in memory, over a restart: the reading stops, nothing is lost. */
+static void an_outage_of_everything(void **state)
+{
+    (void)state;
+    run r;
+    pthread_t threads[THREADS];
+    uint64_t n = 1500;
+    run_open(&r, NULL, n, 500, 2);
+    r.fail_in = 1;
+    ti_retry_policy patient = {
+        .max_retries = 100000, .base_us = 20000, .factor = 1, .cap_us = 20000, .jitter = 0.9};
+    ti_worker_options options = {.concurrency = 32, .retry = patient};
+    run_publish(&r, 1, n, 50);
+    for (int round = 0; round < 3; round++) {
+        if (round == 2)
+            r.fail_in = 0;
+        r.w = start_worker(&r.d, "user", &options);
+        run_start_threads(&r, threads, THREADS);
+        if (round == 2)
+            run_wait_empty(&r);
+        else
+            usleep(300000);
+        ti_queue_stats stats;
+        ti_queue_stats_of(r.d.queues, S("user"), &stats);
+        assert_true(round == 2 || stats.parked_keys * 300 < TI_PARKED_SIZE_MAX * 4);
+        ti_worker_stop(r.w, 20000000);
+        run_join_threads(&r, threads, THREADS);
+        finish_worker(r.w);
+    }
+    assert_int_equal(atomic_load(&r.finished), n);
+    run_judge(&r);
+    run_close(&r);
+}
+
 typedef struct slow_key {
     qdb d;
     ti_worker *w;
@@ -256,6 +290,7 @@ int main(void)
         cmocka_unit_test(order_under_load),
         cmocka_unit_test(hot_keys),
         cmocka_unit_test(a_failing_key_blocks_only_itself),
+        cmocka_unit_test(an_outage_of_everything),
         cmocka_unit_test(a_long_slow_key_makes_room),
         cmocka_unit_test(late_commits_are_delivered),
     };
