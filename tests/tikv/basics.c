@@ -2,6 +2,10 @@
  * collection, with regions that are split. */
 #include "tikv/tk.h"
 
+#include <dirent.h>
+
+#include "base/thread.h"
+
 #define KEYS 40
 
 static void key_of(int i, char out[32])
@@ -324,6 +328,102 @@ static void a_refused_lock_is_not_held(void **state)
     tk_end(&t);
 }
 
+#define CALLERS 16
+
+typedef struct caller {
+    tk *t;
+    ti_ts *list; /* owned */
+    size_t count;
+    ti_thread thread;
+} caller;
+
+static void *run_caller(void *arg)
+{
+    caller *c = arg;
+    for (size_t i = 0; i < c->count; i++) {
+        ti_err err;
+        ti_call call = tk_call(TK_CALL_US);
+        ti_require(c->t->vt->now(c->t->e, &c->list[i], &call, &err) == TI_OK);
+        ti_require(i == 0 || c->list[i] > c->list[i - 1]);
+    }
+    return NULL;
+}
+
+static int compare_ts(const void *a, const void *b)
+{
+    ti_ts x = *(const ti_ts *)a;
+    ti_ts y = *(const ti_ts *)b;
+    return (x > y) - (x < y);
+}
+
+static void callers_share_timestamp_requests(void **state)
+{
+    (void)state;
+    cluster c;
+    tk t;
+    caller callers[CALLERS];
+    size_t each = test_scaled(2000);
+    tk_begin(&t, &c);
+    ti_ts *all = ti_alloc(CALLERS * each * sizeof(*all));
+    assert_non_null(all);
+    uint64_t before = engine_number(t.e, "tso_requests");
+    for (size_t i = 0; i < CALLERS; i++) {
+        callers[i] = (caller){.t = &t, .list = all + i * each, .count = each};
+        test_ok(ti_thread_start(&callers[i].thread, "caller", run_caller, &callers[i], &t.err),
+                &t.err);
+    }
+    for (size_t i = 0; i < CALLERS; i++)
+        ti_thread_join(&callers[i].thread);
+    uint64_t requests = engine_number(t.e, "tso_requests") - before;
+    qsort(all, CALLERS * each, sizeof(*all), compare_ts);
+    for (size_t i = 1; i < CALLERS * each; i++)
+        assert_true(all[i] != all[i - 1]);
+    print_message("%zu timestamps by %llu requests\n", CALLERS * each,
+                  (unsigned long long)requests);
+    if (each >= 100)
+        assert_true(requests < CALLERS * each / 2);
+    ti_free(all);
+    tk_end(&t);
+}
+
+/* Opens and closes often: as many threads and files afterwards as before. */
+static size_t entries_of(const char *folder)
+{
+    size_t count = 0;
+    DIR *d = opendir(folder);
+    assert_non_null(d);
+    while (readdir(d) != NULL)
+        count++;
+    closedir(d);
+    return count;
+}
+
+static void open_and_close_leave_nothing(void **state)
+{
+    (void)state;
+    cluster c;
+    tk t;
+    tk_begin(&t, &c);
+    tk_put(&t, "a", "1");
+    tk_close(&t);
+    size_t threads = 0;
+    size_t files = 0;
+    for (uint64_t i = 0; i < test_scaled(100); i++) {
+        tk_open(&t, &c);
+        tk_expect(&t, "a", "1");
+        tk_close(&t);
+        if (i == 5) {
+            threads = entries_of("/proc/self/task");
+            files = entries_of("/proc/self/fd");
+        }
+    }
+    if (threads > 0) {
+        assert_true(entries_of("/proc/self/task") <= threads + 2); /* gRPC keeps a few of its own */
+        assert_true(entries_of("/proc/self/fd") <= files + 4);
+    }
+    cluster_stop(&c);
+}
+
 static void collection_moves_the_safe_point(void **state)
 {
     (void)state;
@@ -373,6 +473,8 @@ int main(void)
         cmocka_unit_test(a_locking_transaction_loses_conflicts_on_other_keys),
         cmocka_unit_test(insert_under_a_lock_wants_absence_too),
         cmocka_unit_test(a_refused_lock_is_not_held),
+        cmocka_unit_test(callers_share_timestamp_requests),
+        cmocka_unit_test(open_and_close_leave_nothing),
         cmocka_unit_test(collection_moves_the_safe_point),
         cmocka_unit_test(destroyed_ranges_are_gone),
     };

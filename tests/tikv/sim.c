@@ -238,6 +238,9 @@ static ti_status sim_unary(ti_wire *w, const char *address, const char *method, 
         schedule(s, UNARY_DONE, timeout_ns / 1000000, TI_TIMEOUT, TI_SLICE_NONE)->unary = u;
     *call_out = u;
     ti_mutex_unlock(&s->inside->mutex);
+    if (reply.arena != NULL)
+        ti_arena_free(reply.arena);
+    ti_free(reply.arena);
     return TI_OK;
 }
 

@@ -23,6 +23,7 @@ typedef struct sim sim;
 typedef struct sim_reply {
     ti_status status; /* TI_OK: bytes */
     ti_slice bytes;   /* copied */
+    ti_arena *arena;  /* or NULL; freed with ti_arena_free and ti_free when bytes are copied */
     int64_t delay_ms;
     bool silent; /* no answer before the caller's timeout */
 } sim_reply;

@@ -194,48 +194,6 @@ static void timestamps_rise_and_are_decoded(void **state)
     end_sim(s);
 }
 
-#define CALLERS 16
-
-typedef struct caller {
-    sim *sim;
-    ti_tso *tso;
-    uint64_t ts;
-    ti_status status;
-    ti_thread thread;
-} caller;
-
-static void *run_caller(void *arg)
-{
-    caller *c = arg;
-    c->status = take_ts(c->sim, c->tso, &c->ts);
-    return NULL;
-}
-
-static void callers_share_requests(void **state)
-{
-    (void)state;
-    sim *s = sim_create();
-    tso_script script = {.physical = 1000};
-    ti_tso *tso = begin_tso(s, &script);
-    caller callers[CALLERS];
-    ti_err err;
-    atomic_store(&s->hold_sent, true); /* the first request stays on its way: the others gather */
-    for (int i = 0; i < CALLERS; i++) {
-        callers[i] = (caller){.sim = s, .tso = tso};
-        test_ok(ti_thread_start(&callers[i].thread, "caller", run_caller, &callers[i], &err), &err);
-    }
-    usleep(50000);
-    ti_tso_reset(tso); /* all fail with the stream */
-    for (int i = 0; i < CALLERS; i++)
-        ti_thread_join(&callers[i].thread);
-    assert_in_range(atomic_load(&s->sent), 1, 2);
-    for (int i = 0; i < CALLERS; i++)
-        assert_true(callers[i].status == TI_CANCELLED || callers[i].status == TI_OK ||
-                    callers[i].status == TI_UNAVAILABLE || callers[i].status == TI_TIMEOUT);
-    ti_tso_close(tso);
-    end_sim(s);
-}
-
 static void a_wrong_count_ends_the_stream(void **state)
 {
     (void)state;
@@ -559,7 +517,6 @@ int main(void)
         cmocka_unit_test(deadline_and_cancel_are_seen_before_a_sleep),
         cmocka_unit_test(attempts_are_bounded),
         cmocka_unit_test(timestamps_rise_and_are_decoded),
-        cmocka_unit_test(callers_share_requests),
         cmocka_unit_test(a_wrong_count_ends_the_stream),
         cmocka_unit_test(time_that_goes_backwards_is_refused),
         cmocka_unit_test(a_frozen_pd_fails_in_time),
