@@ -86,6 +86,7 @@ static void start_receive(ti_stream *s)
     op.data.recv_message.recv_message = &s->message;
     ti_mutex_lock(&s->mutex);
     if (!s->ended) {
+        TI_TAG_IN(&s->receive_tag.tag);
         grpc_call_error error =
             grpc_call_start_batch(s->link.call, &op, 1, &s->receive_tag.tag, NULL);
         s->pending += error == GRPC_CALL_OK;
@@ -152,6 +153,8 @@ static void start_batches(ti_stream *s)
     ops[0].data.recv_status_on_client.status = &s->code;
     ops[0].data.recv_status_on_client.status_details = &s->details;
     s->pending = 2;
+    TI_TAG_IN(&s->status_tag.tag);
+    TI_TAG_IN(&s->start_tag.tag);
     ti_require(grpc_call_start_batch(s->link.call, ops, 1, &s->status_tag.tag, NULL) ==
                GRPC_CALL_OK);
     memset(ops, 0, sizeof(ops));
@@ -218,6 +221,7 @@ ti_status ti_grpc_send(ti_wire *w, ti_stream *s, ti_slice message, ti_err *err)
     memset(&op, 0, sizeof(op));
     op.op = GRPC_OP_SEND_MESSAGE;
     op.data.send_message.send_message = buffer;
+    TI_TAG_IN(&s->send_tag.tag);
     ti_mutex_lock(&s->mutex);
     if (s->ended) {
         status = ti_err_set(err, TI_UNAVAILABLE, "the stream to %s has ended", s->address);

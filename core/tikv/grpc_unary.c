@@ -85,6 +85,7 @@ static grpc_call_error start_batch(ti_unary *u, ti_slice request)
     ops[5].data.recv_status_on_client.trailing_metadata = &u->trailing;
     ops[5].data.recv_status_on_client.status = &u->code;
     ops[5].data.recv_status_on_client.status_details = &u->details;
+    TI_TAG_IN(&u->tag);
     grpc_call_error error = grpc_call_start_batch(u->link.call, ops, 6, &u->tag, NULL);
     grpc_byte_buffer_destroy(message);
     grpc_slice_unref(bytes);

@@ -32,6 +32,7 @@ static void *io_thread(void *context)
         if (event.type != GRPC_OP_COMPLETE)
             continue;
         ti_tag *tag = event.tag;
+        TI_TAG_OUT(tag);
         tag->run(tag, event.success != 0);
     }
 }
