@@ -124,8 +124,8 @@ static void an_outage_of_everything(void **state)
     (void)state;
     run r;
     pthread_t threads[THREADS];
-    uint64_t n = 1500;
-    run_open(&r, NULL, n, 500, 2);
+    uint64_t n = 3000;
+    run_open(&r, NULL, n, 2000, 2);
     r.fail_in = 1;
     ti_retry_policy patient = {
         .max_retries = 100000, .base_us = 20000, .factor = 1, .cap_us = 20000, .jitter = 0.9};
@@ -142,7 +142,8 @@ static void an_outage_of_everything(void **state)
             usleep(300000);
         ti_queue_stats stats;
         ti_queue_stats_of(r.d.queues, S("user"), &stats);
-        assert_true(round == 2 || stats.parked_keys * 300 < TI_PARKED_SIZE_MAX * 4);
+        /* every key takes 200 bytes and more; what is in the window may still fail */
+        assert_true(stats.parked_keys <= TI_PARKED_SIZE_MAX / 200 + TI_WINDOW_EVENTS_MAX);
         ti_worker_stop(r.w, 20000000);
         run_join_threads(&r, threads, THREADS);
         finish_worker(r.w);
