@@ -77,6 +77,20 @@ static tito_worker_t *of_child(ti_db_child *child)
     return (tito_worker_t *)(void *)((char *)child - offsetof(tito_worker_t, child));
 }
 
+/* Makes the descriptor readable. */
+static void tell(tito_worker_t *worker)
+{
+    if (!atomic_exchange(&worker->told, true))
+        ti_notify_raise(&worker->notify);
+}
+
+/* Makes it unreadable; whatever is told before this returns must be looked for after it. */
+static void tell_no_more(tito_worker_t *worker)
+{
+    ti_notify_clear(&worker->notify);
+    atomic_store(&worker->told, false);
+}
+
 static void stop_cores(tito_worker_t *worker, int64_t drain_timeout_us)
 {
     for (size_t i = 0; i < WORKER_KINDS; i++)
@@ -86,7 +100,7 @@ static void stop_cores(tito_worker_t *worker, int64_t drain_timeout_us)
     worker->stopped = true;
     ti_cond_broadcast(&worker->changed);
     ti_mutex_unlock(&worker->mutex);
-    ti_notify_raise(&worker->notify);
+    tell(worker);
 }
 
 static void stop_now(ti_db_child *child)
@@ -138,7 +152,7 @@ static void dispose(ti_db_child *child)
 static void on_ready(void *context)
 {
     tito_worker_t *worker = context;
-    ti_notify_raise(&worker->notify);
+    tell(worker);
 }
 
 /* The parts that can fail. */
@@ -533,6 +547,25 @@ static size_t wrap_events(tito_worker_t *worker, ti_event **cores, size_t count,
     return wrapped;
 }
 
+/* The descriptor is touched only when fewer than asked are ready. */
+static ti_status take_cores(tito_worker_t *worker, ti_event **cores, size_t asked,
+                            int64_t timeout_us, size_t *count_out, ti_err *err)
+{
+    ti_worker *pull = worker->cores[WORKER_PULL];
+    size_t count = 0;
+    size_t more = 0;
+    ti_status status = ti_worker_take(pull, cores, asked, 0, &count, err);
+    if (status == TI_OK && count < asked) {
+        tell_no_more(worker);
+        status = ti_worker_take(pull, cores + count, asked - count, count > 0 ? 0 : timeout_us,
+                                &more, err);
+    }
+    if (status != TI_OK || count + more == asked)
+        tell(worker); /* the end is there to stay; or more may be ready */
+    *count_out = count + more;
+    return count > 0 ? TI_OK : status;
+}
+
 static ti_status take(tito_worker_t *worker, tito_event_t **events_out, size_t max,
                       int64_t timeout_us, size_t *count_out, ti_err *err)
 {
@@ -541,12 +574,7 @@ static ti_status take(tito_worker_t *worker, tito_event_t **events_out, size_t m
     size_t count = 0;
     if (worker->cores[WORKER_PULL] == NULL)
         return ti_err_set(err, TI_INVALID_STATE, "the worker has no types that the host takes");
-    ti_notify_clear(&worker->notify);
-    ti_status status =
-        ti_worker_take(worker->cores[WORKER_PULL], cores, asked, timeout_us, &count, err);
-    if (status != TI_OK || count == asked)
-        ti_notify_raise(&worker->notify); /* the end is there to stay; or more may be ready */
-    TI_TRY(status);
+    TI_TRY(take_cores(worker, cores, asked, timeout_us, &count, err));
     *count_out = wrap_events(worker, cores, count, events_out);
     return count > 0 && *count_out == 0 ? ti_err_no_memory(err) : TI_OK;
 }

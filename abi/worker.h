@@ -18,6 +18,8 @@
 #ifndef TI_ABI_WORKER_H
 #define TI_ABI_WORKER_H
 
+#include <stdatomic.h>
+
 #include "abi/db.h"
 #include "abi/op.h"
 #include "abi/txn.h"
@@ -44,6 +46,7 @@ struct tito_worker {
     ti_worker_options options;
     int64_t drain_timeout_us;
     ti_notify notify; /* raised while PULL may have events, or has ended */
+    atomic_bool told; /* notify is raised: saves a write for each event */
     ti_mutex mutex;
     ti_cond changed; /* stopped, running */
     /* under mutex */

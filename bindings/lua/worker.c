@@ -1,7 +1,7 @@
 /* Workers whose handlers run in Lua: the loop.
  *
- *   turn:  ask is_leader (each second) ── resume what waits ── take what there is room for ── start
- * it loop:  turn; when nothing happened: poll(events ready, signal) until there is something to do
+ *   turn:  ask is_leader (each second) ── resume what waits ── while there is room: take, start
+ *   loop:  turn; when nothing happened: poll(events ready, signal) until there is something to do
  *
  * A handler runs until it ends or yields; a bare yield means "resume me next turn". When all that
  * runs only yields, the turns slow down to one per millisecond.
@@ -9,7 +9,9 @@
  * INVARIANTS
  *  1. At most task_count handlers of one state run at once.
  *  2. After CLOSED nothing is taken any more; the loop ends when the last task has.
- *  3. When the time to drain has passed, tasks that wait are given up. */
+ *  3. When the time to drain has passed, tasks that wait are given up.
+ *  4. An event is taken just before its handler starts: its time does not run while it waits for
+ *     others of this state. */
 #include "worker.h"
 
 #include <poll.h>
@@ -136,8 +138,7 @@ void tl_crew_ask_leader(lua_State *L, tl_crew *crew)
 void tl_worker_release(void *pointer)
 {
     tl_worker *worker = pointer;
-    for (size_t i = worker->taken_next; i < worker->taken_count; i++)
-        tito_event_free(worker->taken[i]);
+    tito_future_free(worker->joined);
     tl_crew_unref(worker->crew);
     free(worker->tasks);
     free(worker);
@@ -297,19 +298,12 @@ static bool resume_waiting(lua_State *L, tl_state *state, int anchor, tl_worker 
     return worker->running < before;
 }
 
-/* Takes events for the free tasks, without waiting. */
-static int32_t take(tl_worker *worker, tito_error_t **error_out)
+/* Takes an event without waiting; *event_out NULL: there is none. */
+static int32_t take(tl_worker *worker, tito_event_t **event_out, tito_error_t **error_out)
 {
-    size_t room = worker->task_count - worker->running;
-    if (room > TL_TAKE_MAX)
-        room = TL_TAKE_MAX;
-    worker->taken_next = worker->taken_count = 0;
-    if (room == 0 || worker->closed)
-        return TITO_OK;
-    int32_t status = tito_worker_take(worker->crew->worker, worker->taken, room, 0,
-                                      &worker->taken_count, error_out);
-    if (status != TITO_OK)
-        worker->taken_count = 0;
+    size_t count = 0;
+    *event_out = NULL;
+    int32_t status = tito_worker_take(worker->crew->worker, event_out, 1, 0, &count, error_out);
     if (status != TITO_CLOSED)
         return status;
     worker->closed = true;
@@ -318,12 +312,25 @@ static int32_t take(tl_worker *worker, tito_error_t **error_out)
     return TITO_OK;
 }
 
-/* Starts what was taken. */
-static void start_taken(lua_State *L, tl_state *state, int anchor, tl_worker *worker)
+/* Starts events in free tasks, at most TL_START_MAX. *started_out: whether there was one. */
+static int32_t start_ready(lua_State *L, tl_state *state, int anchor, tl_worker *worker,
+                           bool *started_out, tito_error_t **error_out)
 {
-    for (size_t i = 0; i < worker->task_count && worker->taken_next < worker->taken_count; i++)
-        if (worker->tasks[i].event == NULL)
-            tl_task_start(L, state, anchor, &worker->tasks[i], worker->taken[worker->taken_next++]);
+    size_t place = 0; /* nothing before it becomes free in here */
+    *started_out = false;
+    for (int i = 0; i < TL_START_MAX && !worker->closed; i++) {
+        tito_event_t *event;
+        if (worker->running == worker->task_count)
+            return TITO_OK;
+        int32_t status = take(worker, &event, error_out);
+        if (status != TITO_OK || event == NULL)
+            return status;
+        while (worker->tasks[place].event != NULL)
+            place++;
+        *started_out = true;
+        tl_task_start(L, state, anchor, &worker->tasks[place], event);
+    }
+    return TITO_OK;
 }
 
 /* How long the loop may rest after a turn, at most limit_us. */
@@ -373,13 +380,12 @@ static int32_t turn(lua_State *L, tl_state *state, int anchor, tl_worker *worker
     tl_worker_signals(worker);
     ask_leader(L, anchor, worker);
     bool progress = resume_waiting(L, state, anchor, worker);
-    int32_t status = take(worker, error_out);
+    bool started;
+    int32_t status = start_ready(L, state, anchor, worker, &started, error_out);
     if (status != TITO_OK)
         return status;
-    progress = progress || worker->taken_count > 0;
-    start_taken(L, state, anchor, worker);
     if (!worker->closed || worker->running > 0)
-        rest(worker, rest_us(L, anchor, worker, progress, limit_us));
+        rest(worker, rest_us(L, anchor, worker, progress || started, limit_us));
     return TITO_OK;
 }
 
@@ -434,15 +440,35 @@ int tl_worker_loop(lua_State *L, tl_state *state, int index)
     return run(L, state, index, false, LEADER_INTERVAL_US);
 }
 
+/* What step returns after the last handler: true while commits are under way, then what join says,
+ * false for well. */
+static int step_to_end(lua_State *L, tl_worker *worker, int64_t limit_us)
+{
+    tl_crew *crew = worker->crew;
+    if (worker->joined == NULL)
+        worker->joined = tito_worker_join(crew->worker);
+    (void)tito_future_wait(worker->joined, limit_us < 0 ? 0 : limit_us, NULL);
+    if (worker->joined != NULL && tito_future_ready(worker->joined) == 0) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    int count = tl_crew_join(L, tl_state_of(L), crew);
+    if (count == 1)
+        lua_pushboolean(L, 0);
+    return count;
+}
+
 /* worker_step(worker, seconds): one turn that waits at most so long; whether the worker goes on. */
 static int worker_step(lua_State *L)
 {
-    const tl_worker *worker = tl_handle_get(L, 1, TL_WORKER);
+    tl_worker *worker = tl_handle_get(L, 1, TL_WORKER);
     int64_t limit_us = tl_check_seconds(L, 2);
     int count = run(L, tl_state_of(L), 1, true, limit_us);
     if (count > 0)
         return count;
-    lua_pushboolean(L, !has_ended(worker));
+    if (has_ended(worker))
+        return step_to_end(L, worker, limit_us);
+    lua_pushboolean(L, 1);
     return 1;
 }
 

@@ -21,7 +21,7 @@
 #include "binding.h"
 
 enum {
-    TL_TAKE_MAX = 64,             /* events taken at once */
+    TL_START_MAX = 64,            /* events started in one turn */
     TL_TYPES_MAX = 256,           /* types of one worker */
     TL_HOOK_INSTRUCTIONS = 10000, /* between looks at the clock in a handler */
     TL_QUICK_TURNS = 16           /* turns of waiting tasks before the loop begins to rest */
@@ -86,11 +86,9 @@ extern const luaL_Reg tl_event_functions[];
 struct tl_worker {
     tl_crew *crew;
     tl_task *tasks;
-    size_t task_count;                /* how many may run at once */
-    size_t running;                   /* tasks that are not free */
-    tito_event_t *taken[TL_TAKE_MAX]; /* [taken_next, taken_count): not started yet */
-    size_t taken_next;
-    size_t taken_count;
+    size_t task_count;      /* how many may run at once */
+    size_t running;         /* tasks that are not free */
+    tito_future_t *joined;  /* of step, after the last handler; NULL before */
     size_t type_count;      /* registered by this state */
     unsigned quick_turns;   /* in a row in which tasks only waited */
     int64_t leader_at_us;   /* when is_leader is asked next */

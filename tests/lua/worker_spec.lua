@@ -270,6 +270,21 @@ describe("a worker", function()
     assert.equal(1, run(1, function() end))
   end)
 
+  it("gives every handler its own time, not what others of its state took", function()
+    for i = 1, 6 do
+      publish("k" .. i, i)
+    end
+    local late = 0
+    local calls = run(6, function(event)
+      late = late + event.attempts
+      local till = tito.now() + 0.2
+      while tito.now() < till do end
+    end, { concurrency = 6, handler_timeout = 0.7, retry = QUICK })
+    assert.equal(6, calls)
+    assert.equal(0, late)
+    assert.equal(6, #history("completed"))
+  end)
+
   it("drops what a handler that is too late has written", function()
     publish("k", 1)
     run(1, function(_, tx)
@@ -368,6 +383,21 @@ describe("a worker", function()
     till = tito.now() + 5
     while worker:step(10) and tito.now() < till do end
     assert.is_false(worker:step(0))
+  end)
+
+  it("has settled everything when step says that it has ended", function()
+    for round = 1, 20 do
+      publish("k", round)
+      local worker = db:worker()
+      worker:on("job", function() worker:stop() end)
+      local going = true
+      while going do
+        going = worker:step(10)
+        assert.is_boolean(going)
+      end
+      assert.equal(0, #history("pending"))
+      assert.equal(round, #history("completed"))
+    end
   end)
 
   it("does not step into itself", function()
