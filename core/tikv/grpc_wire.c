@@ -17,7 +17,9 @@
 
 #define KEEPALIVE_TIME_MS 10000
 #define KEEPALIVE_TIMEOUT_MS 3000
-#define RECONNECT_MIN_MS 100
+#define RECONNECT_FIRST_MS 100
+#define CONNECT_WITHIN_MS 5000 /* what gRPC calls the minimal backoff is the time an attempt gets  \
+                                */
 #define RECONNECT_MAX_MS 3000
 #define CHANNEL_ARGS_MAX 16
 
@@ -63,8 +65,8 @@ static grpc_channel *channel_create(const ti_grpc *g, const char *address, unsig
         int_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, -1),
         int_arg(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1),
         int_arg(GRPC_ARG_ENABLE_RETRIES, 0),
-        int_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_MIN_MS),
-        int_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, RECONNECT_MIN_MS),
+        int_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_FIRST_MS),
+        int_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_WITHIN_MS),
         int_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_MAX_MS),
         int_arg(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
         int_arg(GRPC_ARG_ENABLE_CHANNELZ, 0),

@@ -124,11 +124,12 @@ void cluster_start(cluster *c)
         return;
     }
     memset(c, 0, sizeof(*c));
-    char list[CLUSTER_PDS_MAX * CLUSTER_ADDRESS_SIZE];
-    snprintf(list, sizeof(list), "%s", getenv("TITO_TEST_PD"));
-    for (char *at = strtok(list, ","); at != NULL && c->pd_count < CLUSTER_PDS_MAX;
-         at = strtok(NULL, ","))
-        snprintf(c->pd[c->pd_count++], CLUSTER_ADDRESS_SIZE, "%s", at);
+    for (const char *at = getenv("TITO_TEST_PD"); at != NULL && c->pd_count < CLUSTER_PDS_MAX;) {
+        const char *comma = strchr(at, ',');
+        int len = comma != NULL ? (int)(comma - at) : (int)strlen(at);
+        snprintf(c->pd[c->pd_count++], CLUSTER_ADDRESS_SIZE, "%.*s", len, at);
+        at = comma != NULL ? comma + 1 : NULL;
+    }
 }
 
 void cluster_stop(cluster *c)
