@@ -101,13 +101,15 @@ static bool take_queued(ti_conn *conn, ti_command *command)
     return false;
 }
 
-static void fail_all(ti_conn *conn, const ti_err *why)
+/* reached: the store may have seen what was sent. */
+static void fail_all(ti_conn *conn, const ti_err *why, bool reached)
 {
     for (size_t i = 0; i < TI_CONN_BUCKETS; i++) {
         while (conn->sent[i] != NULL) {
             ti_command *c = conn->sent[i];
             conn->sent[i] = c->next;
             c->err = *why;
+            c->sent = reached;
             command_end(conn, c);
         }
     }
@@ -188,7 +190,7 @@ static void send_queued(ti_conn *conn)
     if (status != TI_OK) {
         conn->sending = false;
         if (status != TI_UNAVAILABLE) /* else the end of the stream fails them */
-            fail_all(conn, &err);
+            fail_all(conn, &err, true);
     }
     ti_buf_free(&message);
 }
@@ -289,7 +291,7 @@ static void on_message(void *context, ti_slice message)
     ti_mutex_lock(&conn->mutex);
     ti_stream *stream = conn->stream;
     if (take_message(conn, message, &err) != TI_OK) {
-        fail_all(conn, &err);
+        fail_all(conn, &err, true);
         if (stream != NULL)
             conn->wire->vt->end(conn->wire, stream); /* nothing after it can be trusted */
     }
@@ -301,10 +303,11 @@ static void on_end(void *context, const ti_err *why)
     ti_conn *conn = context;
     ti_mutex_lock(&conn->mutex);
     ti_stream *stream = conn->stream;
+    ti_wire *wire = conn->wire;
+    bool reached = stream == NULL || wire->vt->reached(wire, stream);
     conn->stream = NULL;
     conn->sending = false;
-    fail_all(conn, why);
-    ti_wire *wire = conn->wire;
+    fail_all(conn, why, reached);
     ti_cond_broadcast(&conn->gone);
     ti_mutex_unlock(&conn->mutex); /* close may free conn from here on */
     if (stream != NULL)
@@ -439,7 +442,7 @@ void ti_conn_close(ti_conn *conn)
     ti_err_set(&why, TI_CLOSED, "the connection to %s was closed", conn->address);
     ti_mutex_lock(&conn->mutex);
     conn->closing = true;
-    fail_all(conn, &why);
+    fail_all(conn, &why, true);
     if (conn->stream != NULL)
         conn->wire->vt->end(conn->wire, conn->stream);
     while (conn->stream != NULL)

@@ -86,5 +86,6 @@ ti_status ti_grpc_open(ti_wire *w, const char *address, unsigned lane, const cha
 ti_status ti_grpc_send(ti_wire *w, ti_stream *s, ti_slice message, ti_err *err);
 void ti_grpc_end(ti_wire *w, ti_stream *s);
 void ti_grpc_drop(ti_wire *w, ti_stream *s);
+bool ti_grpc_reached(ti_wire *w, ti_stream *s);
 
 #endif

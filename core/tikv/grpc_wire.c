@@ -18,8 +18,8 @@
 #define KEEPALIVE_TIME_MS 10000
 #define KEEPALIVE_TIMEOUT_MS 3000
 #define RECONNECT_FIRST_MS 100
-#define CONNECT_WITHIN_MS 5000 /* what gRPC calls the minimal backoff is the time an attempt gets  \
-                                */
+/* What gRPC calls the minimal backoff is the time that an attempt to connect gets. */
+#define CONNECT_WITHIN_MS 5000
 #define RECONNECT_MAX_MS 3000
 #define CHANNEL_ARGS_MAX 16
 
@@ -269,6 +269,7 @@ static const ti_wire_vt grpc_vt = {
     .wait = wire_wait,
     .sleep = wire_sleep,
     .close = wire_close,
+    .reached = ti_grpc_reached,
 };
 
 /* A NUL-terminated copy, freed with ti_free; NULL for nothing or when there is no memory. */

@@ -86,6 +86,9 @@ typedef struct ti_wire_vt {
     void (*sleep)(ti_wire *w, int64_t ns);
     /* Ends everything under way, joins the threads, frees. */
     void (*close)(ti_wire *w);
+    /* Inside on_end: false when the stream never had a connection, so that nothing sent on it can
+     * have arrived. */
+    bool (*reached)(ti_wire *w, ti_stream *s);
 } ti_wire_vt;
 
 struct ti_wire {

@@ -226,6 +226,32 @@ static void too_large_entries_are_not_retried(void **state)
     tk_end(&t);
 }
 
+/* Nothing reaches a store that does not run: then nothing is unknown. */
+static void a_stopped_store_leaves_no_doubt(void **state)
+{
+    (void)state;
+    for (mode m = ONE_PC; m <= ASYNC; m++) {
+        cluster c;
+        tk t;
+        uint64_t ids[8];
+        begin(&t, &c, m);
+        size_t count = cluster_stores(&c, ids, 8);
+        assert_int_equal(count, 3);
+        for (size_t i = 0; i < count; i++)
+            cluster_do(&c, "/store/stop?id=%llu", (unsigned long long)ids[i]);
+        usleep(100000); /* the streams have ended */
+        ti_status status = commit_in(&t, m, SHORT_US);
+        if (status != TI_TIMEOUT && status != TI_UNAVAILABLE)
+            fail_msg("%s: %s", ti_status_name(status), t.err.message);
+        for (size_t i = 0; i < count; i++)
+            cluster_do(&c, "/store/start?id=%llu", (unsigned long long)ids[i]);
+        expect_both(&t, NULL);
+        test_ok(commit_in(&t, m, TK_CALL_US), &t.err);
+        expect_both(&t, "new");
+        tk_end(&t);
+    }
+}
+
 static void not_after_holds_in_all_modes(void **state)
 {
     (void)state;
@@ -272,6 +298,7 @@ int main(void)
         cmocka_unit_test(region_errors_are_overcome),
         cmocka_unit_test(an_undetermined_prewrite_is_settled),
         cmocka_unit_test(too_large_entries_are_not_retried),
+        cmocka_unit_test(a_stopped_store_leaves_no_doubt),
         cmocka_unit_test(not_after_holds_in_all_modes),
     };
     return TEST_RUN(tests);

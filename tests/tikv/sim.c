@@ -363,6 +363,12 @@ static void sim_close(ti_wire *w)
     ti_thread_join(&s->inside->thread);
 }
 
+static bool sim_reached(ti_wire *w, ti_stream *stream)
+{
+    (void)stream;
+    return !atomic_load(&((sim *)w)->unreached);
+}
+
 static const ti_wire_vt sim_vt = {
     .version = 1,
     .unary = sim_unary,
@@ -376,6 +382,7 @@ static const ti_wire_vt sim_vt = {
     .wait = sim_wait,
     .sleep = sim_sleep,
     .close = sim_close,
+    .reached = sim_reached,
 };
 
 sim *sim_create(void)

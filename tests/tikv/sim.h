@@ -43,6 +43,7 @@ struct sim {
     _Atomic(int) sent;
     _Atomic(int) forgotten;
     _Atomic(bool) hold_sent; /* on_sent is not called: the connection does not take the message */
+    _Atomic(bool) unreached; /* streams end without ever having had a connection */
     struct sim_inside *inside;
 };
 
