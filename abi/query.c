@@ -88,7 +88,8 @@ int32_t tito_query_value(tito_query_t *query, const char *value, size_t len)
 {
     ti_err err;
     TI_TRY(check_query(query, NULL));
-    TI_TRY(ti_bytes_check(value, len, "value", NULL));
+    if (ti_bytes_check(value, len, "value", &err) != TI_OK)
+        return built(query, err.status, &err);
     ti_slice json = {.data = value, .len = len};
     return built(query, ti_query_value(query->core, json, &err), &err);
 }
@@ -97,9 +98,13 @@ int32_t tito_query_bound(tito_query_t *query, int32_t bound, const char *value, 
 {
     ti_err err;
     TI_TRY(check_query(query, NULL));
-    TI_TRY(ti_bytes_check(value, len, "value", NULL));
-    if (bound < TITO_GT || bound > TITO_STARTS_WITH)
-        return TITO_INVALID_ARGUMENT;
+    if (bound < TITO_GT || bound > TITO_STARTS_WITH) {
+        ti_status unknown =
+            ti_err_set(&err, TI_INVALID_ARGUMENT, "there is no bound %d", (int)bound);
+        return built(query, unknown, &err);
+    }
+    if (ti_bytes_check(value, len, "value", &err) != TI_OK)
+        return built(query, err.status, &err);
     ti_slice json = {.data = value, .len = len};
     return built(query, ti_query_bound(query->core, (ti_bound)bound, json, &err), &err);
 }
@@ -115,7 +120,8 @@ int32_t tito_query_cursor(tito_query_t *query, const char *cursor, size_t len)
 {
     ti_err err;
     TI_TRY(check_query(query, NULL));
-    TI_TRY(ti_bytes_check(cursor, len, "cursor", NULL));
+    if (ti_bytes_check(cursor, len, "cursor", &err) != TI_OK)
+        return built(query, err.status, &err);
     ti_slice token = {.data = cursor, .len = len};
     return built(query, ti_query_cursor(query->core, token, &err), &err);
 }
@@ -124,7 +130,8 @@ int32_t tito_query_relationship(tito_query_t *query, const char *path, size_t le
 {
     ti_err err;
     TI_TRY(check_query(query, NULL));
-    TI_TRY(ti_bytes_check(path, len, "path", NULL));
+    if (ti_bytes_check(path, len, "path", &err) != TI_OK)
+        return built(query, err.status, &err);
     ti_slice named = {.data = path, .len = len};
     return built(query, ti_query_relationship(query->core, named, &err), &err);
 }

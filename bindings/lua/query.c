@@ -116,6 +116,20 @@ static int32_t fill(making *m)
     return status == TITO_OK ? fill_rest(m) : status;
 }
 
+/* The library has refused a part of query (which is freed): pushes nil and why. */
+static int refused(lua_State *L, tito_query_t *query, int32_t status)
+{
+    tito_error_t *error = NULL;
+    tito_future_t *told = tito_query_explain(query);
+    int32_t again = tito_future_wait(told, -1, &error);
+    tito_future_free(told);
+    tito_query_free(query);
+    if (again == status && error != NULL)
+        return tl_fail(L, status, error);
+    tito_error_free(error);
+    return tl_fail_text(L, status, "the query can not be made");
+}
+
 /* Makes the query of the table at index; *query_out is the caller's. 0, or the number of results of
  * a failure. */
 static int make(lua_State *L, int index, tito_query_t **query_out)
@@ -141,11 +155,10 @@ static int make(lua_State *L, int index, tito_query_t **query_out)
         *query_out = m.query;
         return 0;
     }
+    if (m.message[0] == '\0')
+        return refused(L, m.query, status);
     tito_query_free(m.query);
-    return tl_fail_text(L, status, "%s",
-                        m.message[0] != '\0' ? m.message
-                                             : "too many values or bounds, a limit outside 1 to "
-                                               "10000, or an empty relationship");
+    return tl_fail_text(L, status, "%s", m.message);
 }
 
 /* function(model, txn, query) */

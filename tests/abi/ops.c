@@ -110,6 +110,14 @@ static void pages_and_cursors(void **state)
     assert_int_equal(tito_query_limit(query, 0), TITO_INVALID_ARGUMENT);
     FAILS(tito_query_execute(query, NULL), TITO_INVALID_ARGUMENT);
     tito_query_free(query);
+    OK(tito_query_new(items, TEXT("by_kind"), &query, &error));
+    assert_int_equal(tito_query_bound(query, 99, TEXT("1")), TITO_INVALID_ARGUMENT);
+    FAILS(tito_query_execute(query, NULL), TITO_INVALID_ARGUMENT);
+    tito_query_free(query);
+    OK(tito_query_new(items, TEXT("by_kind"), &query, &error));
+    assert_int_equal(tito_query_value(query, NULL, 4), TITO_INVALID_ARGUMENT);
+    FAILS(tito_query_count(query, NULL), TITO_INVALID_ARGUMENT);
+    tito_query_free(query);
     EXPECT(tito_query_new(items, TEXT("nothing"), &query, &error), TITO_INVALID_ARGUMENT);
     tito_model_free(items);
     tito_db_free(db);
