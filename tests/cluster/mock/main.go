@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/pingcap/kvproto/pkg/kvrpcpb"
 	"github.com/pingcap/kvproto/pkg/metapb"
@@ -25,14 +26,15 @@ import (
 	"github.com/pingcap/tidb/store/mockstore/unistore/server"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 )
 
 type cluster struct {
-	topo   *topology
-	pd     *placement
-	engine *engine
-	faults *faults
-	tls    []grpc.ServerOption
+	topo    *topology
+	pd      *placement
+	engine  *engine
+	faults  *faults
+	options []grpc.ServerOption
 }
 
 func main() {
@@ -52,10 +54,10 @@ func main() {
 		folder = made
 		defer os.RemoveAll(made)
 	}
-	c := &cluster{topo: newTopology(), faults: &faults{}}
+	c := &cluster{topo: newTopology(), faults: &faults{}, options: []grpc.ServerOption{keepaliveRule()}}
 	scheme := "http"
 	if *cert != "" {
-		c.tls = serverTLS(*ca, *cert, *key)
+		c.options = append(c.options, serverTLS(*ca, *cert, *key)...)
 		scheme = "https"
 	}
 	var err error
@@ -67,7 +69,7 @@ func main() {
 	}
 	c.topo.bootstrap()
 	c.pd = newPlacement(c.topo)
-	check(c.pd.listen(*pds, c.tls, scheme))
+	check(c.pd.listen(*pds, c.options, scheme))
 	control, err := net.Listen("tcp", "127.0.0.1:0")
 	check(err)
 	go serveControl(c, control)
@@ -96,6 +98,11 @@ func waitForEnd() {
 	case <-end:
 	case <-closed:
 	}
+}
+
+// keepaliveRule is PD's: pings only while a stream is open, and not more often than each five seconds; who does gets GOAWAY.
+func keepaliveRule() grpc.ServerOption {
+	return grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second})
 }
 
 func serverTLS(ca, cert, key string) []grpc.ServerOption {

@@ -52,7 +52,7 @@ func (s *store) start(address string) error {
 		return err
 	}
 	s.address = l.Addr().String()
-	s.server = grpc.NewServer(append(s.cluster.tls, grpc.UnaryInterceptor(guard), grpc.MaxRecvMsgSize(1<<30), grpc.MaxSendMsgSize(1<<30))...)
+	s.server = grpc.NewServer(append(s.cluster.options, grpc.UnaryInterceptor(guard), grpc.MaxRecvMsgSize(1<<30), grpc.MaxSendMsgSize(1<<30))...)
 	tikvpb.RegisterTikvServer(s.server, &kvFront{store: s})
 	go s.server.Serve(l)
 	return nil
