@@ -101,11 +101,11 @@
 #define TI_PARKED_SIZE_MAX (32 * 1024 * 1024) /* memory for the keys that wait for a retry */
 #endif
 #define TI_WINDOW_SIZE_MAX (64 * 1024 * 1024)
-#define TI_SPILL_AFTER_US 500000 /* full for so long: long keys get out of the way */
-#define TI_SPILL_CHAIN_MIN 8      /* events of one key from which it counts as long */
-#define TI_SWEEP_BUSY_US 1000000  /* shared engines: partitions with news or backlog are swept */
-#define TI_SWEEP_IDLE_US 10000000 /* … idle ones */
-#define TI_SWEEP_ALONE_US 60000000     /* engines with exact wake-ups */
+#define TI_SPILL_AFTER_US 500000   /* full for so long: long keys get out of the way */
+#define TI_SPILL_CHAIN_MIN 8       /* events of one key from which it counts as long */
+#define TI_SWEEP_BUSY_US 1000000   /* shared engines: partitions with news or backlog are swept */
+#define TI_SWEEP_IDLE_US 10000000  /* … idle ones */
+#define TI_SWEEP_ALONE_US 60000000 /* engines with exact wake-ups */
 #define TI_DUE_WAIT_US_MAX 3600000000u /* longer waits are looked at again on the way */
 #define TI_OWNERSHIP_US 1000000        /* how often the ownership is asked */
 #define TI_FLOOR_MARGIN_US 1000000 /* how long a commit may take from its T to its first write */
