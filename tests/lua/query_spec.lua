@@ -159,6 +159,22 @@ describe("a query", function()
     assert.fails("invalid_argument", Post:query_by_index("newest"):value(0 / 0):execute())
   end)
 
+  it("says what is wrong with its parts", function()
+    local _, err = bob():gt(1):gte(2):execute()
+    assert.equal("invalid_argument", err.code)
+    assert.truthy(err.message:find("one lower and one upper bound", 1, true))
+    local query = bob()
+    for _ = 1, 17 do
+      query:relationship("tags")
+    end
+    _, err = query:count()
+    assert.equal("limit_exceeded", err.code)
+    assert.truthy(err.message:find("relationships", 1, true))
+    _, err = bob():cursor(("A"):rep(100000)):execute()
+    assert.equal("invalid_argument", err.code)
+    assert.truthy(err.message:find("cursor", 1, true))
+  end)
+
   it("refuses cursors that are not its own", function()
     local cursor = assert(assert(bob():limit(2):execute()).cursor)
     assert.fails("invalid_argument", bob():cursor("nonsense"):execute())
