@@ -424,6 +424,36 @@ static void open_and_close_leave_nothing(void **state)
     cluster_stop(&c);
 }
 
+/* An answer above the 4 MiB that gRPC takes by default. */
+static void large_answers_are_taken(void **state)
+{
+    (void)state;
+    cluster c;
+    tk t;
+    char key[32];
+    tk_begin(&t, &c);
+    size_t len = 1 << 20;
+    char *value = ti_alloc(len + 1);
+    assert_non_null(value);
+    memset(value, 'v', len);
+    value[len] = '\0';
+    for (int i = 0; i < 6; i++) {
+        key_of(i, key);
+        tk_put(&t, key, value);
+    }
+    ti_snapshot *s = tk_snapshot(&t);
+    ti_scan_page page;
+    ti_scan scan = {.range = {TI_SLICE("table:"), TI_SLICE("table;")}, .items_max = 100};
+    ti_call call = tk_call(TK_CALL_US);
+    test_ok(t.vt->scan(s, &scan, &t.a, &page, &call, &t.err), &t.err);
+    assert_int_equal(page.count, 6);
+    for (size_t i = 0; i < page.count; i++)
+        assert_int_equal(page.pairs[i].value.len, len);
+    t.vt->release(s);
+    ti_free(value);
+    tk_end(&t);
+}
+
 static void collection_moves_the_safe_point(void **state)
 {
     (void)state;
@@ -475,6 +505,7 @@ int main(void)
         cmocka_unit_test(a_refused_lock_is_not_held),
         cmocka_unit_test(callers_share_timestamp_requests),
         cmocka_unit_test(open_and_close_leave_nothing),
+        cmocka_unit_test(large_answers_are_taken),
         cmocka_unit_test(collection_moves_the_safe_point),
         cmocka_unit_test(destroyed_ranges_are_gone),
     };

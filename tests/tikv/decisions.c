@@ -540,6 +540,55 @@ static void a_secondary_that_is_not_async_forces_2pc(void **state)
     end(&f, e);
 }
 
+/* ---- heartbeats ---- */
+
+static void answer_beats(fake_ask *ask)
+{
+    script *s = script_of(ask);
+    if (ask->kind == TI_COMMAND_TXN_HEART_BEAT) {
+        Kvrpcpb__TxnHeartBeatRequest *r = unpack(&kvrpcpb__txn_heart_beat_request__descriptor, ask);
+        s->lock_ttl = r->advise_lock_ttl;
+    }
+    if (ask->kind == TI_COMMAND_PESSIMISTIC_LOCK) {
+        Kvrpcpb__PessimisticLockRequest *r =
+            unpack(&kvrpcpb__pessimistic_lock_request__descriptor, ask);
+        s->commit_ts = r->lock_ttl;
+    }
+}
+
+/* A time to live counts from the transaction's start, however late its first lock comes. */
+static void beats_reach_beyond_the_present(void **state)
+{
+    (void)state;
+    fake f;
+    script s = {0};
+    ti_err err;
+    ti_arena a;
+    ti_locks *locks = NULL;
+    ti_locked out;
+    fake_begin(&f, NULL);
+    f.context = &s;
+    f.answer = answer_beats;
+    ti_engine *e = fake_open(&f);
+    ti_slice key = TI_SLICE("a");
+    ti_lock_request request = {.start_ts = fake_now(&f), .keys = &key, .count = 1, .wait_us = -1};
+    ti_arena_init(&a);
+    sim_run(f.sim, 60000);
+    ti_call call = call_ms(&f, 10000);
+    test_ok(e->vt->lock(e, &locks, &request, &a, &out, &call, &err), &err);
+    assert_in_range(s.commit_ts, 80000, 81000);
+    sim_run(f.sim, TI_HEARTBEAT_MS);
+    for (int i = 0; i < 3000 && atomic_load(&f.asked[TI_COMMAND_TXN_HEART_BEAT]) == 0; i++)
+        usleep(10000);
+    assert_true(atomic_load(&f.asked[TI_COMMAND_TXN_HEART_BEAT]) > 0);
+    usleep(50000);
+    assert_in_range(s.lock_ttl, 88000, 90000);
+    e->vt->unlock(e, locks);
+    assert_int_equal(atomic_load(&f.asked[TI_COMMAND_PESSIMISTIC_ROLLBACK]), 1);
+    ti_arena_free(&a);
+    end(&f, e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -556,6 +605,7 @@ int main(void)
         cmocka_unit_test(a_primary_mismatch_rolls_one_lock_back),
         cmocka_unit_test(expired_async_commits_are_decided_by_their_secondaries),
         cmocka_unit_test(a_secondary_that_is_not_async_forces_2pc),
+        cmocka_unit_test(beats_reach_beyond_the_present),
     };
     return TEST_RUN(tests);
 }
