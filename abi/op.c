@@ -146,15 +146,22 @@ ti_txn *ti_op_txn(const ti_op *op)
     return op->txn == NULL ? NULL : op->txn->core;
 }
 
-static ti_status run_in_txn(ti_op *op, const ti_call *call, ti_err *err)
+static ti_status run_in_open_txn(ti_op *op, const ti_call *call, ti_err *err)
 {
     tito_txn_t *txn = op->txn;
     if (txn->core == NULL && !op->kind->needs_ended)
         return ti_err_set(err, TI_INVALID_STATE, "the transaction has ended");
     ti_status status = op->kind->body(op, call, err);
-    if (status == TI_OK || (status == TI_NOT_FOUND && !op->kind->type.write))
-        return status;
-    ti_txn_handle_failed(txn, op->kind->type.write, status, err);
+    if (status != TI_OK && (status != TI_NOT_FOUND || op->kind->type.write))
+        ti_txn_handle_failed(txn, op->kind->type.write, status, err);
+    return status;
+}
+
+static ti_status run_in_txn(ti_op *op, const ti_call *call, ti_err *err)
+{
+    TI_TRY(ti_txn_handle_enter(op->txn, err));
+    ti_status status = run_in_open_txn(op, call, err);
+    ti_txn_handle_leave(op->txn);
     return status;
 }
 

@@ -175,11 +175,35 @@ void ti_txn_handle_unref(tito_txn_t *txn)
         ti_db_release(txn->db, &txn->child);
 }
 
+/* Bits of use: an operation runs (the lane lets in one at a time); the host has freed the handle.
+ * Who sets the second of them sees the first: exactly one of both sides ends core. */
+#define TXN_RUNNING 1u
+#define TXN_FREED 2u
+
+ti_status ti_txn_handle_enter(tito_txn_t *txn, ti_err *err)
+{
+    if ((atomic_fetch_or(&txn->use, TXN_RUNNING) & TXN_FREED) == 0)
+        return TI_OK;
+    atomic_fetch_and(&txn->use, ~TXN_RUNNING);
+    return ti_err_set(err, TI_INVALID_STATE, "the transaction was freed");
+}
+
+void ti_txn_handle_leave(tito_txn_t *txn)
+{
+    if ((atomic_fetch_and(&txn->use, ~TXN_RUNNING) & TXN_FREED) != 0)
+        end_core(txn);
+}
+
 void tito_txn_free(tito_txn_t *txn)
 {
     if (ti_handle_check(txn, TI_MAGIC_TXN, "txn", NULL) != TI_OK || txn->borrowed)
         return;
     atomic_store(&txn->open, false);
+    if (ti_db_enter(txn->db, NULL) == TI_OK) { /* else the close ends core, or has */
+        if ((atomic_fetch_or(&txn->use, TXN_FREED) & TXN_RUNNING) == 0)
+            end_core(txn);
+        ti_db_leave(txn->db);
+    }
     ti_txn_handle_unref(txn);
 }
 

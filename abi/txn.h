@@ -6,7 +6,8 @@
  * INVARIANTS
  *  1. core is touched only by operations of the transaction (one at a time, in the order in which
  *     they were made) and, when none can run any more, by let_go.
- *  2. A handle lives until the host has freed it and its last operation is gone.
+ *  2. The memory of a handle lives until the host has freed it and its last operation is gone; core
+ *     ends (rolled back) with tito_txn_free, or with the operation that runs then.
  *  3. Without any_thread every call comes from the thread that began it.
  *
  * A transaction of an event is borrowed: the event begins and ends it; here it can only be used. */
@@ -23,6 +24,7 @@ struct tito_txn {
     _Atomic(uint32_t) waiting;     /* operations submitted, not run and not freed */
     void (*released)(void *owner); /* of a borrowed one: called with the last reference */
     void *owner_context;
+    _Atomic(unsigned) use;  /* TXN_RUNNING, TXN_FREED */
     _Atomic(bool) open;     /* takes operations */
     _Atomic(bool) doomed;   /* tito_txn_doom was called: doom holds the error */
     ti_db *db;              /* one reference */
@@ -39,6 +41,9 @@ struct tito_txn {
 /* OK for NULL (no transaction), and for a live handle of db that the calling thread may use.
  * Whether it is open shows when the operation runs. @thread owner */
 ti_status ti_txn_handle_check(const tito_txn_t *txn, const ti_db *db, ti_err *err);
+/* Around the body of an operation: INVALID_STATE when the host has freed the transaction. */
+ti_status ti_txn_handle_enter(tito_txn_t *txn, ti_err *err);
+void ti_txn_handle_leave(tito_txn_t *txn);
 /* Makes the commit fail with err; the first one counts. @thread owner, or an operation of it */
 void ti_txn_handle_doom(tito_txn_t *txn, const ti_err *err);
 /* Remembers the failure of an operation; of a write: dooms. Inside the operation. */

@@ -211,6 +211,32 @@ static void transaction_commits(void **state)
     tito_db_free(db);
 }
 
+/* Freeing a transaction ends it at once, also while futures of it are kept: its locks are free, and
+ * what has not run never does. */
+static void free_ends_at_once(void **state)
+{
+    (void)state;
+    tito_db_t *db = open_memory();
+    tito_model_t *items = declare(db, model_spec);
+    tito_read_t *read = tito_read_new();
+    assert_int_equal(tito_read_lock(read, 0), TITO_OK);
+    RUN(build_item(items, NULL, "a", "x", 1));
+    tito_txn_t *one = begin(db), *two = begin(db);
+    tito_future_t *locked = DONE(tito_model_find(items, one, TEXT("a"), read));
+    tito_future_t *lazy = build_item(items, one, "b", "x", 1);
+    FAILS(tito_model_find(items, two, TEXT("a"), read), TITO_BUSY);
+    tito_txn_free(one);
+    RUN(tito_model_find(items, two, TEXT("a"), read));
+    FAILS(lazy, TITO_INVALID_STATE);
+    assert_true(tito_future_bytes(locked).len > 0);
+    tito_future_free(locked);
+    tito_txn_free(two);
+    FAILS(tito_model_find(items, NULL, TEXT("b"), NULL), TITO_NOT_FOUND);
+    tito_read_free(read);
+    tito_model_free(items);
+    tito_db_free(db);
+}
+
 /* However a write fails, what else the transaction wrote is not committed. */
 static void failed_write_dooms(void **state)
 {
@@ -582,6 +608,7 @@ int main(void)
         cmocka_unit_test(many_at_once),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(transaction_commits),
+        cmocka_unit_test(free_ends_at_once),
         cmocka_unit_test(failed_write_dooms),
         cmocka_unit_test(conflict_is_retried),
         cmocka_unit_test(attempts_are_bounded),
