@@ -9,7 +9,8 @@
 
 #define TSO_METHOD "/pdpb.PD/Tso"
 #define BATCH_MAX 10000
-#define BATCHES_MAX 64
+/* Requests on their way at once: callers beyond share the next, after a quarter of a round trip. */
+#define BATCHES_MAX 4
 #define LOGICAL_BITS 18
 
 typedef struct waiter waiter;

@@ -380,7 +380,7 @@ static void callers_share_timestamp_requests(void **state)
         assert_true(all[i] != all[i - 1]);
     print_message("%zu timestamps by %llu requests\n", CALLERS * each,
                   (unsigned long long)requests);
-    if (each >= 100)
+    if (each >= 1000)
         assert_true(requests < CALLERS * each / 2);
     ti_free(all);
     tk_end(&t);
