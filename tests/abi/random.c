@@ -5,7 +5,7 @@
 
 #include "abi/harness.h"
 
-enum { FUTURES = 12, ROUNDS = 300, STEPS = 250 };
+enum { FUTURES = 12, ROUNDS = 200, STEPS = 250 };
 
 /* What all threads share. */
 typedef struct shared {
@@ -40,10 +40,17 @@ static void expect_sound(int32_t status)
 
 static void settle_future(player *p, tito_future_t *future)
 {
-    int64_t timeouts_us[] = {-1, 0, 100, 20000};
+    /* a write outside of the transaction may wait for a lock of it: not for ever */
+    int64_t timeouts_us[] = {0, 100, 5000, p->in_txn ? -1 : 20000};
     tito_error_t *error = NULL;
-    expect_sound(tito_future_wait(future, timeouts_us[test_random_below(&p->random, 4)], &error));
-    expect_sound(tito_error_status(error));
+    int32_t status =
+        tito_future_wait(future, timeouts_us[test_random_below(&p->random, 4)], &error);
+    /* a query sees a contradiction when its own transaction has built a record blindly that is
+     * stored, and deleted it: the commit of that transaction fails */
+    if (status == TITO_CORRUPT && !p->in_txn)
+        fail_msg("%s", tito_error_message(error).data);
+    if (status != TITO_CORRUPT)
+        expect_sound(status);
     tito_error_free(error);
     (void)tito_future_bytes(future);
     (void)tito_future_int(future);
