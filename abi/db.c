@@ -216,7 +216,7 @@ static tito_future_t *submit(tito_db_t *db, const ti_op_kind *kind, ti_slice id,
     TI_CHECK(ti_op_copy(op, text, &op->args.text, &err));
     op->args.number = number;
 out:
-    return ti_op_submit(op, NULL, status, &err);
+    return ti_op_submit(op, ti_db_of(db, TI_MAGIC_DB), NULL, status, &err);
 }
 
 tito_future_t *tito_db_open(tito_db_t *db)

@@ -9,6 +9,7 @@ struct tito_db {
     uint32_t magic;
     ti_db *core; /* one reference */
 };
+TI_DB_HANDLE_CHECK(struct tito_db, core);
 
 /* OK when db is a live handle that may be used, open or not yet. @thread any */
 static inline ti_status ti_db_handle_check(const tito_db_t *db, ti_err *err)

@@ -9,9 +9,13 @@
  *  2. Handles that belong to a database are further checked by ti_db_check: FORKED, CLOSED.
  *  3. A status goes out together with an error of the caller's exactly through ti_answer.
  *
+ *  4. A handle that belongs to a database has it as its second field.
+ *
  * What is NOT here: futures (op.h), options (options.h). */
 #ifndef TI_ABI_HANDLE_H
 #define TI_ABI_HANDLE_H
+
+#include <stddef.h>
 
 #include "base/assert.h"
 #include "base/err.h"
@@ -53,6 +57,26 @@ static inline ti_status ti_handle_check(const void *handle, uint32_t magic, cons
                           what);
     return TI_OK;
 }
+
+/* How every handle of a database begins. */
+typedef struct ti_db_handle_head {
+    uint32_t magic;
+    struct ti_db *db;
+} ti_db_handle_head;
+
+/* The database of a handle of that kind; NULL when it is none. @thread any */
+static inline struct ti_db *ti_db_of(const void *handle, uint32_t magic)
+{
+    if (ti_handle_check(handle, magic, "handle", NULL) != TI_OK)
+        return NULL;
+    return ((const ti_db_handle_head *)handle)->db;
+}
+
+/* Placed behind the definition of each. */
+#define TI_DB_HANDLE_CHECK(type, field)                                                            \
+    _Static_assert(offsetof(type, field) == offsetof(ti_db_handle_head, db) &&                     \
+                       offsetof(type, magic) == 0,                                                 \
+                   "a handle begins with its magic and its database")
 
 /* OK when (data, len) can be read; INVALID_ARGUMENT naming what. @thread any */
 static inline ti_status ti_bytes_check(const char *data, size_t len, const char *what, ti_err *err)

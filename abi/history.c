@@ -206,5 +206,5 @@ tito_future_t *tito_queue_history(tito_queue_t *queue, const char *filter, size_
     op = ti_queue_op(queue, NULL, &history_kind, TI_SLICE_NONE, text);
     TI_CHECK(op == NULL ? ti_err_no_memory(&err) : TI_OK);
 out:
-    return ti_op_submit(op, NULL, status, &err);
+    return ti_op_submit(op, ti_db_of(queue, TI_MAGIC_QUEUE), NULL, status, &err);
 }

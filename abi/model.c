@@ -261,7 +261,7 @@ static tito_future_t *submit_write(const write_call *c)
     status = op == NULL ? ti_err_no_memory(&err) : copy_write_call(op, c, write, &err);
 out:
     ti_write_end(&filled);
-    return ti_op_submit(op, c->txn, status, &err);
+    return ti_op_submit(op, ti_db_of(c->model, TI_MAGIC_MODEL), c->txn, status, &err);
 }
 
 tito_future_t *tito_model_build(tito_model_t *model, tito_txn_t *txn, const char *document,
@@ -434,7 +434,7 @@ static tito_future_t *submit_read(const read_call *c)
     TI_CHECK(ti_op_copy(op, c->text, &op->args.text, &err));
     TI_CHECK(ti_read_copy(c->read, &op->arena, &op->args.read, &err));
 out:
-    return ti_op_submit(op, NULL, status, &err);
+    return ti_op_submit(op, ti_db_of(c->model, TI_MAGIC_MODEL), NULL, status, &err);
 }
 
 tito_future_t *tito_model_find(tito_model_t *model, tito_txn_t *txn, const char *id, size_t id_len,

@@ -11,6 +11,7 @@ struct tito_model {
     tito_host_fn host; /* or NULL; set before the first write */
     void *host_context;
 };
+TI_DB_HANDLE_CHECK(struct tito_model, db);
 
 /* A handle on the model that spec declares. @thread any */
 ti_status ti_model_new(ti_db *db, ti_slice spec, tito_model_t **model_out, ti_err *err);

@@ -115,7 +115,8 @@ static ti_op *new_orphan(void)
     return op;
 }
 
-tito_future_t *ti_op_submit(ti_op *op, tito_txn_t *txn, ti_status status, const ti_err *err)
+tito_future_t *ti_op_submit(ti_op *op, ti_db *db, tito_txn_t *txn, ti_status status,
+                            const ti_err *err)
 {
     ti_err called_back;
     if (status == TI_OK && in_host) {
@@ -133,7 +134,7 @@ tito_future_t *ti_op_submit(ti_op *op, tito_txn_t *txn, ti_status status, const 
     if (txn != NULL && ti_txn_handle_check(txn, NULL, NULL) == TI_OK)
         ti_txn_handle_doom(txn, err);
     if (op == NULL)
-        op = new_orphan();
+        op = db == NULL || ti_db_forked(db) ? new_orphan() : ti_op_new(db, NULL, &failed_kind, 0);
     if (op != NULL)
         ti_future_finish(ti_future_of_op(op), status, err);
     return op;

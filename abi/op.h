@@ -83,7 +83,7 @@ struct tito_future {
 /* Frees an operation that was not submitted. */
 void ti_op_discard(ti_op *op);
 /* A new operation with room for size bytes of arguments (see ti_copy_size); NULL when there is no
- * memory. db NULL: only to be failed. Ended with ti_op_submit. */
+ * memory. Ended with ti_op_submit. */
 ti_op *ti_op_new(ti_db *db, tito_txn_t *txn, const ti_op_kind *kind, size_t size);
 /* Copies s into the operation's arena. An empty one stays empty. */
 ti_status ti_op_copy(ti_op *op, ti_slice s, ti_slice *out, ti_err *err);
@@ -91,7 +91,8 @@ ti_status ti_op_copy(ti_op *op, ti_slice s, ti_slice *out, ti_err *err);
  * otherwise a future that has failed with err, which dooms txn (the transaction of a write as the
  * host gave it, else NULL) when the calling thread may use it. op may be NULL then. NULL when there
  * is no memory even for that. */
-tito_future_t *ti_op_submit(ti_op *op, tito_txn_t *txn, ti_status status, const ti_err *err);
+tito_future_t *ti_op_submit(ti_op *op, ti_db *db, tito_txn_t *txn, ti_status status,
+                            const ti_err *err);
 /* The core transaction of an operation, or NULL. Inside body. */
 ti_txn *ti_op_txn(const ti_op *op);
 /* Makes text the operation's bytes when status is OK, and frees text. Returns the status. */

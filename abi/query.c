@@ -17,6 +17,7 @@ struct tito_query {
     ti_query *core; /* owned */
     ti_err failed;  /* of the first building call that failed; status OK: none did */
 };
+TI_DB_HANDLE_CHECK(struct tito_query, db);
 
 _Static_assert((int)TITO_GT == (int)TI_BOUND_GT && (int)TITO_GTE == (int)TI_BOUND_GTE &&
                    (int)TITO_LT == (int)TI_BOUND_LT && (int)TITO_LTE == (int)TI_BOUND_LTE &&
@@ -224,7 +225,7 @@ static tito_future_t *submit_query(const tito_query_t *query, tito_txn_t *txn,
     op->args.object = copy;
     op->args.release = free_query;
 out:
-    return ti_op_submit(op, NULL, status, &err);
+    return ti_op_submit(op, ti_db_of(query, TI_MAGIC_QUERY), NULL, status, &err);
 }
 
 tito_future_t *tito_query_execute(const tito_query_t *query, tito_txn_t *txn)

@@ -156,7 +156,7 @@ tito_future_t *tito_queue_publish(tito_queue_t *queue, tito_txn_t *txn, const ch
     op->args.number = due_us;
     op->args.number_2 = delay_us;
 out:
-    return ti_op_submit(op, txn, status, &err);
+    return ti_op_submit(op, ti_db_of(queue, TI_MAGIC_QUEUE), txn, status, &err);
 }
 
 static ti_status run_retry(ti_op *op, const ti_call *call, ti_err *err)
@@ -183,7 +183,7 @@ static tito_future_t *submit_event(tito_queue_t *queue, const ti_op_kind *kind, 
     op = ti_queue_op(queue, NULL, kind, id, TI_SLICE_NONE);
     TI_CHECK(op == NULL ? ti_err_no_memory(&err) : TI_OK);
 out:
-    return ti_op_submit(op, NULL, status, &err);
+    return ti_op_submit(op, ti_db_of(queue, TI_MAGIC_QUEUE), NULL, status, &err);
 }
 
 tito_future_t *tito_queue_retry(tito_queue_t *queue, const char *event_id, size_t event_id_len)

@@ -13,6 +13,7 @@ struct tito_queue {
     size_t type_len;
     char type[TI_NAME_SIZE_MAX];
 };
+TI_DB_HANDLE_CHECK(struct tito_queue, db);
 
 /* OK when queue is a live handle of a database that may be used. @thread any */
 ti_status ti_queue_handle_check(const tito_queue_t *queue, ti_err *err);

@@ -17,9 +17,9 @@
 
 struct tito_steps {
     uint32_t magic;
+    ti_db *db;              /* one reference */
     _Atomic(uint32_t) refs; /* the host's, and one of every step */
     _Atomic(bool) busy;     /* a step runs */
-    ti_db *db;              /* one reference */
     ti_db_child child;      /* adopted */
     ti_steps *core;         /* owned; NULL when let go */
     tito_host_fn host;      /* or NULL */
@@ -28,6 +28,7 @@ struct tito_steps {
     ti_slice *documents;
     size_t count;
 };
+TI_DB_HANDLE_CHECK(struct tito_steps, db);
 
 _Static_assert((int)TITO_STEP_DONE == (int)TI_STEP_DONE &&
                    (int)TITO_STEP_MORE == (int)TI_STEP_MORE &&
@@ -249,7 +250,7 @@ tito_future_t *tito_steps_next(tito_steps_t *steps)
     op->args.object = steps;
     op->args.release = unref_steps;
 out:
-    return ti_op_submit(op, NULL, status, &err);
+    return ti_op_submit(op, ti_db_of(steps, TI_MAGIC_STEPS), NULL, status, &err);
 }
 
 /* ---- what waits for the host ---- */

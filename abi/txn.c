@@ -357,7 +357,7 @@ static tito_future_t *submit_own(tito_txn_t *txn, const ti_op_kind *kind, int32_
     }
     if (op != NULL)
         op->args.number = status;
-    return ti_op_submit(op, NULL, checked, &err);
+    return ti_op_submit(op, ti_db_of(txn, TI_MAGIC_TXN), NULL, checked, &err);
 }
 
 tito_future_t *tito_txn_commit(tito_txn_t *txn)
@@ -385,7 +385,7 @@ tito_future_t *tito_txn_start_version(tito_txn_t *txn)
     op = ti_op_new(txn->db, txn, &start_version_kind, 0);
     TI_CHECK(op == NULL ? ti_err_no_memory(&err) : TI_OK);
 out:
-    return ti_op_submit(op, NULL, status, &err);
+    return ti_op_submit(op, ti_db_of(txn, TI_MAGIC_TXN), NULL, status, &err);
 }
 
 /* ---- the loop ---- */

@@ -19,6 +19,7 @@
 
 struct tito_txn {
     uint32_t magic;
+    ti_db *db;              /* one reference */
     bool borrowed;          /* an event's: not to be committed, rolled back or freed by the host */
     _Atomic(uint32_t) refs; /* the host's, and one of every operation */
     _Atomic(uint32_t) waiting;     /* operations submitted, not run and not freed */
@@ -27,7 +28,6 @@ struct tito_txn {
     _Atomic(unsigned) use;  /* TXN_RUNNING, TXN_FREED */
     _Atomic(bool) open;     /* takes operations */
     _Atomic(bool) doomed;   /* tito_txn_doom was called: doom holds the error */
-    ti_db *db;              /* one reference */
     ti_db_child child;      /* adopted unless borrowed */
     uint64_t owner;         /* a ti_thread_self; 0 = any thread */
     ti_txn *core;           /* NULL when ended; owned unless borrowed */
@@ -37,6 +37,7 @@ struct tito_txn {
     ti_err doom;
     ti_err last; /* of the last operation that failed */
 };
+TI_DB_HANDLE_CHECK(struct tito_txn, db);
 
 /* OK for NULL (no transaction), and for a live handle of db that the calling thread may use.
  * Whether it is open shows when the operation runs. @thread owner */

@@ -483,7 +483,7 @@ static tito_future_t *submit(tito_worker_t *worker, const ti_op_kind *kind)
     op->args.object = worker;
     op->args.release = unref_worker;
 out:
-    return ti_op_submit(op, NULL, status, &err);
+    return ti_op_submit(op, ti_db_of(worker, TI_MAGIC_WORKER), NULL, status, &err);
 }
 
 tito_future_t *tito_worker_begin(tito_worker_t *worker)

@@ -40,8 +40,8 @@ struct worker_handler {
 
 struct tito_worker {
     uint32_t magic;
-    _Atomic(uint32_t) refs; /* the host's, and one of every operation */
     ti_db *db;              /* one reference */
+    _Atomic(uint32_t) refs; /* the host's, and one of every operation */
     ti_db_child child;      /* adopted */
     ti_worker_options options;
     int64_t drain_timeout_us;
@@ -60,16 +60,18 @@ struct tito_worker {
     ti_thread *threads; /* owned */
     size_t thread_count;
 };
+TI_DB_HANDLE_CHECK(struct tito_worker, db);
 
 struct tito_event {
     uint32_t magic;
-    _Atomic(uint32_t) refs; /* the host's, and its transaction's */
     ti_db *db;              /* one reference */
+    _Atomic(uint32_t) refs; /* the host's, and its transaction's */
     ti_db_child child;      /* adopted with the transaction */
     ti_event *core;         /* one reference */
     tito_txn_t *txn;        /* NULL until asked for; freed with the event */
     _Atomic(bool) settled;
 };
+TI_DB_HANDLE_CHECK(struct tito_event, db);
 
 /* An event handle that owns core; NULL when there is no memory, then core is still the caller's. */
 tito_event_t *ti_event_handle(ti_db *db, ti_event *core);
