@@ -256,7 +256,8 @@ TITO_API int32_t tito_txn_doom(tito_txn_t *txn, int32_t status, const char *mess
                                size_t message_len);
 /* 1 while it takes operations. */
 TITO_API int32_t tito_txn_is_open(const tito_txn_t *txn);
-/* Rolls back when it is open. */
+/* Rolls back when it is open, also while futures of it are kept; those that have not run answer
+ * TITO_INVALID_STATE. */
 TITO_API void tito_txn_free(tito_txn_t *txn);
 /* Runs work in a transaction, commits, and runs it again on conflicts; blocks. work returns a
  * status; anything but TITO_OK rolls back, and is retried when its class says so. txn is borrowed
