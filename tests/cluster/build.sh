@@ -1,7 +1,9 @@
 #!/bin/sh
-# Builds the mock cluster: sh tests/cluster/build.sh OUTPUT. Go keeps what it has compiled, so a second run is quick.
+# Builds a cluster to test against: sh tests/cluster/build.sh OUTPUT [mock|real]. Go keeps what it has compiled, so a second
+# run is quick. Of `real`, OUTPUT starts the servers; they are built beside it (pd-server, unistore-server).
 set -u
-out=${1:?"usage: build.sh OUTPUT"}
+out=${1:?"usage: build.sh OUTPUT [mock|real]"}
+kind=${2:-mock}
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 
 if ! command -v go >/dev/null 2>&1; then
@@ -19,5 +21,20 @@ if [ "$major" -eq 1 ] && [ "$minor" -lt 23 ]; then
     exit 1
 fi
 mkdir -p "$(dirname "$out")"
+folder=$(cd "$(dirname "$out")" && pwd) || exit 1
+out=$folder/$(basename "$out")
 # -checklinkname=0: an old go:linkname in a module of the storage engine.
-cd "$here/mock" && exec go build -mod=mod -ldflags=-checklinkname=0 -o "$out" .
+engine="-mod=mod -ldflags=-checklinkname=0"
+# shellcheck disable=SC2086
+case $kind in
+mock) cd "$here/mock" && exec go build $engine -o "$out" . ;;
+real)
+    (cd "$here/real/pd" && go build -o "$folder/pd-server" .) || exit 1
+    (cd "$here/real/store" && go build $engine -o "$folder/unistore-server" .) || exit 1
+    cd "$here/real" && exec go build -o "$out" .
+    ;;
+*)
+    echo "There is no cluster '$kind'." >&2
+    exit 2
+    ;;
+esac

@@ -1,8 +1,9 @@
 """Runs each example through `sh examples/run` and compares what it prints with expected/NAME.txt.
 
 A line of an expected file is a regular expression for a whole line of output; the lines must come in that order, and
-nothing else may come, but for a line `...`, which stands for any number of lines. Both languages are compared with the
-same file. Every example there is must have an expected file, and the other way round.
+nothing else may come, but for a line `...`, which stands for any number of lines. Both languages, on both engines, are
+compared with the same file; TiKV is a mock cluster of the example's own. Every example there is must have an expected
+file, and the other way round.
 """
 
 import os
@@ -80,12 +81,13 @@ def lines_of(text):
     return [line.rstrip() for line in text.rstrip("\n").split("\n")]
 
 
-def compare(report, language, name):
-    title = "%s %s" % (language, name)
+def compare(report, language, name, engine):
+    title = "%s %s, %s" % (language, name, engine)
     began = time.monotonic()
-    # --c is needed for C only: Lua is what a user gets without saying anything.
+    # --c is needed for C only: Lua is what a user gets without saying anything. So is the embedded engine.
     chosen = ["--c"] if language == "c" else []
-    result = run(*chosen, name, *ARGUMENTS.get(name, []))
+    where = ["--tikv"] if engine == "tikv" else []
+    result = run(*chosen, name, *where, *ARGUMENTS.get(name, []))
     with open(os.path.join(HERE, "expected", name + ".txt"), encoding="utf-8") as file:
         problem = difference(lines_of(file.read()), lines_of(result.stdout))
     if result.returncode != 0:
@@ -127,9 +129,9 @@ def main():
         elif name not in have["lua"]:
             report.check(name, "there is no examples/lua/%s.lua" % name)
         else:
-            compare(report, "lua", name)
-            if name in have["c"]:
-                compare(report, "c", name)
+            for language in ["lua", "c"] if name in have["c"] else ["lua"]:
+                compare(report, language, name, "embedded")
+                compare(report, language, name, "tikv")
 
     listed = run("--list").stdout
     missing = [name for name in have["lua"] | have["c"] if name not in listed]
@@ -138,6 +140,13 @@ def main():
     unknown = run("nothing-of-that-name")
     report.check("an unknown name", None if unknown.returncode == 2 and "no example" in unknown.stderr else unknown.stderr)
     report.check("a name outside", None if run("../run").returncode == 2 else "it ran")
+    on_named = ["sh", "-c", "sh examples/run crud --tikv $TITO_TEST_PD && sh examples/run --c --tikv crud"]
+    named = subprocess.run(
+        ["sh", os.path.join(ROOT, "tests", "cluster", "with"), *on_named],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
+    )
+    fine = named.returncode == 0 and named.stdout.count("User deleted successfully") == 2
+    report.check("on the cluster of a PD that is named", None if fine else named.stdout + named.stderr)
     elsewhere = run("crud", cwd="/")
     report.check("from another folder", None if elsewhere.returncode == 0 else elsewhere.stderr)
     print("tests: %d passed, %d failed, 0 skipped" % (report.passed, report.failed))

@@ -42,6 +42,7 @@ func main() {
 	stores := flag.Int("stores", 3, "number of stores")
 	dir := flag.String("dir", "", "folder for the engine's files (default: a new temporary one, removed at the end)")
 	strict := flag.Bool("strict-locks", false, "a committed LOCK conflicts with later optimistic writes, as on TiKV")
+	twoPhase := flag.Bool("two-phase", false, "stores refuse 1PC and async commit, as TiKV may")
 	ca := flag.String("tls-ca", "", "TLS: file of the authority that client certificates must come from")
 	cert := flag.String("tls-cert", "", "TLS: file of the servers' certificate")
 	key := flag.String("tls-key", "", "TLS: file of its key")
@@ -63,6 +64,7 @@ func main() {
 	var err error
 	c.engine, err = openEngine(folder, *strict)
 	check(err)
+	c.engine.twoPhase = *twoPhase
 	for i := 0; i < *stores; i++ {
 		_, err := c.addStore()
 		check(err)

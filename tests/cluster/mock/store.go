@@ -37,6 +37,7 @@ type engine struct {
 	// 1PC and async commit: unistore picks their timestamp before the write is visible, so reads are kept out meanwhile.
 	fence sync.RWMutex
 
+	twoPhase    bool // 1PC and async commit are refused
 	strictLocks bool // a committed LOCK conflicts with later optimistic writes, as on TiKV
 	locksMu     sync.Mutex
 	lockKeys    map[uint64][]string // of running transactions
@@ -419,6 +420,9 @@ func (s *store) apply(ctx context.Context, name string, original interface{}) in
 	clip(req, r)
 	if key := e.strictConflict(req); key != nil {
 		return s.failed(name, nil, key)
+	}
+	if prewrite, is := req.(*kvrpcpb.PrewriteRequest); is && e.twoPhase {
+		prewrite.TryOnePc, prewrite.UseAsyncCommit, prewrite.Secondaries = false, false, nil
 	}
 	release := e.enter(req)
 	if scan, is := req.(*kvrpcpb.ScanRequest); is {
