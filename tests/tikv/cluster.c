@@ -103,6 +103,8 @@ void cluster_start_mock(cluster *c, const cluster_options *options)
     argv[n++] = stores;
     if (options->strict)
         argv[n++] = "-strict-locks";
+    if (options->two_phase)
+        argv[n++] = "-two-phase";
     const char *const tls[][2] = {
         {"-tls-ca", options->ca}, {"-tls-cert", options->cert}, {"-tls-key", options->key}};
     for (size_t i = 0; i < 3; i++) {
@@ -163,8 +165,8 @@ static int control_connect(const cluster *c)
     return fd;
 }
 
-/* One request; the answer's body in out. Fails the test when it is refused. */
-static void control(const cluster *c, const char *path, const char *body, char *out, size_t size)
+/* One request; the answer with its head in out. */
+static void exchange(const cluster *c, const char *path, const char *body, char *out, size_t size)
 {
     char request[2048];
     size_t len = 0;
@@ -181,8 +183,26 @@ static void control(const cluster *c, const char *path, const char *body, char *
     }
     out[len] = '\0';
     close(fd);
+}
+
+static bool is_granted(const char *answer)
+{
+    return strncmp(answer + strlen("HTTP/1.0"), " 200", 4) == 0;
+}
+
+bool cluster_ask(const cluster *c, const char *path)
+{
+    char out[4096];
+    exchange(c, path, NULL, out, sizeof(out));
+    return is_granted(out);
+}
+
+/* One request; the answer's body in out. Fails the test when it is refused. */
+static void control(const cluster *c, const char *path, const char *body, char *out, size_t size)
+{
+    exchange(c, path, body, out, size);
     char *text = strstr(out, "\r\n\r\n");
-    if (text == NULL || strncmp(out + strlen("HTTP/1.0"), " 200", 4) != 0)
+    if (text == NULL || !is_granted(out))
         fail_msg("%s was refused: %s", path, out);
     memmove(out, text + 4, strlen(text + 4) + 1);
 }

@@ -23,6 +23,7 @@ typedef struct cluster_options {
     int pds;          /* 0 = 1 */
     int stores;       /* 0 = 3 */
     bool strict;      /* a committed LOCK conflicts with later writes */
+    bool two_phase;   /* the stores refuse 1PC and async commit */
     const char *ca;   /* TLS: files, or NULL */
     const char *cert; /* with key */
     const char *key;
@@ -46,6 +47,8 @@ void cluster_stop(cluster *c);
 
 /* A control request, as control.go lists them: cluster_do(c, "/store/stop?id=%d", 4). */
 void cluster_do(const cluster *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A control request that may be refused; answers whether it was not. */
+bool cluster_ask(const cluster *c, const char *path);
 void cluster_fault(const cluster *c, const char *rule_json);
 /* split, merge or leader at a key. */
 void cluster_at_key(const cluster *c, const char *action, ti_slice key);
