@@ -70,7 +70,7 @@ static ProtobufCBinaryData bound(const char *key, ti_arena *a)
     return ti_pb_bytes(s);
 }
 
-static Metapb__Region *region_message(const fake_region *from, ti_arena *a)
+Metapb__Region *fake_region_message(const fake_region *from, ti_arena *a)
 {
     Metapb__Region *m = ti_arena_alloc(a, sizeof(*m));
     Metapb__RegionEpoch *epoch = ti_arena_alloc(a, sizeof(*epoch));
@@ -98,6 +98,11 @@ static size_t region_of(const fake *f, ti_slice key)
     return i;
 }
 
+fake_region *fake_region_of(fake *f, ti_slice key)
+{
+    return &f->regions[region_of(f, key)];
+}
+
 static void put_region(fake *f, ti_slice request, bool previous, ti_arena *a, sim_reply *reply)
 {
     ti_err err;
@@ -114,7 +119,7 @@ static void put_region(fake *f, ti_slice request, bool previous, ti_arena *a, si
         const fake_region *found = &f->regions[previous ? index - 1 : index];
         leader.id = found->id * 10 + found->leader;
         leader.store_id = found->leader;
-        out.region = region_message(found, a);
+        out.region = fake_region_message(found, a);
         out.leader = &leader;
     }
     *reply = (sim_reply){.bytes = ti_pb_pack(&out.base, a)};
@@ -140,7 +145,7 @@ static void put_regions(fake *f, ti_slice request, ti_arena *a, sim_reply *reply
             break;
         Pdpb__Region *m = ti_arena_alloc(a, sizeof(*m));
         m[0] = (Pdpb__Region)PDPB__REGION__INIT;
-        m->region = region_message(one, a);
+        m->region = fake_region_message(one, a);
         m->leader = m->region->peers[one->leader - 1];
         list[out.n_regions++] = m;
     }
@@ -162,32 +167,141 @@ static void put_store(fake *f, ti_slice request, ti_arena *a, sim_reply *reply)
     *reply = (sim_reply){.bytes = ti_pb_pack(&out.base, a)};
 }
 
+static void put_stores(fake *f, ti_arena *a, sim_reply *reply)
+{
+    Pdpb__GetAllStoresResponse out = PDPB__GET_ALL_STORES_RESPONSE__INIT;
+    Metapb__Store stores[FAKE_STORES];
+    Metapb__Store *list[FAKE_STORES];
+    for (uint64_t i = 0; i < FAKE_STORES; i++) {
+        metapb__store__init(&stores[i]);
+        stores[i].id = i + 1;
+        stores[i].address = f->store_address[i];
+        list[i] = &stores[i];
+    }
+    out.stores = list;
+    out.n_stores = FAKE_STORES;
+    *reply = (sim_reply){.bytes = ti_pb_pack(&out.base, a)};
+}
+
+static void put_safe_point(fake *f, ti_arena *a, sim_reply *reply)
+{
+    Pdpb__GetGCSafePointResponse out = PDPB__GET_GCSAFE_POINT_RESPONSE__INIT;
+    out.safe_point = f->safe_point;
+    *reply = (sim_reply){.bytes = ti_pb_pack(&out.base, a)};
+}
+
+static void update_safe_point(fake *f, ti_slice request, ti_arena *a, sim_reply *reply)
+{
+    ti_err err;
+    Pdpb__UpdateGCSafePointResponse out = PDPB__UPDATE_GCSAFE_POINT_RESPONSE__INIT;
+    Pdpb__UpdateGCSafePointRequest *r =
+        ti_pb_unpack(&pdpb__update_gcsafe_point_request__descriptor, request, a, &err);
+    ti_require(r != NULL);
+    if (r->safe_point > f->safe_point)
+        f->safe_point = r->safe_point;
+    out.new_safe_point = f->safe_point;
+    *reply = (sim_reply){.bytes = ti_pb_pack(&out.base, a)};
+}
+
+static void put_service(fake *f, ti_slice request, ti_arena *a, sim_reply *reply)
+{
+    ti_err err;
+    Pdpb__UpdateServiceGCSafePointResponse out = PDPB__UPDATE_SERVICE_GCSAFE_POINT_RESPONSE__INIT;
+    Pdpb__UpdateServiceGCSafePointRequest *r =
+        ti_pb_unpack(&pdpb__update_service_gcsafe_point_request__descriptor, request, a, &err);
+    ti_require(r != NULL);
+    out.min_safe_point = r->safe_point;
+    if (f->service_safe_point != 0 && f->service_safe_point < r->safe_point)
+        out.min_safe_point = f->service_safe_point;
+    *reply = (sim_reply){.bytes = ti_pb_pack(&out.base, a)};
+}
+
+static const char *const pd_methods[FAKE_PD_KINDS] = {
+    [FAKE_PD_GET_MEMBERS] = "/pdpb.PD/GetMembers",
+    [FAKE_PD_TSO] = "/pdpb.PD/Tso",
+    [FAKE_PD_GET_REGION] = "/pdpb.PD/GetRegion",
+    [FAKE_PD_GET_PREV_REGION] = "/pdpb.PD/GetPrevRegion",
+    [FAKE_PD_SCAN_REGIONS] = "/pdpb.PD/ScanRegions",
+    [FAKE_PD_GET_STORE] = "/pdpb.PD/GetStore",
+    [FAKE_PD_GET_ALL_STORES] = "/pdpb.PD/GetAllStores",
+    [FAKE_PD_GET_SAFE_POINT] = "/pdpb.PD/GetGCSafePoint",
+    [FAKE_PD_UPDATE_SAFE_POINT] = "/pdpb.PD/UpdateGCSafePoint",
+    [FAKE_PD_SERVICE_SAFE_POINT] = "/pdpb.PD/UpdateServiceGCSafePoint",
+};
+
+static fake_pd_kind pd_kind_of(const char *method)
+{
+    fake_pd_kind kind = 0;
+    while (kind < FAKE_PD_KINDS && strcmp(pd_methods[kind], method) != 0)
+        kind++;
+    return kind;
+}
+
+/* What a PD that leads (or is asked for the members) says. */
+static void pd_says(fake *f, int index, fake_pd_kind kind, ti_slice request, ti_arena *a,
+                    sim_reply *reply)
+{
+    switch (kind) {
+    case FAKE_PD_GET_MEMBERS:
+        f->members_asked++;
+        put_members(f, index, a, reply);
+        return;
+    case FAKE_PD_GET_REGION:
+        put_region(f, request, false, a, reply);
+        return;
+    case FAKE_PD_GET_PREV_REGION:
+        put_region(f, request, true, a, reply);
+        return;
+    case FAKE_PD_SCAN_REGIONS:
+        put_regions(f, request, a, reply);
+        return;
+    case FAKE_PD_GET_STORE:
+        put_store(f, request, a, reply);
+        return;
+    case FAKE_PD_GET_ALL_STORES:
+        put_stores(f, a, reply);
+        return;
+    case FAKE_PD_GET_SAFE_POINT:
+        put_safe_point(f, a, reply);
+        return;
+    case FAKE_PD_UPDATE_SAFE_POINT:
+        update_safe_point(f, request, a, reply);
+        return;
+    case FAKE_PD_SERVICE_SAFE_POINT:
+        put_service(f, request, a, reply);
+        return;
+    default:
+        *reply = (sim_reply){.status = TI_UNSUPPORTED};
+    }
+}
+
+/* Lets the test change an answer of PD's. */
+static fake_pd_ask pd_pass(fake *f, fake_pd_kind kind, int index, ti_slice answer, ti_arena *a)
+{
+    fake_pd_ask ask = {.cluster = f, .kind = kind, .index = index, .a = a, .answer = answer};
+    ask.number = atomic_fetch_add(&f->pd_asked[kind], 1) + 1;
+    if (f->pd_answer != NULL)
+        f->pd_answer(&ask);
+    return ask;
+}
+
 static void pd_unary(fake *f, int index, const char *method, ti_slice request, ti_arena *a,
                      sim_reply *reply)
 {
+    fake_pd_kind kind = pd_kind_of(method);
     *reply = (sim_reply){.status = TI_UNAVAILABLE, .silent = f->frozen[index]};
     if (f->dead[index] || f->frozen[index])
         return;
-    if (strstr(method, "GetMembers") != NULL) {
-        f->members_asked++;
-        put_members(f, index, a, reply);
-    } else if (index != f->leader) {
+    if (kind != FAKE_PD_GET_MEMBERS && index != f->leader) {
         *reply = (sim_reply){.status = TI_UNAVAILABLE};
-    } else if (strstr(method, "GetPrevRegion") != NULL) {
-        put_region(f, request, true, a, reply);
-    } else if (strstr(method, "GetRegion") != NULL) {
-        put_region(f, request, false, a, reply);
-    } else if (strstr(method, "ScanRegions") != NULL) {
-        put_regions(f, request, a, reply);
-    } else if (strstr(method, "GetStore") != NULL) {
-        put_store(f, request, a, reply);
-    } else if (strstr(method, "GetGCSafePoint") != NULL) {
-        Pdpb__GetGCSafePointResponse out = PDPB__GET_GCSAFE_POINT_RESPONSE__INIT;
-        out.safe_point = f->safe_point;
-        *reply = (sim_reply){.bytes = ti_pb_pack(&out.base, a)};
-    } else {
-        *reply = (sim_reply){.status = TI_UNSUPPORTED};
+        return;
     }
+    pd_says(f, index, kind, request, a, reply);
+    if (kind == FAKE_PD_KINDS)
+        return;
+    fake_pd_ask ask = pd_pass(f, kind, index, reply->bytes, a);
+    *reply = (sim_reply){
+        .status = ask.failure, .bytes = ask.answer, .delay_ms = ask.delay_ms, .silent = ask.silent};
 }
 
 static void answer_tso(fake *f, ti_stream *stream, ti_slice message)
@@ -211,7 +325,11 @@ static void answer_tso(fake *f, ti_stream *stream, ti_slice message)
     stamp.logical = (int64_t)(ts & 0x3FFFF);
     out.count = r->count;
     out.timestamp = &stamp;
-    sim_answer(stream, ti_pb_pack(&out.base, &a), 0);
+    fake_pd_ask ask = pd_pass(f, FAKE_PD_TSO, index, ti_pb_pack(&out.base, &a), &a);
+    if (ask.failure != TI_OK)
+        sim_end(stream, ask.failure, ask.delay_ms);
+    else if (!ask.silent)
+        sim_answer(stream, ask.answer, ask.delay_ms);
     ti_arena_free(&a);
 }
 
@@ -260,33 +378,43 @@ static void ask_store(fake *f, const char *address, ti_command_id kind, ti_slice
         f->answer(ask);
 }
 
+/* { 1: { number: answer }, 2: id } */
+static void send_answer(ti_stream *stream, const fake_ask *ask, uint32_t number, uint64_t id)
+{
+    ti_buf b;
+    ti_err err;
+    size_t len = ask->answer.len;
+    ti_buf_init(&b, len + 100);
+    test_ok(ti_buf_reserve(&b, len + 90, &err), &err);
+    ti_pb_put_tag(&b, 1, 2);
+    ti_pb_put_varint(&b, ti_pb_varint_size((uint64_t)number << 3) + ti_pb_varint_size(len) + len);
+    ti_pb_put_tag(&b, number, 2);
+    ti_pb_put_varint(&b, len);
+    test_ok(ti_buf_append_slice(&b, ask->answer, &err), &err);
+    ti_pb_put_tag(&b, 2, 0);
+    ti_pb_put_varint(&b, id);
+    sim_answer(stream, ti_buf_slice(&b), ask->delay_ms);
+    if (ask->twice)
+        sim_answer(stream, ti_buf_slice(&b), ask->delay_ms);
+    ti_buf_free(&b);
+}
+
 static void answer_one(fake *f, ti_stream *stream, uint32_t number, ti_slice body, uint64_t id)
 {
     ti_arena a;
-    ti_buf b;
-    ti_err err;
     fake_ask ask;
     ti_command_id kind = 0;
     while (ti_command_kind_of(kind)->number != number)
         kind++;
     ti_arena_init(&a);
     ask_store(f, sim_stream_address(stream), kind, body, &a, &ask);
-    if (ask.cut)
-        sim_end(stream, TI_UNAVAILABLE, ask.delay_ms);
-    if (!ask.cut && !ask.silent) {
-        size_t len = ask.answer.len;
-        ti_buf_init(&b, len + 100);
-        test_ok(ti_buf_reserve(&b, len + 90, &err), &err);
-        ti_pb_put_tag(&b, 1, 2);
-        ti_pb_put_varint(&b, 1 + ti_pb_varint_size(len) + (number > 15 ? 1 : 0) + len);
-        ti_pb_put_tag(&b, number, 2);
-        ti_pb_put_varint(&b, len);
-        test_ok(ti_buf_append_slice(&b, ask.answer, &err), &err);
-        ti_pb_put_tag(&b, 2, 0);
-        ti_pb_put_varint(&b, id);
-        sim_answer(stream, ti_buf_slice(&b), ask.delay_ms);
-        ti_buf_free(&b);
-    }
+    if (ask.refused)
+        sim_refuse(stream, ask.delay_ms);
+    else if (ask.cut)
+        sim_end(stream, ask.failure != TI_OK ? ask.failure : TI_UNAVAILABLE, ask.delay_ms);
+    else if (!ask.silent)
+        send_answer(stream, &ask, ask.as_number != 0 ? ask.as_number : number,
+                    ask.stranger ? id + 1000000 : id);
     ti_arena_free(&a);
 }
 
@@ -297,8 +425,10 @@ static void on_message(void *context, sim *s, ti_stream *stream, ti_slice messag
     ti_slice ids = TI_SLICE_NONE;
     ti_slice rest = message;
     (void)s;
+    ti_mutex_lock(&f->gate);
     if (strstr(sim_stream_method(stream), "Tso") != NULL) {
         answer_tso(f, stream, message);
+        ti_mutex_unlock(&f->gate);
         return;
     }
     while (ti_pb_next(&rest, &field, NULL) == TI_OK) {
@@ -314,6 +444,7 @@ static void on_message(void *context, sim *s, ti_stream *stream, ti_slice messag
         ti_require(ti_pb_next(&field.bytes, &command, NULL) == TI_OK);
         answer_one(f, stream, command.number, command.bytes, id);
     }
+    ti_mutex_unlock(&f->gate);
 }
 
 static void on_unary(void *context, sim *s, const char *address, const char *method,
@@ -325,6 +456,7 @@ static void on_unary(void *context, sim *s, const char *address, const char *met
     ti_require(a != NULL);
     ti_arena_init(a);
     int pd = pd_index(address);
+    ti_mutex_lock(&f->gate);
     if (pd >= 0) {
         pd_unary(f, pd, method, request, a, reply);
     } else {
@@ -333,11 +465,13 @@ static void on_unary(void *context, sim *s, const char *address, const char *met
         while (strcmp(ti_command_kind_of(kind)->method, method) != 0)
             kind++;
         ask_store(f, address, kind, request, a, &ask);
-        *reply = (sim_reply){.status = ask.cut ? TI_UNAVAILABLE : TI_OK,
+        ti_status failure = ask.failure != TI_OK ? ask.failure : TI_UNAVAILABLE;
+        *reply = (sim_reply){.status = ask.cut || ask.refused ? failure : TI_OK,
                              .bytes = ask.answer,
                              .delay_ms = ask.delay_ms,
-                             .silent = ask.silent};
+                             .silent = ask.silent || ask.stranger};
     }
+    ti_mutex_unlock(&f->gate);
     reply->arena = a;
 }
 
@@ -352,6 +486,7 @@ void fake_begin(fake *f, const char *const *cuts)
     f->sim->on_unary = on_unary;
     f->sim->on_message = on_message;
     test_ok(ti_mutex_init(&f->mutex, TI_RANK_LEAF, &err), &err);
+    test_ok(ti_mutex_init(&f->gate, (ti_rank)(TI_RANK_CONN + 1), &err), &err);
     for (int i = 0; i < FAKE_PDS; i++)
         f->cluster_id[i] = 7;
     for (int i = 0; i < FAKE_STORES; i++)
@@ -368,6 +503,7 @@ void fake_begin(fake *f, const char *const *cuts)
 void fake_end(fake *f)
 {
     sim_free(f->sim);
+    ti_mutex_destroy(&f->gate);
     ti_mutex_destroy(&f->mutex);
 }
 

@@ -4,6 +4,18 @@
 #include "base/assert.h"
 
 #define HOPELESS_MAX 20000
+/* How long another thread is given to be seen waiting before time moves without it. */
+#define PATIENCE_NS INT64_C(200000000)
+
+/* A thread inside wait or sleep, on its stack. */
+typedef struct waiting {
+    struct waiting *next;
+    int64_t until_ns;
+    ti_latch *latch; /* NULL: a sleep */
+} waiting;
+
+/* This thread's call is the measured one. */
+static _Thread_local bool in_call;
 
 typedef enum event_kind { UNARY_DONE, STREAM_SENT, STREAM_MESSAGE, STREAM_END } event_kind;
 
@@ -34,6 +46,7 @@ struct ti_stream {
     bool sending;
     bool ended;
     bool dropped;
+    bool refused;
     char address[64];
     char method[64];
 };
@@ -44,6 +57,9 @@ typedef struct sim_inside {
     event *events; /* by due time; owned */
     ti_unary *unaries;
     ti_stream *streams;
+    waiting *waits;
+    bool call;       /* between sim_call_begin and sim_call_end */
+    bool call_waits; /* its thread is inside wait or sleep */
     ti_thread thread;
     bool busy; /* a handler runs */
     bool stop;
@@ -158,17 +174,69 @@ static void settle(sim *s)
         ti_cond_wait(&s->inside->changed, &s->inside->mutex);
 }
 
-/* Moves time to the next event, at most to until_ns; false when it is until_ns already. */
-static bool move_on(sim *s, int64_t until_ns)
+static void wait_begin(sim_inside *in, waiting *w, int64_t until_ns, ti_latch *latch)
 {
-    const event *first = s->inside->events;
-    int64_t to_ns = first != NULL && first->due_ns < until_ns ? first->due_ns : until_ns;
-    int64_t by_ns = to_ns - now_ns(s);
-    if (now_ns(s) >= until_ns)
+    *w = (waiting){.next = in->waits, .until_ns = until_ns, .latch = latch};
+    in->waits = w;
+    in->call_waits |= in_call;
+    ti_cond_broadcast(&in->changed);
+}
+
+static void wait_end(sim_inside *in, waiting *w)
+{
+    waiting **at = &in->waits;
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
+    if (in_call)
+        in->call_waits = false;
+    ti_cond_broadcast(&in->changed);
+}
+
+/* Whether time has to stand still for another thread: one whose wait is over and who has not seen
+ * it, or the measured call's. */
+static bool others_run(const sim *s, const waiting *mine)
+{
+    if (s->inside->call && !in_call && !s->inside->call_waits)
+        return true;
+    for (const waiting *w = s->inside->waits; w != NULL; w = w->next) {
+        bool over = w->until_ns <= now_ns(s) || (w->latch != NULL && ti_latch_open(w->latch) == 0);
+        if (w != mine && over)
+            return true;
+    }
+    return false;
+}
+
+/* Gives the others time to go on; not for ever, since they may wait for each other elsewhere. */
+static void be_patient(sim *s, const waiting *mine)
+{
+    const ti_env *real = ti_env_real();
+    int64_t until_ns = ti_env_mono_ns(real) + PATIENCE_NS;
+    while (others_run(s, mine) &&
+           ti_cond_wait_until(&s->inside->changed, &s->inside->mutex, real, until_ns)) {
+    }
+}
+
+/* Moves time to the next event or wait of another thread, at most to mine; false when it is there
+ * already. */
+static bool move_on(sim *s, const waiting *mine)
+{
+    if (now_ns(s) >= mine->until_ns)
         return false;
+    be_patient(s, mine);
+    settle(s);
+    int64_t to_ns = mine->until_ns;
+    const event *first = s->inside->events;
+    if (first != NULL && first->due_ns < to_ns)
+        to_ns = first->due_ns;
+    for (const waiting *w = s->inside->waits; w != NULL; w = w->next) {
+        if (w->until_ns < to_ns && w->until_ns > now_ns(s))
+            to_ns = w->until_ns;
+    }
     if (to_ns == TI_NO_DEADLINE)
         return true; /* somebody else must move */
-    test_env_advance_us(&s->env, (by_ns + 999) / 1000);
+    if (to_ns > now_ns(s))
+        test_env_advance_us(&s->env, (to_ns - now_ns(s) + 999) / 1000);
     ti_cond_broadcast(&s->inside->changed);
     return true;
 }
@@ -176,12 +244,15 @@ static bool move_on(sim *s, int64_t until_ns)
 static bool sim_wait(ti_wire *w, ti_latch *latch, int64_t deadline_ns)
 {
     sim *s = (sim *)w;
+    waiting mine;
     for (int hopeless = 0; hopeless < HOPELESS_MAX;) {
         ti_mutex_lock(&s->inside->mutex);
+        wait_begin(s->inside, &mine, deadline_ns, latch);
         settle(s);
         bool done = ti_latch_open(latch) == 0;
         bool stuck = !done && s->inside->events == NULL && deadline_ns == TI_NO_DEADLINE;
-        bool moved = done || move_on(s, deadline_ns);
+        bool moved = done || move_on(s, &mine);
+        wait_end(s->inside, &mine);
         ti_mutex_unlock(&s->inside->mutex);
         if (done || !moved)
             return done;
@@ -197,11 +268,32 @@ static bool sim_wait(ti_wire *w, ti_latch *latch, int64_t deadline_ns)
 static void sim_sleep(ti_wire *w, int64_t ns)
 {
     sim *s = (sim *)w;
+    waiting mine;
     ti_mutex_lock(&s->inside->mutex);
-    int64_t until_ns = now_ns(s) + ns;
+    wait_begin(s->inside, &mine, now_ns(s) + ns, NULL);
     do
         settle(s);
-    while (move_on(s, until_ns));
+    while (move_on(s, &mine));
+    wait_end(s->inside, &mine);
+    ti_mutex_unlock(&s->inside->mutex);
+}
+
+void sim_call_begin(sim *s)
+{
+    ti_mutex_lock(&s->inside->mutex);
+    ti_require(!s->inside->call);
+    in_call = true;
+    s->inside->call = true;
+    s->inside->call_waits = false;
+    ti_mutex_unlock(&s->inside->mutex);
+}
+
+void sim_call_end(sim *s)
+{
+    ti_mutex_lock(&s->inside->mutex);
+    in_call = false;
+    s->inside->call = false;
+    ti_cond_broadcast(&s->inside->changed);
     ti_mutex_unlock(&s->inside->mutex);
 }
 
@@ -330,6 +422,14 @@ void sim_end(ti_stream *stream, ti_status status, int64_t delay_ms)
     ti_mutex_unlock(&in->mutex);
 }
 
+void sim_refuse(ti_stream *stream, int64_t delay_ms)
+{
+    ti_mutex_lock(&stream->sim->inside->mutex);
+    stream->refused = true;
+    ti_mutex_unlock(&stream->sim->inside->mutex);
+    sim_end(stream, TI_UNAVAILABLE, delay_ms);
+}
+
 static void sim_end_now(ti_wire *w, ti_stream *stream)
 {
     (void)w;
@@ -365,8 +465,7 @@ static void sim_close(ti_wire *w)
 
 static bool sim_reached(ti_wire *w, ti_stream *stream)
 {
-    (void)stream;
-    return !atomic_load(&((sim *)w)->unreached);
+    return !stream->refused && !atomic_load(&((sim *)w)->unreached);
 }
 
 static const ti_wire_vt sim_vt = {
