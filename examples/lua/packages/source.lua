@@ -5,7 +5,7 @@ local source = {}
 
 --- Reads a command's lines; raises when it can not be run.
 local function lines_of(command)
-  local pipe = assert(io.popen(command .. " 2>/dev/null", "r"))
+  local pipe = assert(io.popen("{ " .. command .. "; } 2>/dev/null", "r"))
   return pipe
 end
 
@@ -37,11 +37,20 @@ local WANTED = {
   Description = "description", Homepage = "homepage",
 }
 
+--- What prints the machine's lists. The rest of a stanza (more than half) is dropped by grep, beside this process.
+local function dump_command()
+  local names = {}
+  for name in pairs(WANTED) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return ("apt-cache dumpavail | LC_ALL=C grep -E '^((%s):|[ \t]|$)'"):format(table.concat(names, "|"))
+end
+
 --- "a (>= 1) | b, c:any" → the names a, b, c, each once.
 local function add_names(text, names, seen)
-  for name in text:gmatch("[^,|%s][^,|]*") do
-    name = name:match("^[%w.+-]+")
-    if name and not seen[name] then
+  for name in text:gmatch("([%w.+-]+)[^,|]*") do
+    if not seen[name] then
       seen[name] = true
       names[#names + 1] = name
     end
@@ -80,7 +89,7 @@ end
 
 --- Iterates over (package, maintainer). file: in the format of `apt-cache dumpavail`, or nil for the machine's lists.
 function source.packages(installed, file)
-  local input = file and assert(io.open(file, "r")) or lines_of("apt-cache dumpavail")
+  local input = file and assert(io.open(file, "r")) or lines_of(dump_command())
   local next_line = input:lines()
   local function next_stanza()
     local stanza, field
