@@ -250,6 +250,12 @@ bool ti_txn_own_write(const ti_txn *txn, ti_slice key, bool *present_out)
     return true;
 }
 
+bool ti_txn_decides(const ti_txn *txn, ti_slice key)
+{
+    ti_slice value;
+    return ti_write_view_of(ti_writes_find(&txn->writes, key), &value) != TI_VIEW_SILENT;
+}
+
 bool ti_txn_has_effects(const ti_txn *txn)
 {
     return txn->writes.count > 0 || txn->commit_hooks.first != NULL || txn->state == TI_TXN_DOOMED;

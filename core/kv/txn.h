@@ -64,6 +64,9 @@ ti_status ti_txn_get_locked(ti_txn *txn, ti_slice key, int64_t wait_us, ti_arena
 /* What the own write set says of a key: true when it has an entry; then *present_out tells whether
  * it leaves a value. */
 bool ti_txn_own_write(const ti_txn *txn, ti_slice key, bool *present_out);
+/* Whether reads of a key are answered by the transaction (it wrote the key, or read it under a
+ * lock) and not by its snapshot. */
+bool ti_txn_decides(const ti_txn *txn, ti_slice key);
 
 /* Writes. LIMIT_EXCEEDED past TI_TXN_MUTATIONS_MAX or TI_TXN_SIZE_MAX or TI_KEY_SIZE_MAX. Any
  * failure dooms. value is never empty. */

@@ -14,6 +14,9 @@
  *  2. The page knows whether another document follows without reading it, unless it might be one
  * met before.
  *  3. Memory is bounded by the page's limits and one batch of records.
+ *  4. Where the transaction itself says what a record is (it wrote it, perhaps over a stored one
+ * that it did not look at, or read it under a lock), an entry counts only if that record lists it:
+ * the snapshot may hold entries of what is no longer there.
  *
  * Threads: one per transaction. */
 #include <string.h>
@@ -30,6 +33,8 @@ typedef struct item {
     ti_slice record;  /* its record's key; data NULL when not needed */
     ti_slice content; /* its record's value */
     bool several;     /* the record may have other entries in range */
+    bool decided;     /* not the snapshot but the transaction says what the record is */
+    bool hidden;      /* and that record does not have this entry */
 } item;
 
 typedef struct run {
@@ -97,15 +102,66 @@ static ti_status read_entries(run *r, const ti_scan_page *found, item *items, ti
     const ti_keyspace *ks = ti_store_keyspace(ti_model_store(r->query->model));
     bool own =
         r->plan->def == NULL || r->plan->def->covering; /* the entry itself has the document */
+    bool wrote = r->plan->def != NULL && ti_txn_has_effects(r->txn);
     for (size_t i = 0; i < found->count; i++) {
         item *it = &items[i];
         TI_TRY(read_entry(r, &found->pairs[i], it, err));
-        bool wanted = !r->keys_only && r->page->count + i < r->limit;
-        if (own || !(wanted || it->several))
+        bool document = !r->keys_only && r->page->count + i < r->limit;
+        bool wanted = !own && (document || it->several);
+        if (!wanted && !wrote)
             continue;
-        it->record = ti_key_record(ks, &r->s->arena, ti_model_table(r->query->model), it->id);
-        TI_TRY(ti_key_check(it->record, "a record's key", err));
+        ti_slice key = ti_key_record(ks, &r->s->arena, ti_model_table(r->query->model), it->id);
+        TI_TRY(ti_key_check(key, "a record's key", err));
+        it->decided = wrote && ti_txn_decides(r->txn, key);
+        if (wanted || it->decided)
+            it->record = key;
     }
+    return TI_OK;
+}
+
+/* Whether an entry of a record is one of the index that is queried. */
+static bool of_index(const run *r, const ti_entry *entry)
+{
+    const ti_index_def *def = r->plan->def;
+    return entry->version == def->version && (entry->kind == TI_ENTRY_UNIQUE) == def->unique &&
+           ti_slice_equal(entry->index, def->name);
+}
+
+/* Opens what an item carries: its record, or a covering entry, which is one under the entry's key.
+ */
+static ti_status open_content(run *r, const item *it, ti_record *record_out, ti_err *err)
+{
+    ti_slice key = it->record.data != NULL ? it->record : it->key;
+    ti_slice value = it->record.data != NULL ? it->content : it->value;
+    ti_status status = ti_record_open(value, key, record_out, err);
+    return status == TI_OK ? TI_OK : ti_err_of(r->query->model, r->query->index, status, err);
+}
+
+/* Whether the record lists the entry that led to it. */
+static ti_status is_listed(run *r, const item *it, bool *listed_out, ti_err *err)
+{
+    ti_record record;
+    ti_entry entry;
+    *listed_out = false;
+    TI_TRY(open_content(r, it, &record, err));
+    ti_entry_iter iter = ti_record_entries(&record);
+    while (!*listed_out && ti_entry_next(&iter, &entry))
+        *listed_out = of_index(r, &entry) && ti_slice_equal(entry.tuple, it->tuple);
+    return TI_OK;
+}
+
+/* Takes what was found under an item's record key; data NULL when nothing was. */
+static ti_status take_record(run *r, item *it, ti_slice value, ti_arena *a, ti_err *err)
+{
+    bool listed = false;
+    it->content = value;
+    if (value.data == NULL && !it->decided)
+        return corrupt(r, it->id, "an entry without its record", err);
+    if (value.data != NULL)
+        TI_TRY(ti_value_keep(r->txn, it->record, a, &it->content, err));
+    if (value.data != NULL && it->decided)
+        TI_TRY(is_listed(r, it, &listed, err));
+    it->hidden = it->decided && !listed;
     return TI_OK;
 }
 
@@ -126,12 +182,8 @@ static ti_status fetch_records(run *r, item *items, size_t count, ti_err *err)
     TI_TRY(ti_txn_batch_get(r->txn, keys, n, a, values, r->call, err));
     n = 0;
     for (size_t i = 0; i < count; i++) {
-        if (items[i].record.data == NULL)
-            continue;
-        items[i].content = values[n++];
-        if (items[i].content.data == NULL)
-            return corrupt(r, items[i].id, "an entry without its record", err);
-        TI_TRY(ti_value_keep(r->txn, items[i].record, a, &items[i].content, err));
+        if (items[i].record.data != NULL)
+            TI_TRY(take_record(r, &items[i], values[n++], a, err));
     }
     return TI_OK;
 }
@@ -148,13 +200,11 @@ static bool in_range(const run *r, ti_slice key)
 static ti_status met_before(run *r, const item *it, const ti_record *record, bool *met_out,
                             ti_err *err)
 {
-    const ti_index_def *def = r->plan->def;
     ti_entry entry;
     ti_entry_iter iter = ti_record_entries(record);
     *met_out = false;
     while (!*met_out && ti_entry_next(&iter, &entry)) {
-        if (entry.version != def->version || (entry.kind == TI_ENTRY_UNIQUE) != def->unique ||
-            !ti_slice_equal(entry.index, def->name))
+        if (!of_index(r, &entry))
             continue;
         int order = ti_slice_compare(entry.tuple, it->tuple);
         if (order == 0 || (order < 0) == r->query->reverse)
@@ -165,16 +215,6 @@ static ti_status met_before(run *r, const item *it, const ti_record *record, boo
         *met_out = in_range(r, key);
     }
     return TI_OK;
-}
-
-/* Opens what an item carries: its record, or a covering entry, which is one under the entry's key.
- */
-static ti_status open_content(run *r, const item *it, ti_record *record_out, ti_err *err)
-{
-    ti_slice key = it->record.data != NULL ? it->record : it->key;
-    ti_slice value = it->record.data != NULL ? it->content : it->value;
-    ti_status status = ti_record_open(value, key, record_out, err);
-    return status == TI_OK ? TI_OK : ti_err_of(r->query->model, r->query->index, status, err);
 }
 
 static ti_status grow(run *r, ti_err *err)
@@ -213,6 +253,15 @@ static ti_status push(run *r, const item *it, const ti_record *record, ti_err *e
     return TI_OK;
 }
 
+/* The next batch goes on behind this item. */
+static void pass(run *r, const item *it)
+{
+    if (r->query->reverse)
+        r->left.to = it->key;
+    else
+        r->left.from = it->key;
+}
+
 /* Takes one entry into the page. *stop_out: the page is complete, or this entry must be read again
  * with its record. */
 static ti_status accept(run *r, const item *it, bool *stop_out, ti_err *err)
@@ -222,6 +271,10 @@ static ti_status accept(run *r, const item *it, bool *stop_out, ti_err *err)
     bool own = r->plan->def == NULL || r->plan->def->covering;
     bool full = r->page->count == r->limit;
     bool open = own ? !r->keys_only || it->several : it->record.data != NULL;
+    if (it->hidden) {
+        pass(r, it);
+        return TI_OK;
+    }
     if (!full && !r->keys_only && !open) {
         *stop_out = true; /* it was taken for one behind the page; others fell away before it */
         return TI_OK;
@@ -243,10 +296,8 @@ static ti_status accept(run *r, const item *it, bool *stop_out, ti_err *err)
         r->done = r->page->count == r->limit && !r->look_ahead;
     }
     *stop_out = r->done;
-    if (!r->done && r->query->reverse)
-        r->left.to = it->key;
-    else if (!r->done)
-        r->left.from = it->key;
+    if (!r->done)
+        pass(r, it);
     return TI_OK;
 }
 

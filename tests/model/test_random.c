@@ -17,8 +17,11 @@ typedef struct world {
     ref_state then; /* before the open transaction */
     ti_txn *txn;
     bool doomed; /* the open transaction has claimed what another record holds */
+    bool written[REF_DOCS_MAX];
+    bool collides; /* it has built over a stored record: its commit will be refused */
     uint64_t queries;
     uint64_t operations;
+    uint64_t collisions;
 } world;
 
 static world *the_world; /* for the host's conditions */
@@ -134,6 +137,14 @@ static void remove_doc(world *w, const char *id)
     *there = w->now.docs[--w->now.count];
 }
 
+/* Whether the open transaction has written the record. */
+static bool *written(world *w, const char *id)
+{
+    unsigned long number = strtoul(id + 1, NULL, 10);
+    assert_true(number < REF_DOCS_MAX);
+    return &w->written[number];
+}
+
 /* What a write must answer, given what the reference says of it. */
 static void settle(world *w, ti_status status, bool missing, bool violates, const ref_doc *doc)
 {
@@ -150,7 +161,24 @@ static void settle(world *w, ti_status status, bool missing, bool violates, cons
         return;
     }
     EXPECT(&w->d, TI_OK, status);
+    *written(w, doc->id) = true;
     set_doc(w, doc);
+}
+
+/* A build over an id that has a record: refused at once where the transaction has written it, else
+ * at the commit, and until then the transaction sees what it has built. */
+static void build_over(world *w, const ref_doc *doc, const ti_write *write, bool violates)
+{
+    ti_status status =
+        ti_model_build(w->model, w->txn, S(doc->json), write, &w->d.a, NULL, &w->d.call, &w->d.err);
+    if (*written(w, doc->id)) {
+        EXPECT(&w->d, TI_ALREADY_EXISTS, status);
+        w->doomed = true;
+        return;
+    }
+    settle(w, status, false, violates, doc);
+    w->collides = true;
+    w->collisions++;
 }
 
 static void write_one(world *w)
@@ -164,7 +192,9 @@ static void write_one(world *w)
     write.conditions = ref_conditions(w->indexes, w->index_count, &doc);
     bool violates = ref_violates(&w->now, w->indexes, w->index_count, &doc);
     w->operations++;
-    if (!there && test_random_one_in(&w->r, 2)) {
+    if (there && w->txn != NULL && test_random_one_in(&w->r, 3)) {
+        build_over(w, &doc, &write, violates);
+    } else if (!there && test_random_one_in(&w->r, 2)) {
         settle(w,
                ti_model_build(w->model, w->txn, S(doc.json), &write, &w->d.a, NULL, &w->d.call,
                               &w->d.err),
@@ -202,15 +232,17 @@ static void end_txn(world *w)
         ti_txn_free(w->txn);
     } else {
         ti_status status = try_commit(&w->d, w->txn);
-        if (w->doomed)
-            assert_true(status == TI_UNIQUE_VIOLATION || status == TI_NOT_FOUND);
+        if (w->doomed || w->collides)
+            assert_true(status == TI_UNIQUE_VIOLATION || (w->doomed && status == TI_NOT_FOUND) ||
+                        status == TI_ALREADY_EXISTS);
         else
             EXPECT(&w->d, TI_OK, status);
     }
-    if (back || w->doomed)
+    if (back || w->doomed || w->collides)
         w->now = w->then;
     w->txn = NULL;
     w->doomed = false;
+    w->collides = false;
 }
 
 /* ---- the world changes ---- */
@@ -261,6 +293,7 @@ static void step(world *w)
     else if (dice < 62 && w->txn == NULL) {
         w->txn = begin(&w->d);
         w->then = w->now;
+        memset(w->written, 0, sizeof w->written);
     } else if (dice < 68 && w->txn != NULL)
         end_txn(w);
     else if (dice < 70)
@@ -273,7 +306,14 @@ static void step(world *w)
         run_queries(w, 1);
 }
 
-static void round_of(bool disk, uint64_t stream, uint64_t *queries, uint64_t *operations)
+/* What all rounds came to. */
+typedef struct tally {
+    uint64_t queries;
+    uint64_t operations;
+    uint64_t collisions;
+} tally;
+
+static void round_of(bool disk, uint64_t stream, tally *all)
 {
     world *w = calloc(1, sizeof *w);
     assert_non_null(w);
@@ -295,8 +335,9 @@ static void round_of(bool disk, uint64_t stream, uint64_t *queries, uint64_t *op
     compare_finds(w, 20);
     run_queries(w, 40);
     assert_string_equal(check(&w->d, w->model, false, answer), "");
-    *queries += w->queries;
-    *operations += w->operations;
+    all->queries += w->queries;
+    all->operations += w->operations;
+    all->collisions += w->collisions;
     ti_model_unref(w->model);
     db_close(&w->d);
     if (disk)
@@ -304,26 +345,27 @@ static void round_of(bool disk, uint64_t stream, uint64_t *queries, uint64_t *op
     free(w);
 }
 
+static void rounds(bool disk, uint64_t count, uint64_t stream)
+{
+    tally all = {0};
+    for (uint64_t i = 0; i < count; i++)
+        round_of(disk, stream + i, &all);
+    print_message("%llu operations, %llu of them builds over stored records, %llu pages compared\n",
+                  (unsigned long long)all.operations, (unsigned long long)all.collisions,
+                  (unsigned long long)all.queries);
+    assert_true(count < 50 || all.collisions > 0); /* else they are not tested */
+}
+
 static void in_memory(void **state)
 {
-    uint64_t queries = 0;
-    uint64_t operations = 0;
     (void)state;
-    for (uint64_t i = 0; i < test_scaled(1200); i++)
-        round_of(false, 1000 + i, &queries, &operations);
-    print_message("%llu operations, %llu pages compared\n", (unsigned long long)operations,
-                  (unsigned long long)queries);
+    rounds(false, test_scaled(1200), 1000);
 }
 
 static void on_disk_with_restarts(void **state)
 {
-    uint64_t queries = 0;
-    uint64_t operations = 0;
     (void)state;
-    for (uint64_t i = 0; i < test_scaled(150); i++)
-        round_of(true, 900000 + i, &queries, &operations);
-    print_message("%llu operations, %llu pages compared\n", (unsigned long long)operations,
-                  (unsigned long long)queries);
+    rounds(true, test_scaled(150), 900000);
 }
 
 int main(void)

@@ -177,6 +177,74 @@ static void own_writes_are_seen(void **state)
     db_close(&d);
 }
 
+/* A build does not look: over a stored id it is refused at the commit. Until then queries answer
+ * with what the transaction has made of the record, not with the entries of the one that is stored.
+ */
+static void built_over_a_stored_record(void **state)
+{
+    static const char *const queries[] = {
+        "by_age",     "by_age 1",     "by_age 1 keys", "by_age keys",    "by_age reverse",
+        "u_mail",     "u_mail \"x\"", "u_mail keys",   "u_mail reverse", "cover",
+        "cover keys", "cover \"x\"",  "tags",          "tags \"q\"",     "tags keys limit=1"};
+    static const char *const after_build[] = {"b a", "b",   "b",   "b a", "a b", "b a", "", "b a",
+                                              "a b", "b a", "b a", "",    "b",   "b",   "b"};
+    static const char *const after_delete[] = {"b", "b", "b", "b", "b", "b", "", "b",
+                                               "b", "b", "b", "",  "b", "b", "b"};
+    db d;
+    (void)state;
+    db_open(&d, NULL);
+    ti_model *m = declare(
+        &d, "{\"table\":\"user\",\"indexes\":[{\"name\":\"by_age\",\"fields\":[{\"name\":\"age\","
+            "\"type\":\"number\"}]},{\"name\":\"cover\",\"covering\":true,\"sparse\":true,"
+            "\"fields\":[{\"name\":\"mail\",\"type\":\"string\"}]},{\"name\":\"tags\","
+            "\"sparse\":true,\"fields\":[{\"name\":\"tags\",\"type\":\"string\"}]}],"
+            "\"unique_indexes\":[{\"name\":\"u_mail\",\"fields\":[{\"name\":\"mail\","
+            "\"type\":\"string\"}]}]}");
+    OK(&d, build(&d, m, NULL, "{\"id\":\"a\",\"age\":1,\"mail\":\"x\",\"tags\":[\"p\",\"q\"]}"));
+    OK(&d, build(&d, m, NULL, "{\"id\":\"b\",\"age\":1,\"mail\":\"w\",\"tags\":[\"q\",\"r\"]}"));
+    ti_txn *txn = begin(&d);
+    OK(&d, build(&d, m, txn, "{\"id\":\"a\",\"age\":2,\"mail\":\"y\"}"));
+    for (size_t i = 0; i < sizeof queries / sizeof queries[0]; i++)
+        assert_string_equal(ids(&d, m, txn, queries[i], NULL), after_build[i]);
+    OK(&d, del(&d, m, txn, "a", NULL));
+    for (size_t i = 0; i < sizeof queries / sizeof queries[0]; i++)
+        assert_string_equal(ids(&d, m, txn, queries[i], NULL), after_delete[i]);
+    EXPECT(&d, TI_ALREADY_EXISTS, try_commit(&d, txn));
+    SAYS(&d, "\"a\"");
+    assert_string_equal(ids(&d, m, NULL, "by_age", NULL), "a b");
+    assert_string_equal(check(&d, m, false, NULL), "");
+    ti_model_unref(m);
+    db_close(&d);
+}
+
+/* A locked read shows the newest record, also behind the snapshot; the entries are the snapshot's.
+ */
+static void locked_records_are_newer_than_the_entries(void **state)
+{
+    const ti_read lock = {.lock = true};
+    ti_document document;
+    db d;
+    (void)state;
+    db_open(&d, NULL);
+    ti_model *m = declare(&d, spec);
+    OK(&d, build(&d, m, NULL, "{\"id\":\"a\",\"age\":1,\"mail\":\"x\"}"));
+    OK(&d, build(&d, m, NULL, "{\"id\":\"b\",\"age\":1}"));
+    OK(&d, build(&d, m, NULL, "{\"id\":\"c\",\"age\":1}"));
+    ti_txn *txn = begin(&d);
+    assert_string_equal(ids(&d, m, txn, "by_age 1", NULL), "a b c"); /* takes the snapshot */
+    OK(&d, update(&d, m, NULL, "{\"id\":\"a\",\"age\":2}"));
+    OK(&d, del(&d, m, NULL, "b", NULL));
+    OK(&d, ti_model_find(m, txn, S("a"), &lock, &d.a, &document, &d.call, &d.err));
+    assert_string_equal(T(document.json), "{\"id\":\"a\",\"age\":2}");
+    EXPECT(&d, TI_NOT_FOUND,
+           ti_model_find(m, txn, S("b"), &lock, &d.a, &document, &d.call, &d.err));
+    assert_string_equal(ids(&d, m, txn, "by_age 1", NULL), "c");
+    assert_string_equal(ids(&d, m, txn, "u_mail \"x\"", NULL), "");
+    ti_txn_free(txn);
+    ti_model_unref(m);
+    db_close(&d);
+}
+
 static void unique_values_change_hands(void **state)
 {
     db d;
@@ -366,6 +434,8 @@ int main(void)
         cmocka_unit_test(patches),
         cmocka_unit_test(defaults_and_timestamps),
         cmocka_unit_test(own_writes_are_seen),
+        cmocka_unit_test(built_over_a_stored_record),
+        cmocka_unit_test(locked_records_are_newer_than_the_entries),
         cmocka_unit_test(unique_values_change_hands),
         cmocka_unit_test(asserting_and_locking),
         cmocka_unit_test(events),
