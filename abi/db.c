@@ -56,6 +56,10 @@ static const ti_option db_options[] = {
      .kind = TI_OPTION_CHOICE,
      .offset = offsetof(ti_db_options, log_level),
      .choices = {"error", "warn", "info", "debug"}},
+    {.name = "ca", .kind = TI_OPTION_TEXT, .offset = offsetof(ti_db_options, ca)},
+    {.name = "cert", .kind = TI_OPTION_TEXT, .offset = offsetof(ti_db_options, cert)},
+    {.name = "key", .kind = TI_OPTION_TEXT, .offset = offsetof(ti_db_options, key)},
+    {.name = "server_name", .kind = TI_OPTION_TEXT, .offset = offsetof(ti_db_options, server_name)},
 };
 
 static ti_status new_db(ti_slice target, const ti_db_options *options, tito_db_t **db_out,

@@ -64,6 +64,14 @@ static option_node *new_node(ti_slice name, ti_slice value)
     return node;
 }
 
+/* Wipes the value, which may be a private key. NULL is allowed. */
+static void free_node(option_node *node)
+{
+    if (node != NULL && node->value.len > 0)
+        explicit_bzero((char *)(uintptr_t)node->value.data, node->value.len);
+    ti_free(node);
+}
+
 static ti_status set_option(tito_options_t *options, ti_slice name, ti_slice value)
 {
     option_node **place = find_node(options, name);
@@ -76,7 +84,7 @@ static ti_status set_option(tito_options_t *options, ti_slice name, ti_slice val
     node->next = old == NULL ? NULL : old->next;
     options->count += old == NULL ? 1 : 0;
     *place = node;
-    ti_free(old);
+    free_node(old);
     return TI_OK;
 }
 
@@ -107,7 +115,7 @@ void tito_options_free(tito_options_t *options)
     while (options->first != NULL) {
         option_node *node = options->first;
         options->first = node->next;
-        ti_free(node);
+        free_node(node);
     }
     options->magic = TI_MAGIC_FREED;
     ti_free(options);

@@ -58,6 +58,7 @@ static void free_memory(ti_db *db)
     free_declarations(db);
     ti_db_guests_destroy(db);
     ti_store_free(db->store);
+    ti_db_tls_wipe(db);
     ti_arena_free(&db->arena);
     ti_cond_destroy(&db->changed);
     ti_mutex_destroy(&db->mutex);
@@ -71,6 +72,7 @@ static ti_status init_rest(ti_db *db, ti_slice target, const ti_db_options *opti
                                     .threads_max[TI_WORK_GENERAL] = (size_t)options->threads};
     TI_TRY(ti_executor_create(&executor, &db->executor, err));
     TI_TRY(ti_target_parse(target, &db->arena, &db->target, err));
+    TI_TRY(ti_db_tls_copy(db, options, err));
     TI_TRY(ti_db_guests_init(db, err));
     ti_store_options store = {.env = db->env, .name_space = options->name_space, .log = &db->log};
     return ti_store_new(&store, &db->store, err);
@@ -92,7 +94,8 @@ ti_status ti_db_new(ti_slice target, const ti_db_options *options, ti_db **db_ou
     atomic_init(&db->refs, 1);
     db->env = ti_env_real();
     db->options = *options;
-    db->options.name_space = TI_SLICE_NONE;
+    db->options.name_space = db->options.ca = db->options.cert = TI_SLICE_NONE;
+    db->options.key = db->options.server_name = TI_SLICE_NONE;
     db->log = (ti_log){.level = (ti_log_level)options->log_level};
     ti_arena_init(&db->arena);
     status = init_rest(db, target, options, err);

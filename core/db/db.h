@@ -47,13 +47,20 @@ typedef struct ti_db_options {
     int64_t write_buffer_size;
     int64_t threads;   /* of the executor, for operations that are no commits */
     int64_t log_level; /* a ti_log_level */
+    /* TLS, TiKV only: PEM text or paths of files, which are looked at again; empty with data NULL
+     * is not given. */
+    ti_slice ca;
+    ti_slice cert;
+    ti_slice key;
+    ti_slice server_name; /* to expect in the servers' certificates, instead of the host */
 } ti_db_options;
 
 /* What counts when nothing is given. */
 ti_db_options ti_db_options_default(void);
 
-/* A handle that contacts nobody. db_out holds one reference. INVALID_ARGUMENT (target, namespace),
- * OUT_OF_MEMORY. @thread any */
+/* A handle that contacts nobody. db_out holds one reference. options are copied. INVALID_ARGUMENT
+ * (target, namespace, TLS options that do not fit the target or each other), OUT_OF_MEMORY. @thread
+ * any */
 ti_status ti_db_new(ti_slice target, const ti_db_options *options, ti_db **db_out, ti_err *err);
 /* One more reference; the same handle. @thread any */
 ti_db *ti_db_ref(ti_db *db);

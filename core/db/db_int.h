@@ -37,7 +37,7 @@ struct ti_db {
     _Atomic(uint32_t) refs;
     _Atomic(int) state; /* a db_state; changed under mutex */
     const ti_env *env;
-    ti_db_options options; /* name_space is "" here: the store has it */
+    ti_db_options options; /* name_space is "" here: the store has it; TLS: copies in arena */
     ti_arena arena;        /* of target */
     ti_target target;
     ti_log log;      /* its context is this handle */
@@ -56,6 +56,11 @@ struct ti_db {
 
 /* Opens the engine that the target names; the reference is the caller's. */
 ti_status ti_db_engine(const ti_db *db, ti_engine **engine_out, const ti_call *call, ti_err *err);
+
+/* tls.c: checks the TLS options against the target and each other, and copies them into the arena
+ * and db's options, where they were empty. Wipe is for the key, before the arena is freed. */
+ti_status ti_db_tls_copy(ti_db *db, const ti_db_options *options, ti_err *err);
+void ti_db_tls_wipe(ti_db *db);
 
 /* Whether the calling thread is inside a database, or one that a close waits for. */
 bool ti_db_thread_is_inside(void);

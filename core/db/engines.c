@@ -17,8 +17,15 @@ static ti_rocks_options rocks_options(const ti_db *db)
 static ti_status open_tikv(const ti_db *db, ti_engine **engine_out, const ti_call *call,
                            ti_err *err)
 {
-    ti_tikv_options options = {.endpoints = db->target.endpoints,
-                               .endpoint_count = db->target.endpoint_count};
+    ti_tikv_options options = {
+        .endpoints = db->target.endpoints,
+        .endpoint_count = db->target.endpoint_count,
+        .tls = {.ca = db->options.ca,
+                .cert = db->options.cert,
+                .key = db->options.key,
+                .server_name = db->options.server_name},
+        .log = &db->log, /* a handle's own: the engine is given up by its close */
+    };
     return ti_tikv_open(db->env, &options, call, engine_out, err);
 }
 

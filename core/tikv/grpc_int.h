@@ -47,16 +47,18 @@ struct ti_grpc_link {
     grpc_call *call;
 };
 
+typedef struct ti_grpc_tls ti_grpc_tls;
+
 typedef struct ti_grpc {
     ti_wire base;
     const ti_log *log;
     grpc_completion_queue *queue;
-    grpc_channel_credentials *credentials;
-    char *server_name; /* or NULL; owned */
+    ti_grpc_tls *tls; /* owned */
     ti_thread threads[TI_GRPC_THREADS];
     size_t thread_count;
-    ti_mutex mutex; /* rank TI_RANK_WIRE: channels, links, closing */
-    ti_cond idle;   /* links became empty */
+    ti_mutex mutex;                        /* rank TI_RANK_WIRE: all below */
+    ti_cond idle;                          /* links became empty */
+    grpc_channel_credentials *credentials; /* of channels made from now on */
     ti_grpc_channel *channels;
     ti_grpc_link links; /* list head */
     bool closing;
@@ -74,6 +76,20 @@ void ti_grpc_explain(grpc_status_code code, grpc_slice details, const char *addr
 /* The bytes of a received message in one piece; free with grpc_slice_unref. */
 bool ti_grpc_read(grpc_byte_buffer *buffer, grpc_slice *slice_out);
 gpr_timespec ti_grpc_timeout(int64_t timeout_ns);
+
+/* grpc_tls.c: the credentials that the options ask for, insecure ones without TLS.
+ * INVALID_ARGUMENT says what is wrong with them. */
+ti_status ti_grpc_tls_create(const ti_env *env, const ti_wire_options *options,
+                             ti_grpc_tls **tls_out, grpc_channel_credentials **credentials_out,
+                             ti_err *err);
+void ti_grpc_tls_free(ti_grpc_tls *tls); /* NULL is allowed */
+/* The name to expect in certificates; NULL: the host's. Borrowed from tls. */
+const char *ti_grpc_tls_server_name(const ti_grpc_tls *tls);
+/* New credentials, the caller's, when the files hold others than before; else NULL. Reads files. */
+grpc_channel_credentials *ti_grpc_tls_look(ti_grpc_tls *tls);
+/* Why address can not be used, as ti_tls_probe; one caller asks, the others get what is known. */
+ti_status ti_grpc_tls_diagnose(ti_grpc_tls *tls, const char *address, const ti_call *call,
+                               ti_err *err);
 
 ti_status ti_grpc_unary(ti_wire *w, const char *address, const char *method, ti_slice request,
                         int64_t timeout_ns, ti_unary_done done, void *context, ti_unary **call_out,

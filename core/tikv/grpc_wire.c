@@ -72,10 +72,10 @@ static grpc_channel *channel_create(const ti_grpc *g, const char *address, unsig
         int_arg(GRPC_ARG_ENABLE_CHANNELZ, 0),
     };
     size_t count = 13;
-    if (g->server_name != NULL) {
+    if (ti_grpc_tls_server_name(g->tls) != NULL) {
         list[count].type = GRPC_ARG_STRING;
         list[count].key = (char *)(uintptr_t)GRPC_SSL_TARGET_NAME_OVERRIDE_ARG;
-        list[count].value.string = g->server_name;
+        list[count].value.string = (char *)(uintptr_t)ti_grpc_tls_server_name(g->tls);
         count++;
     }
     grpc_channel_args args = {.num_args = count, .args = list};
@@ -159,6 +159,23 @@ static ti_status status_of_code(grpc_status_code code)
     }
 }
 
+/* What gRPC says of an address that it has no connection to, without its own wrapping; NULL: text
+ * is an answer. */
+static const char *cause_of(const char *text)
+{
+    static const char resolution[] = "DNS resolution failed";
+    static const char last[] = "last error: ";
+    if (strncmp(text, resolution, sizeof(resolution) - 1) == 0)
+        return text;
+    const char *from = strncmp(text, "failed to connect", 17) == 0 ? strstr(text, last) : NULL;
+    if (from == NULL)
+        return NULL;
+    from += sizeof(last) - 1; /* "UNKNOWN: ipv4:127.0.0.1:1: Connection refused" */
+    const char *address = strstr(from, ": ipv");
+    const char *behind = address == NULL ? NULL : strstr(address + 2, ": ");
+    return behind == NULL ? from : behind + 2;
+}
+
 void ti_grpc_explain(grpc_status_code code, grpc_slice details, const char *address, ti_err *err)
 {
     ti_status status = status_of_code(code);
@@ -167,7 +184,11 @@ void ti_grpc_explain(grpc_status_code code, grpc_slice details, const char *addr
         return;
     }
     char *text = grpc_slice_to_c_string(details);
-    ti_err_set(err, status, "%s answered with gRPC status %d: %s", address, (int)code, text);
+    const char *cause = cause_of(text);
+    if (cause != NULL)
+        ti_err_set(err, status, "%s can not be reached: %s", address, cause);
+    else
+        ti_err_set(err, status, "%s answered with gRPC status %d: %s", address, (int)code, text);
     gpr_free(text);
 }
 
@@ -179,6 +200,17 @@ bool ti_grpc_read(grpc_byte_buffer *buffer, grpc_slice *slice_out)
     *slice_out = grpc_byte_buffer_reader_readall(&reader);
     grpc_byte_buffer_reader_destroy(&reader);
     return true;
+}
+
+/* Destroys channels that are off the list; calls under way keep them. */
+static void free_channels(ti_grpc_channel *list)
+{
+    while (list != NULL) {
+        ti_grpc_channel *next = list->next;
+        grpc_channel_destroy(list->channel);
+        ti_free(list);
+        list = next;
+    }
 }
 
 static void wire_forget(ti_wire *w, const char *address)
@@ -197,12 +229,29 @@ static void wire_forget(ti_wire *w, const char *address)
         }
     }
     ti_mutex_unlock(&g->mutex);
-    while (gone != NULL) {
-        ti_grpc_channel *next = gone->next;
-        grpc_channel_destroy(gone->channel); /* calls under way keep it */
-        ti_free(gone);
-        gone = next;
-    }
+    free_channels(gone);
+}
+
+/* Changed TLS files: channels made from now on use them, and what is called next makes new ones. */
+static void wire_refresh(ti_wire *w)
+{
+    ti_grpc *g = (ti_grpc *)w;
+    grpc_channel_credentials *fresh = ti_grpc_tls_look(g->tls);
+    if (fresh == NULL)
+        return;
+    ti_mutex_lock(&g->mutex);
+    grpc_channel_credentials *old = g->credentials;
+    ti_grpc_channel *gone = g->channels;
+    g->credentials = fresh;
+    g->channels = NULL;
+    ti_mutex_unlock(&g->mutex);
+    free_channels(gone);
+    grpc_channel_credentials_release(old);
+}
+
+static ti_status wire_diagnose(ti_wire *w, const char *address, const ti_call *call, ti_err *err)
+{
+    return ti_grpc_tls_diagnose(((ti_grpc *)w)->tls, address, call, err);
 }
 
 static bool wire_wait(ti_wire *w, ti_latch *latch, int64_t deadline_ns)
@@ -236,12 +285,7 @@ static void wire_close(ti_wire *w)
 {
     ti_grpc *g = (ti_grpc *)w;
     end_calls(g);
-    while (g->channels != NULL) {
-        ti_grpc_channel *c = g->channels;
-        g->channels = c->next;
-        grpc_channel_destroy(c->channel);
-        ti_free(c);
-    }
+    free_channels(g->channels);
     grpc_completion_queue_shutdown(g->queue);
     if (g->thread_count == 0)
         grpc_completion_queue_next(g->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
@@ -249,9 +293,9 @@ static void wire_close(ti_wire *w)
         ti_thread_join(&g->threads[i]);
     grpc_completion_queue_destroy(g->queue);
     grpc_channel_credentials_release(g->credentials);
+    ti_grpc_tls_free(g->tls);
     ti_cond_destroy(&g->idle);
     ti_mutex_destroy(&g->mutex);
-    ti_free(g->server_name);
     ti_free(g);
     grpc_shutdown();
 }
@@ -270,51 +314,9 @@ static const ti_wire_vt grpc_vt = {
     .sleep = wire_sleep,
     .close = wire_close,
     .reached = ti_grpc_reached,
+    .refresh = wire_refresh,
+    .diagnose = wire_diagnose,
 };
-
-/* A NUL-terminated copy, freed with ti_free; NULL for nothing or when there is no memory. */
-static char *text_copy(ti_slice s)
-{
-    if (s.len == 0)
-        return NULL;
-    char *copy = ti_alloc(s.len + 1);
-    if (copy == NULL)
-        return NULL;
-    memcpy(copy, s.data, s.len);
-    copy[s.len] = '\0';
-    return copy;
-}
-
-static ti_status credentials_create(const ti_wire_tls *tls,
-                                    grpc_channel_credentials **credentials_out, ti_err *err)
-{
-    *credentials_out = NULL;
-    if (tls->ca.len == 0) {
-        *credentials_out = grpc_insecure_credentials_create();
-        return TI_OK;
-    }
-    if ((tls->cert.len == 0) != (tls->key.len == 0))
-        return ti_err_set(err, TI_INVALID_ARGUMENT, "TLS needs cert and key together, or neither");
-    char *ca = text_copy(tls->ca);
-    char *cert = text_copy(tls->cert);
-    char *key = text_copy(tls->key);
-    ti_status status = TI_OK;
-    if (ca == NULL || (tls->cert.len > 0 && (cert == NULL || key == NULL))) {
-        status = ti_err_no_memory(err);
-    } else {
-        grpc_ssl_pem_key_cert_pair pair = {.private_key = key, .cert_chain = cert};
-        *credentials_out =
-            grpc_ssl_credentials_create_ex(ca, cert != NULL ? &pair : NULL, NULL, NULL);
-        if (*credentials_out == NULL)
-            status = ti_err_set(err, TI_INVALID_ARGUMENT, "the TLS certificates can not be used");
-    }
-    if (key != NULL)
-        explicit_bzero(key, strlen(key));
-    ti_free(key);
-    ti_free(cert);
-    ti_free(ca);
-    return status;
-}
 
 /* Mutex, condition and threads; on failure everything is undone by wire_close or here. */
 static ti_status start_threads(ti_grpc *g, ti_err *err)
@@ -350,8 +352,7 @@ ti_status ti_wire_grpc_open(const ti_env *env, const ti_wire_options *options, t
     }
     grpc_init();
     g->queue = grpc_completion_queue_create_for_next(NULL);
-    g->server_name = text_copy(options->tls.server_name);
-    status = credentials_create(&options->tls, &g->credentials, err);
+    status = ti_grpc_tls_create(env, options, &g->tls, &g->credentials, err);
     if (status == TI_OK)
         status = start_threads(g, err);
     if (status != TI_OK) {

@@ -84,9 +84,25 @@ static ti_status take_members(ti_pd *pd, const char *endpoint, const Pdpb__GetMe
     return TI_OK;
 }
 
-/* Asks one endpoint. */
-static ti_status ask_members(ti_pd *pd, const char *endpoint, const ti_call *call, ti_err *err)
+/* What an HTTP/1 server's answer looks like to gRPC. */
+#define HTTP1_TEXT "http1.x server"
+
+/* An endpoint did not answer: says why, where it can be found out. true: it is no use to ask it
+ * again before somebody has changed something. */
+static bool is_hopeless(ti_pd *pd, const char *endpoint, const ti_call *call, ti_err *why)
 {
+    if (why->status == TI_UNAVAILABLE && strstr(why->message, HTTP1_TEXT) != NULL) {
+        ti_err_set(why, TI_UNAVAILABLE, "%s is not a PD: it speaks HTTP/1", endpoint);
+        return true;
+    }
+    return ti_wire_diagnose(pd->wire, endpoint, call, why);
+}
+
+/* Asks one endpoint. *hopeless_out: it did not answer, and will not. */
+static ti_status ask_members(ti_pd *pd, const char *endpoint, const ti_call *call,
+                             bool *hopeless_out, ti_err *err)
+{
+    *hopeless_out = false;
     ti_arena a;
     ti_arena_init(&a);
     Pdpb__GetMembersRequest request = PDPB__GET_MEMBERS_REQUEST__INIT;
@@ -112,6 +128,8 @@ static ti_status ask_members(ti_pd *pd, const char *endpoint, const ti_call *cal
     } else if (status == TI_UNSUPPORTED) {
         status = ti_err_set(err, TI_INVALID_ARGUMENT, "%s is not a PD: it knows no %s", endpoint,
                             MEMBERS_METHOD);
+    } else if (bytes.data != NULL) {
+        *hopeless_out = is_hopeless(pd, endpoint, call, err);
     }
     ti_arena_free(&a);
     return status;
@@ -151,7 +169,8 @@ ti_status ti_pd_refresh(ti_pd *pd, uint64_t generation, const ti_call *call, ti_
     char complaints[TI_ERR_MESSAGE_SIZE / 2] = "";
     for (size_t i = 0; endpoint_at(pd, i, address); i++) {
         ti_err said;
-        ti_status status = ask_members(pd, address, call, &said);
+        bool hopeless = false; /* others may answer, and this one later */
+        ti_status status = ask_members(pd, address, call, &hopeless, &said);
         if (status == TI_OK) {
             ti_mutex_lock(&pd->mutex);
             pd->generation++;
@@ -317,9 +336,11 @@ static ti_status find_cluster(ti_pd *pd, size_t configured, const ti_call *call,
     for (;;) {
         char complaints[TI_ERR_MESSAGE_SIZE / 2] = "";
         bool found = false;
+        size_t hopeless_count = 0;
         for (size_t i = 0; i < configured; i++) {
             ti_err said;
-            ti_status status = ask_members(pd, pd->endpoints[i], call, &said);
+            bool hopeless = false;
+            ti_status status = ask_members(pd, pd->endpoints[i], call, &hopeless, &said);
             if (status == TI_INVALID_ARGUMENT || status == TI_OUT_OF_MEMORY ||
                 status == TI_CANCELLED) {
                 if (err != NULL)
@@ -327,11 +348,15 @@ static ti_status find_cluster(ti_pd *pd, size_t configured, const ti_call *call,
                 return status;
             }
             found |= status == TI_OK;
+            hopeless_count += hopeless;
             if (status != TI_OK)
                 add_complaint(complaints, sizeof(complaints), &said);
         }
         if (found)
             return TI_OK;
+        if (hopeless_count == configured)
+            return ti_err_set(err, TI_INVALID_ARGUMENT, "no PD endpoint can be used: %s",
+                              complaints);
         ti_err seen;
         ti_err_set(&seen, TI_UNAVAILABLE, "no PD endpoint answers as it should: %s", complaints);
         TI_TRY(ti_backoff_sleep(&backoff, TI_BACKOFF_PD, -1, &seen, err));

@@ -102,7 +102,7 @@ static ti_status wait_for_all(ti_cluster *c, ti_request *requests, size_t count,
 }
 
 /* Reads what became of a request that was submitted. */
-static void judge(ti_cluster *c, ti_request *r)
+static void judge(ti_cluster *c, ti_request *r, const ti_call *call)
 {
     atomic_fetch_sub(&c->stats.in_flight, 1);
     if (r->command.err.status == TI_OK) {
@@ -120,6 +120,8 @@ static void judge(ti_cluster *c, ti_request *r)
             ti_err_set(&r->err, TI_TIMEOUT, "store %s did not answer in time",
                        ti_tikv_store_address(r->store));
         r->lost = r->command.sent;
+        if (!r->lost)
+            ti_wire_diagnose(c->wire, ti_tikv_store_address(r->store), call, &r->err);
         r->action = ti_region_silence_apply(c->regions, r->region, &r->err);
         atomic_fetch_add(&c->stats.silences, 1);
     }
@@ -167,13 +169,14 @@ ti_status ti_send_round(ti_cluster *c, ti_request *requests, size_t count, ti_ba
     ti_latch latch;
     TI_TRY(ti_call_check(backoff->call, "sending to the cluster", err));
     TI_TRY(ti_latch_init(&latch, 0, err));
+    ti_wire_refresh(c->wire);
     int64_t timeout_us = round_timeout_us(requests, count);
     for (size_t i = 0; i < count; i++)
         submit(c, &requests[i], &latch, backoff->call);
     ti_status status = wait_for_all(c, requests, count, &latch, timeout_us, backoff->call, err);
     for (size_t i = 0; i < count; i++) {
         if (requests[i].submitted)
-            judge(c, &requests[i]);
+            judge(c, &requests[i], backoff->call);
     }
     ti_latch_destroy(&latch);
     if (status != TI_OK || ti_round_failure(requests, count, NULL) != TI_OK)

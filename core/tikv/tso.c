@@ -275,6 +275,7 @@ ti_status ti_tso_get(ti_tso *t, const char *address, uint64_t cluster_id, int64_
     waiter w = {.next = NULL};
     TI_TRY(ti_latch_init(&w.latch, 1, err));
     ti_err_clear(&w.err);
+    ti_wire_refresh(t->wire);
     ti_status status = enqueue(t, &w, address, cluster_id, err);
     if (status == TI_OK) {
         ti_call within = *call;

@@ -67,6 +67,16 @@ ti_status ti_wire_wait(ti_wire *w, ti_latch *latch, const ti_call *call, const c
     }
 }
 
+bool ti_wire_diagnose(ti_wire *w, const char *address, const ti_call *call, ti_err *why)
+{
+    ti_err found;
+    if (why->status != TI_UNAVAILABLE || w->vt->diagnose == NULL ||
+        w->vt->diagnose(w, address, call, &found) == TI_OK)
+        return false;
+    ti_err_set(why, why->status, "%s", found.message);
+    return true;
+}
+
 typedef struct unary_wait {
     ti_latch latch;
     ti_arena *arena;
@@ -99,6 +109,7 @@ ti_status ti_wire_call(ti_wire *w, const char *address, const char *method, ti_s
 {
     *response_out = TI_SLICE_NONE;
     TI_TRY(ti_call_check(call, method, err));
+    ti_wire_refresh(w);
     unary_wait wait = {.arena = a};
     TI_TRY(ti_latch_init(&wait.latch, 1, err));
     ti_unary *unary = NULL;

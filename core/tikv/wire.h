@@ -89,6 +89,13 @@ typedef struct ti_wire_vt {
     /* Inside on_end: false when the stream never had a connection, so that nothing sent on it can
      * have arrived. */
     bool (*reached)(ti_wire *w, ti_stream *s);
+    /* Looks whether what connections are made with (TLS files) has changed. Called by threads that
+     * may block, holding no mutex, before they send. Or NULL. */
+    void (*refresh)(ti_wire *w);
+    /* Finds out in words why no connection to an address can be used: INVALID_ARGUMENT with them,
+     * or OK when nothing was found. Blocks for a while, at most until the call's deadline. Or NULL.
+     */
+    ti_status (*diagnose)(ti_wire *w, const char *address, const ti_call *call, ti_err *err);
 } ti_wire_vt;
 
 struct ti_wire {
@@ -96,7 +103,9 @@ struct ti_wire {
     const ti_env *env; /* borrowed */
 };
 
-/* TLS by PEM contents. ca empty means no TLS. cert and key come together or not at all. */
+/* TLS. ca, cert and key are PEM text, or the path of a file with it, which is looked at again: a
+ * file that has changed is used for new connections. All empty: no TLS. With one of them there is
+ * TLS or an error: ca is needed, cert and key come together or not at all. */
 typedef struct ti_wire_tls {
     ti_slice ca;
     ti_slice cert;
@@ -109,7 +118,8 @@ typedef struct ti_wire_options {
     const ti_log *log;
 } ti_wire_options;
 
-/* The real wire over gRPC core. */
+/* The real wire over gRPC core. tls is copied, log borrowed. INVALID_ARGUMENT: what is wrong with
+ * the certificates. */
 ti_status ti_wire_grpc_open(const ti_env *env, const ti_wire_options *options, ti_wire **wire_out,
                             ti_err *err);
 
@@ -118,6 +128,15 @@ ti_status ti_wire_grpc_open(const ti_env *env, const ti_wire_options *options, t
 ti_status ti_wire_call(ti_wire *w, const char *address, const char *method, ti_slice request,
                        int64_t timeout_us, const ti_call *call, ti_arena *a, ti_slice *response_out,
                        ti_err *err);
+/* Before something is sent, where the caller may block: see refresh. */
+static inline void ti_wire_refresh(ti_wire *w)
+{
+    if (w->vt->refresh != NULL)
+        w->vt->refresh(w);
+}
+/* After a call to address failed as why says, without ever having had a connection: puts the cause
+ * in words into why, where the wire finds one. true: it did, and time alone will not heal it. */
+bool ti_wire_diagnose(ti_wire *w, const char *address, const ti_call *call, ti_err *why);
 /* Waits for a latch within the call; wakes now and then to see a cancel. OK, TIMEOUT or CANCELLED.
  */
 ti_status ti_wire_wait(ti_wire *w, ti_latch *latch, const ti_call *call, const char *what,
