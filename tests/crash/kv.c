@@ -1,51 +1,19 @@
 /* SIGKILL under load: with `sync` no acknowledged commit is lost and none is half there; with
  * `buffered` the same holds, since it is the process that dies and not the machine.
  *
- *   parent: fork ──► child: threads commit, and report each acknowledgement through a pipe
- *             │ random time, or a fault point of the child's own, later: SIGKILL
- *             ▼
- *           open in a second child (RocksDB is never in the parent: it forks), check, report, exit
- *
  * Each thread t of the child commits transactions number 1, 2, 3 …: every one sets the thread's
  * three keys to its number, inserts a row of its own, and deletes the row before. So after a crash
  *   - the three keys of a thread hold the same number n             (all or nothing)
  *   - acknowledged <= n <= acknowledged + 1                         (nothing lost, one in flight)
  *   - of the rows exactly row n is there                            (inserts and deletes alike)
  * and timestamps go on above every one that was reported. */
-#include "support/test.h"
-
-#include <signal.h>
-#include <sys/wait.h>
+#include "crash/life.h"
 
 #include "base/assert.h"
-#include "base/fault.h"
 #include "base/thread.h"
 #include "kv/retry.h"
-#include "rocks/rocks.h"
 
-#define THREADS 3
 #define KEYS 3
-
-/* What a child reports: small enough to be written to the pipe in one piece. */
-typedef struct report {
-    uint32_t thread;
-    uint32_t number;
-    ti_ts ts;
-} report;
-
-/* What is known between two lives of the database. */
-typedef struct ledger {
-    uint32_t told[THREADS]; /* the highest number acknowledged */
-    ti_ts last;             /* the highest timestamp reported */
-} ledger;
-
-typedef struct life {
-    char dir[TEST_DIR_SIZE];
-    ti_durability durability;
-    ledger known;
-    ti_fault fault; /* name NULL: killed from outside */
-    int out;        /* the pipe to the parent */
-} life;
 
 typedef struct writer {
     const life *l;
@@ -54,20 +22,6 @@ typedef struct writer {
     uint32_t number; /* of the thread */
     uint32_t at;     /* the number it has come to */
 } writer;
-
-static ti_engine *must_open(const life *l)
-{
-    ti_engine *e;
-    ti_err err;
-    ti_rocks_options options = {
-        .durability = l->durability, .block_cache_size = 1 << 20, .write_buffer_size = 256 << 10};
-    ti_call call = ti_call_within(ti_env_real(), 30000000);
-    ti_status status = ti_rocks_open(l->dir, &options, ti_env_real(), &e, &call, &err);
-    if (status != TI_OK)
-        fprintf(stderr, "opening: %s\n", err.message);
-    ti_require(status == TI_OK);
-    return e;
-}
 
 static ti_slice name(char out[32], const char *kind, uint32_t thread, uint32_t number)
 {
@@ -103,7 +57,7 @@ static void *run_writer(void *arg)
             ti_kv_transact(w->kv, NULL, NULL, write_number, w, &told.ts, &call, &err);
         ti_require(status == TI_OK);
         told.number = w->at;
-        ti_require(write(w->l->out, &told, sizeof(told)) == (ssize_t)sizeof(told));
+        life_report(w->l, told);
     }
     return NULL;
 }
@@ -112,15 +66,15 @@ static void work(const life *l)
 {
     ti_kv kv;
     ti_err err;
-    writer writers[THREADS];
+    writer writers[LIFE_THREADS];
     ti_fault_arm(l->fault.name != NULL ? &l->fault : NULL);
-    ti_require(ti_kv_open(&kv, must_open(l), NULL, &err) == TI_OK);
-    for (uint32_t i = 0; i < THREADS; i++) {
+    ti_require(ti_kv_open(&kv, life_open(l), NULL, &err) == TI_OK);
+    for (uint32_t i = 0; i < LIFE_THREADS; i++) {
         writers[i] = (writer){.l = l, .kv = &kv, .number = i, .at = l->known.told[i]};
         ti_require(ti_thread_start(&writers[i].thread, "writer", run_writer, &writers[i], &err) ==
                    TI_OK);
     }
-    for (uint32_t i = 0; i < THREADS; i++)
+    for (uint32_t i = 0; i < LIFE_THREADS; i++)
         ti_thread_join(&writers[i].thread);
 }
 
@@ -166,18 +120,15 @@ static void check(const life *l)
     ti_txn *txn;
     ti_ts now;
     char key[32];
-    ti_require(ti_kv_open(&kv, must_open(l), NULL, &err) == TI_OK);
+    ti_require(ti_kv_open(&kv, life_open(l), NULL, &err) == TI_OK);
     ti_call call = ti_kv_call(&kv);
     ti_require(ti_txn_begin(&kv, NULL, &txn, &err) == TI_OK);
-    for (uint32_t i = 0; i < THREADS; i++) {
-        report found = {.thread = i};
-        found.number = number_under(&kv, txn, name(key, "key", i, 0));
+    for (uint32_t i = 0; i < LIFE_THREADS; i++) {
+        uint32_t found = number_under(&kv, txn, name(key, "key", i, 0));
         for (uint32_t k = 1; k < KEYS; k++)
-            ti_require(number_under(&kv, txn, name(key, "key", i, k)) == found.number);
-        ti_require(only_row(&kv, txn, i) == found.number);
-        ti_require(found.number >= l->known.told[i]);
-        ti_require(found.number <= l->known.told[i] + 1);
-        ti_require(write(l->out, &found, sizeof(found)) == (ssize_t)sizeof(found));
+            ti_require(number_under(&kv, txn, name(key, "key", i, k)) == found);
+        ti_require(only_row(&kv, txn, i) == found);
+        life_found(l, i, found);
     }
     ti_txn_free(txn);
     ti_require(ti_kv_now(&kv, &now, &call, &err) == TI_OK);
@@ -185,93 +136,18 @@ static void check(const life *l)
     ti_kv_close(&kv);
 }
 
-/* ---- the parent */
-
-static void read_reports(int in, ledger *known)
-{
-    report told;
-    ssize_t got;
-    while ((got = read(in, &told, sizeof(told))) == (ssize_t)sizeof(told)) {
-        assert_true(told.thread < THREADS);
-        if (told.number > known->told[told.thread])
-            known->told[told.thread] = told.number;
-        if (told.ts > known->last)
-            known->last = told.ts;
-    }
-    assert_int_equal(got, 0);
-}
-
-static pid_t start_child(life *l, void (*run)(const life *l), int *in)
-{
-    int pipes[2];
-    assert_int_equal(pipe(pipes), 0);
-    (void)fflush(NULL);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        (void)close(pipes[0]);
-        l->out = pipes[1];
-        run(l);
-        _exit(0);
-    }
-    (void)close(pipes[1]);
-    *in = pipes[0];
-    return child;
-}
-
-/* One life and death, then the inquest. Returns whether the child died by SIGKILL. */
-static bool kill_once(life *l, int64_t after_us)
-{
-    int in;
-    int result;
-    pid_t child = start_child(l, work, &in);
-    if (l->fault.name == NULL) {
-        (void)usleep((useconds_t)after_us);
-        assert_int_equal(kill(child, SIGKILL), 0);
-    }
-    read_reports(in, &l->known); /* until the child is dead and the pipe drained */
-    (void)close(in);
-    assert_int_equal(waitpid(child, &result, 0), child);
-    if (!WIFSIGNALED(result))
-        fail_msg("the child ended by itself: %x", result);
-    bool killed = WTERMSIG(result) == SIGKILL;
-    child = start_child(l, check, &in);
-    read_reports(in, &l->known);
-    (void)close(in);
-    assert_int_equal(waitpid(child, &result, 0), child);
-    if (result != 0)
-        fail_msg("the check ended with %x", result);
-    return killed;
-}
-
-static void kill_at_random(ti_durability durability, uint64_t kills, uint64_t stream)
-{
-    test_random r = test_random_start(stream);
-    life l;
-    uint64_t worked = 0;
-    memset(&l, 0, sizeof(l));
-    test_dir_make(l.dir);
-    l.durability = durability;
-    for (uint64_t i = 0; i < kills; i++) {
-        uint32_t before = l.known.told[0];
-        /* From while it is still opening to well under load. */
-        assert_true(kill_once(&l, (int64_t)test_random_below(&r, i % 4 == 0 ? 20000 : 150000)));
-        worked += l.known.told[0] > before;
-    }
-    assert_true(kills < 20 || worked > kills / 4); /* else nothing was tested */
-    test_dir_remove(l.dir);
-}
-
 static void sync_loses_nothing(void **state)
 {
+    life l = {.durability = TI_DURABILITY_SYNC, .work = work, .check = check};
     (void)state;
-    kill_at_random(TI_DURABILITY_SYNC, test_scaled(130), 71);
+    life_kill_at_random(&l, test_scaled(100), 71);
 }
 
 static void buffered_loses_nothing_with_the_process(void **state)
 {
+    life l = {.durability = TI_DURABILITY_BUFFERED, .work = work, .check = check};
     (void)state;
-    kill_at_random(TI_DURABILITY_BUFFERED, test_scaled(60), 72);
+    life_kill_at_random(&l, test_scaled(50), 72);
 }
 
 /* Every place of the engine where something could be torn apart. */
@@ -281,16 +157,15 @@ static void kills_at_fault_points(void **state)
                                          "rocks_after_write", "rocks_before_bound",
                                          "rocks_after_bound"};
     test_random r = test_random_start(73);
-    life l;
+    life l = {.work = work, .check = check};
     (void)state;
-    memset(&l, 0, sizeof(l));
     test_dir_make(l.dir);
     for (uint64_t i = 0; i < test_scaled(60); i++) {
         bool bound = i % 5 >= 3; /* hit once in a life */
         l.fault = (ti_fault){.name = points[i % 5],
                              .action = TI_FAULT_KILL,
                              .at = bound ? 1 : 1 + test_random_below(&r, 100)};
-        assert_true(kill_once(&l, 0));
+        assert_true(life_kill_once(&l, 0));
     }
     test_dir_remove(l.dir);
 }
