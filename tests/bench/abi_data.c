@@ -2,6 +2,7 @@
  * which fills the queue between the inserts as the original's benchmark does. */
 #include "abi.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 void bench_abi_check(const char *what, int32_t status, tito_error_t *error)
@@ -23,10 +24,13 @@ void bench_await(const char *what, tito_future_t *future)
 tito_db_t *bench_db_connect(const bench_options *options, const char *name)
 {
     char path[4096];
-    int len = snprintf(path, sizeof path, "%s/%s", options->dir, name);
+    int len = options->target ? snprintf(path, sizeof path, "%s", options->target)
+                              : snprintf(path, sizeof path, "%s/%s", options->dir, name);
     tito_options_t *o = tito_options_new();
     if (len < 0 || (size_t)len >= sizeof path || !o)
         bench_fail("the path is too long, or there is no memory");
+    if (options->target)
+        tito_options_set(o, "namespace", options->namespace, strlen(options->namespace));
     tito_options_set(o, "durability", options->durability, strlen(options->durability));
     tito_options_set_int(o, "block_cache_size", (int64_t)options->cache_mib << 20);
     tito_db_t *db = NULL;
@@ -71,8 +75,8 @@ void bench_db_close(bench_db *b)
 
 typedef struct data {
     bench_db b;
-    long posts;
-    long offset; /* of the ids of this level */
+    long posts;  /* that are read */
+    long offset; /* of their ids */
 } data;
 
 static bool insert(void *context, int caller, long i)
@@ -97,6 +101,20 @@ bool bench_publish(void *context, int caller, long i)
     return true;
 }
 
+/* How many requests for timestamps the database has sent; 0 on the embedded engine. */
+static long timestamp_requests(tito_db_t *db)
+{
+    static const char name[] = "\"tso_requests\":";
+    tito_future_t *future = tito_db_stats(db);
+    tito_error_t *error = NULL;
+    bench_abi_check("statistics", tito_future_wait(future, -1, &error), error);
+    tito_slice json = tito_future_bytes(future);
+    const char *at = memmem(json.data, json.len, name, strlen(name));
+    long requests = at ? strtol(at + strlen(name), NULL, 10) : 0;
+    tito_future_free(future);
+    return requests;
+}
+
 void bench_c_write(const bench_options *options)
 {
     data d = {.b = bench_db_open(options, "c")};
@@ -110,7 +128,11 @@ void bench_c_write(const bench_options *options)
         long ops = bench_level_ops(options, callers);
         long n = level == 0 ? options->posts : ops;
         d.offset = (long)callers * BENCH_ID_STRIDE;
+        long requests = timestamp_requests(d.b.db);
         bench_measure(&(bench_run){"c", "insert", callers, n, insert, &d});
+        if (options->target)
+            printf("c insert c=%d: %.3f timestamp requests per transaction\n", callers,
+                   (double)(timestamp_requests(d.b.db) - requests) / (double)n);
         bench_measure(&(bench_run){"c", "publish", callers, ops, bench_publish, &d.b});
     }
     bench_db_close(&d.b);
@@ -121,7 +143,7 @@ static bool find_by_id(void *context, int caller, long i)
     (void)caller;
     data *d = context;
     char id[32];
-    size_t len = bench_post_id(id, sizeof id, BENCH_ID_STRIDE, (i * 7919) % d->posts);
+    size_t len = bench_post_id(id, sizeof id, d->offset, (i * 7919) % d->posts);
     tito_future_t *future = tito_model_find(d->b.post, NULL, id, len, NULL);
     tito_error_t *error = NULL;
     bench_abi_check("find_by_id", tito_future_wait(future, -1, &error), error);
@@ -154,15 +176,27 @@ static bool query(void *context, int caller, long i)
 
 void bench_c_read(const bench_options *options)
 {
-    data d = {.b = bench_db_open(options, "c"), .posts = options->posts};
+    data d = {.b = bench_db_open(options, "c"), .posts = options->posts, .offset = BENCH_ID_STRIDE};
     bench_warm_up(&(bench_run){"c", "find_by_id", 1, options->ops, find_by_id, &d});
     for (int level = 0; level < BENCH_LEVELS; level++) {
         int callers = bench_levels[level];
         long n = bench_level_ops(options, callers);
+        if (options->target) { // as the original does: what this level inserted
+            d.offset = (long)callers * BENCH_ID_STRIDE;
+            d.posts = n;
+        }
         bench_measure(&(bench_run){"c", "find_by_id", callers, n, find_by_id, &d});
         bench_measure(&(bench_run){"c", "query_index+hydrate10", callers, (n + 1) / 2, query, &d});
     }
     bench_db_close(&d.b);
+}
+
+void bench_c_clean(const bench_options *options)
+{
+    bench_db b = bench_db_open(options, "c");
+    bench_await("dropping post", tito_db_drop_table(b.db, "post", 4));
+    bench_await("dropping tag", tito_db_drop_table(b.db, "tag", 3));
+    bench_db_close(&b);
 }
 
 void bench_c_open(const bench_options *options)
@@ -170,6 +204,7 @@ void bench_c_open(const bench_options *options)
     bench_histogram h = {.total = 0};
     enum { OPENS = 10 };
     uint64_t began = bench_now_ns();
+    double cpu_s = bench_cpu_s();
     for (int i = 0; i < OPENS; i++) {
         char name[32];
         snprintf(name, sizeof name, "empty-%d", i);
@@ -177,7 +212,8 @@ void bench_c_open(const bench_options *options)
         tito_db_t *db = bench_db_connect(options, name);
         bench_histogram_add(&h, bench_now_ns() - t);
         if (i == OPENS - 1)
-            bench_result("c", "open", 1, OPENS, (double)(bench_now_ns() - began) / 1e9, &h);
+            bench_result("c", "open", 1, OPENS, (double)(bench_now_ns() - began) / 1e9,
+                         bench_cpu_s() - cpu_s, &h);
         tito_db_free(db);
     }
 }

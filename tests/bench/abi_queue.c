@@ -62,13 +62,14 @@ static void drain(bench_db *b, long events)
     inbox in = {.mutex = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER};
     bench_histogram none = {.total = 0};
     uint64_t began = bench_now_ns();
+    double cpu_s = bench_cpu_s();
     tito_worker_t *worker = start_worker(b, &in);
     wait_for(&in, events);
     stop_worker(worker);
     double seconds = (double)(bench_now_ns() - began) / 1e9;
     if (in.handled != events)
         bench_fail("%ld events were handled, %ld published", in.handled, events);
-    bench_result("c", "drain", 1, events, seconds, &none);
+    bench_result("c", "drain", 1, events, seconds, bench_cpu_s() - cpu_s, &none);
 }
 
 /* Looking for the next events when everything has been consumed. */
@@ -95,13 +96,15 @@ static void pickup(bench_db *b, long n)
     bench_histogram h = {.total = 0};
     tito_worker_t *worker = start_worker(b, &in);
     uint64_t began = bench_now_ns();
+    double cpu_s = bench_cpu_s();
     for (long i = 0; i < n; i++) {
         uint64_t t = bench_now_ns();
         bench_publish(b, 0, i);
         wait_for(&in, i + 1);
         bench_histogram_add(&h, in.last_ns - t);
     }
-    bench_result("c", "pickup", 1, n, (double)(bench_now_ns() - began) / 1e9, &h);
+    bench_result("c", "pickup", 1, n, (double)(bench_now_ns() - began) / 1e9, bench_cpu_s() - cpu_s,
+                 &h);
     stop_worker(worker);
 }
 

@@ -6,8 +6,9 @@
  *     main.c ── plan.c ─┬─ tito-bench --part raw-*   raw_write.c, raw_read.c  RocksDB's C API
  *                       ├─ tito-bench --part c-*     abi_data.c, abi_queue.c  the C ABI
  *                       └─ lua5.4 bench.lua *                                 require "tito"
- *     parts print lines `result ENGINE WORKLOAD C N SECONDS P50_US P99_US RSS_KIB`; plan.c gathers
- *     them, report.c prints them.
+ *                       └─ the Rust original's benchmark     cluster.c, on a TiKV cluster only
+ *     parts print lines `result ENGINE WORKLOAD C N SECONDS P50_US P99_US RSS_KIB CPU_US`; plan.c
+ *     gathers them, report.c prints them.
  *
  * The raw parts write exactly the keys and values that tito wrote: record.c reads them back from
  * the directory of the C part.
@@ -39,6 +40,9 @@ typedef struct bench_options {
     const char *part; /* NULL in the parent */
     const char *dir;  /* where the databases are; NULL: a temporary folder */
     const char *engines;
+    const char *target;    /* a TiKV cluster, instead of databases in dir; NULL: none */
+    const char *namespace; /* of the target */
+    const char *peer;      /* the program of the Rust original; NULL: none */
     const char *durability;
     long posts;  /* inserted by one caller before all else */
     long ops;    /* operations of 16 and of 64 callers; one caller does a quarter */
@@ -65,6 +69,8 @@ void bench_histogram_add(bench_histogram *h, uint64_t ns);
 double bench_histogram_us(const bench_histogram *h, double share);
 /* The resident memory of this process. */
 long bench_rss_kib(void);
+/* The processor time of this process, all threads, user and system. */
+double bench_cpu_s(void);
 
 /* One operation: i counts from 0 over all callers. Returns false (and says why) on an error. */
 typedef bool (*bench_op)(void *context, int caller, long i);
@@ -83,9 +89,9 @@ typedef struct bench_run {
 void bench_measure(const bench_run *run);
 /* The same without a line: what comes after it finds warm caches. */
 void bench_warm_up(const bench_run *run);
-/* Prints a result line. */
+/* Prints a result line. cpu_s: the processor time that the n operations took. */
 void bench_result(const char *engine, const char *workload, int callers, long n, double seconds,
-                  const bench_histogram *h);
+                  double cpu_s, const bench_histogram *h);
 /* Prints a message and ends the process with status 1. */
 _Noreturn void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -112,6 +118,7 @@ void bench_c_write(const bench_options *options);
 void bench_c_read(const bench_options *options);
 void bench_c_queue(const bench_options *options);
 void bench_c_open(const bench_options *options);
+void bench_c_clean(const bench_options *options); /* a target's namespace */
 void bench_raw_write(const bench_options *options);
 void bench_raw_read(const bench_options *options);
 void bench_raw_drain(const bench_options *options);
@@ -121,11 +128,12 @@ void bench_raw_open(const bench_options *options);
 
 typedef struct bench_row {
     char engine[8];
-    char workload[40];
+    char workload[40]; /* words have no blanks */
     int callers;
     long n;
     double seconds, p50_us, p99_us;
     long rss_kib;
+    double cpu_us; /* of one operation, in this process; 0: not known */
 } bench_row;
 
 enum { BENCH_ROWS_MAX = 4096 };
@@ -135,6 +143,18 @@ typedef struct bench_rows {
     size_t count;
 } bench_rows;
 
+/* Runs a part of this program and takes its result lines. Ends the run when it fails. */
+void bench_plan_part(const bench_options *options, bench_rows *rows, const char *part);
+/* Runs a program, whose lines take reads. argv ends with NULL. Ends the run when it fails. */
+typedef void (*bench_take)(bench_rows *rows, char *line);
+void bench_plan_program(bench_rows *rows, char *const *argv, bench_take take);
+/* A row more, empty but for its names. */
+bench_row *bench_rows_add(bench_rows *rows, const char *engine, const char *workload);
+/* Tells people what was measured. */
+void bench_row_show(const bench_row *row);
+/* cluster.c: one round on a TiKV cluster, with the Rust original's when there is a program of it.
+ */
+void bench_cluster_round(const bench_options *options, bench_rows *rows);
 /* Runs all parts, options->rounds times. */
 void bench_plan_run(const bench_options *options, bench_rows *rows);
 /* Keeps, of the rounds of one measurement, the one with the median rate. */
@@ -146,6 +166,6 @@ const bench_row *bench_rows_find(const bench_rows *rows, const char *engine, con
 void bench_report_table(const bench_options *options, const bench_rows *rows, FILE *out);
 void bench_report_json(const bench_options *options, const bench_rows *rows, FILE *out);
 /* How many of the goals were missed. */
-int bench_report_missed(const bench_rows *rows);
+int bench_report_missed(const bench_options *options, const bench_rows *rows);
 
 #endif

@@ -20,18 +20,19 @@ local function rss_kib()
   return 0
 end
 
-local function result(workload, n, seconds, latencies)
+local function result(workload, n, seconds, cpu, latencies)
   table.sort(latencies)
   local function at(share)
     return #latencies > 0 and latencies[math.min(#latencies, math.floor(#latencies * share) + 1)] * 1e6 or 0
   end
-  print(("result lua %s 1 %d %.6f %.2f %.2f %d"):format(workload, n, seconds, at(0.5), at(0.99), rss_kib()))
+  print(("result lua %s 1 %d %.6f %.2f %.2f %d %.2f"):format(workload, n, seconds, at(0.5), at(0.99), rss_kib(),
+    cpu * 1e6 / n))
   io.stdout:flush()
 end
 
 -- Calls op(0) … op(n - 1); prints the result when it has a name.
 local function measure(workload, n, op)
-  local now, latencies = tito.now, {}
+  local now, latencies, cpu = tito.now, {}, os.clock()
   local began = now()
   for i = 0, n - 1 do
     local t = now()
@@ -39,7 +40,7 @@ local function measure(workload, n, op)
     latencies[i + 1] = now() - t
   end
   local seconds = now() - began
-  if workload then result(workload, n, seconds, latencies) end
+  if workload then result(workload, n, seconds, os.clock() - cpu, latencies) end
 end
 
 local function open(name)
@@ -104,9 +105,9 @@ local function queue()
     handled = handled + 1
     if handled == events then worker:stop() end
   end)
-  local began = tito.now()
+  local began, cpu = tito.now(), os.clock()
   worker:run()
-  result("drain", handled, tito.now() - began, {})
+  result("drain", handled, tito.now() - began, os.clock() - cpu, {})
   assert(handled == events, "some events were not handled")
 
   -- From the call of publish to the first line of the handler.
@@ -114,7 +115,7 @@ local function queue()
   local waiter = db:worker { concurrency = 1, partition_range = { 0, 4 } }
   waiter:on("bench", function() came = tito.now() end)
   local n, latencies = math.min(ops, 2000), {}
-  began = tito.now()
+  began, cpu = tito.now(), os.clock()
   for i = 1, n do
     came = nil
     local t = tito.now()
@@ -122,7 +123,7 @@ local function queue()
     while not came do waiter:step(1000) end
     latencies[i] = came - t
   end
-  result("pickup", n, tito.now() - began, latencies)
+  result("pickup", n, tito.now() - began, os.clock() - cpu, latencies)
   waiter:stop()
   db:close()
 end

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -86,11 +87,24 @@ long bench_rss_kib(void)
     return kib;
 }
 
-void bench_result(const char *engine, const char *workload, int callers, long n, double seconds,
-                  const bench_histogram *h)
+static double seconds_of(struct timeval t)
 {
-    printf("result %s %s %d %ld %.6f %.2f %.2f %ld\n", engine, workload, callers, n, seconds,
-           bench_histogram_us(h, 0.5), bench_histogram_us(h, 0.99), bench_rss_kib());
+    return (double)t.tv_sec + (double)t.tv_usec / 1e6;
+}
+
+double bench_cpu_s(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime);
+}
+
+void bench_result(const char *engine, const char *workload, int callers, long n, double seconds,
+                  double cpu_s, const bench_histogram *h)
+{
+    printf("result %s %s %d %ld %.6f %.2f %.2f %ld %.2f\n", engine, workload, callers, n, seconds,
+           bench_histogram_us(h, 0.5), bench_histogram_us(h, 0.99), bench_rss_kib(),
+           cpu_s / (double)n * 1e6);
     fflush(stdout);
 }
 
@@ -157,8 +171,10 @@ static double do_all(const bench_run *run, bench_histogram *all)
 void bench_measure(const bench_run *run)
 {
     bench_histogram all = {.total = 0};
+    double cpu_s = bench_cpu_s();
     double seconds = do_all(run, &all);
-    bench_result(run->engine, run->workload, run->callers, run->n, seconds, &all);
+    bench_result(run->engine, run->workload, run->callers, run->n, seconds, bench_cpu_s() - cpu_s,
+                 &all);
 }
 
 void bench_warm_up(const bench_run *run)

@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ARGS_MAX = 32, ARG_SIZE_MAX = 4096 };
+enum { ARGS_MAX = 32, ARG_SIZE_MAX = 4096, WORDS = 10 };
 
 typedef struct command {
     char text[ARGS_MAX][ARG_SIZE_MAX];
@@ -45,6 +45,10 @@ static void push_number(command *c, const char *name, long value)
 
 static void push_options(command *c, const bench_options *options)
 {
+    if (options->target) {
+        push(c, "--target=", options->target);
+        push(c, "--namespace=", options->namespace);
+    }
     push(c, "--dir=", options->dir);
     push(c, "--durability=", options->durability);
     push_number(c, "--posts=", options->posts);
@@ -57,31 +61,30 @@ static void push_options(command *c, const bench_options *options)
 /* Takes a line `result …` apart; other lines are for people. */
 static void take_line(bench_rows *rows, char *line)
 {
-    char *rest = NULL, *word[9];
-    int words = 0;
-    for (char *w = strtok_r(line, " \n", &rest); w && words < 9; w = strtok_r(NULL, " \n", &rest))
-        word[words++] = w;
-    if (words != 9 || strcmp(word[0], "result") != 0) {
-        fprintf(stderr, "%s\n", line);
+    static const char begin[] = "result ";
+    if (strncmp(line, begin, strlen(begin)) != 0) {
+        fprintf(stderr, "  %s", line);
         return;
     }
-    if (rows->count == BENCH_ROWS_MAX)
-        bench_fail("more than %d results", BENCH_ROWS_MAX);
-    bench_row *row = &rows->row[rows->count++];
-    snprintf(row->engine, sizeof row->engine, "%s", word[1]);
-    snprintf(row->workload, sizeof row->workload, "%s", word[2]);
+    char *rest = NULL, *word[WORDS];
+    int words = 0;
+    for (char *w = strtok_r(line, " \n", &rest); w && words < WORDS;
+         w = strtok_r(NULL, " \n", &rest))
+        word[words++] = w;
+    if (words != WORDS)
+        bench_fail("a result line has %d words", words);
+    bench_row *row = bench_rows_add(rows, word[1], word[2]);
     row->callers = (int)strtol(word[3], NULL, 10);
     row->n = strtol(word[4], NULL, 10);
     row->seconds = strtod(word[5], NULL);
     row->p50_us = strtod(word[6], NULL);
     row->p99_us = strtod(word[7], NULL);
     row->rss_kib = strtol(word[8], NULL, 10);
-    fprintf(stderr, "  %-4s %-22s c=%-3d %9.0f /s\n", row->engine, row->workload, row->callers,
-            bench_row_rate(row));
+    row->cpu_us = strtod(word[9], NULL);
+    bench_row_show(row);
 }
 
-/* Runs a command and takes its results; ends the run when it fails. */
-static void run(bench_rows *rows, command *c)
+void bench_plan_program(bench_rows *rows, char *const *argv, bench_take take)
 {
     int ends[2];
     if (pipe(ends) != 0)
@@ -92,8 +95,8 @@ static void run(bench_rows *rows, command *c)
         dup2(ends[1], STDOUT_FILENO);
         close(ends[0]);
         close(ends[1]);
-        execvp(c->argv[0], c->argv);
-        fprintf(stderr, "tito-bench: %s: %s\n", c->argv[0], strerror(errno));
+        execvp(argv[0], argv);
+        fprintf(stderr, "tito-bench: %s: %s\n", argv[0], strerror(errno));
         _exit(127);
     }
     close(ends[1]);
@@ -102,21 +105,21 @@ static void run(bench_rows *rows, command *c)
         bench_fail("starting a part: %s", strerror(errno));
     char line[1024];
     while (fgets(line, sizeof line, in))
-        take_line(rows, line);
+        take(rows, line);
     fclose(in);
     int status = 0;
     if (waitpid(child, &status, 0) != child || status != 0)
-        bench_fail("a part failed: %s %s", c->argv[0], c->argv[1]);
+        bench_fail("a part failed: %s %s", argv[0], argv[1] ? argv[1] : "");
 }
 
-static void run_part(const bench_options *options, bench_rows *rows, const char *part)
+void bench_plan_part(const bench_options *options, bench_rows *rows, const char *part)
 {
     static command c;
     c.count = 0;
     push(&c, "/proc/self/exe", "");
     push(&c, "--part=", part);
     push_options(&c, options);
-    run(rows, &c);
+    bench_plan_program(rows, c.argv, take_line);
 }
 
 static void run_lua(const bench_options *options, bench_rows *rows)
@@ -128,7 +131,7 @@ static void run_lua(const bench_options *options, bench_rows *rows)
     push(&c, "lua5.4", "");
     push(&c, BENCH_SOURCE_DIR "/tests/bench/bench.lua", "");
     push_options(&c, options);
-    run(rows, &c);
+    bench_plan_program(rows, c.argv, take_line);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
@@ -149,23 +152,35 @@ static void run_round(const bench_options *options, bench_rows *rows)
     bool raw = strstr(options->engines, "raw") != NULL;
     if (mkdir(options->dir, 0700) != 0 && errno != EEXIST)
         bench_fail("%s: %s", options->dir, strerror(errno));
-    run_part(options, rows, "c-write");
+    bench_plan_part(options, rows, "c-write");
     if (raw) {
-        run_part(options, rows, "raw-write");
-        run_part(options, rows, "raw-read");
+        bench_plan_part(options, rows, "raw-write");
+        bench_plan_part(options, rows, "raw-read");
     }
-    run_part(options, rows, "c-read");
+    bench_plan_part(options, rows, "c-read");
     if (strstr(options->engines, "lua"))
         run_lua(options, rows);
-    run_part(options, rows, "c-queue");
+    bench_plan_part(options, rows, "c-queue");
     if (raw)
-        run_part(options, rows, "raw-drain");
-    run_part(options, rows, "c-open");
+        bench_plan_part(options, rows, "raw-drain");
+    bench_plan_part(options, rows, "c-open");
     if (raw)
-        run_part(options, rows, "raw-open");
+        bench_plan_part(options, rows, "raw-open");
 }
 
-void bench_plan_run(const bench_options *options, bench_rows *rows)
+/* All rounds on a cluster, each in a namespace of its own. */
+static void run_on_cluster(const bench_options *options, bench_rows *rows)
+{
+    bench_options round = *options;
+    char namespace[64];
+    for (long i = 0; i < options->rounds; i++) {
+        snprintf(namespace, sizeof namespace, "tito-bench-%ld-%ld", (long)getpid(), i + 1);
+        round.namespace = namespace;
+        bench_cluster_round(&round, rows);
+    }
+}
+
+static void run_embedded(const bench_options *options, bench_rows *rows)
 {
     bench_options round = *options;
     char dir[4096];
@@ -183,5 +198,10 @@ void bench_plan_run(const bench_options *options, bench_rows *rows)
         if (!options->keep)
             remove_tree(dir);
     }
+}
+
+void bench_plan_run(const bench_options *options, bench_rows *rows)
+{
+    (options->target ? run_on_cluster : run_embedded)(options, rows);
     bench_rows_median(rows);
 }

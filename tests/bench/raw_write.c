@@ -120,9 +120,11 @@ void bench_raw_drain(const bench_options *options)
     size_t n = w.record.events.count;
     bench_histogram none = {.total = 0};
     uint64_t began = bench_now_ns();
+    double cpu_s = bench_cpu_s();
     for (size_t i = 0; i * DRAIN_BATCH < n; i++)
         drain(&w, 0, (long)i);
-    bench_result("raw", "drain", 1, (long)n, (double)(bench_now_ns() - began) / 1e9, &none);
+    bench_result("raw", "drain", 1, (long)n, (double)(bench_now_ns() - began) / 1e9,
+                 bench_cpu_s() - cpu_s, &none);
     write_end(&w);
 }
 
@@ -131,6 +133,7 @@ void bench_raw_open(const bench_options *options)
     bench_histogram h = {.total = 0};
     enum { OPENS = 10 };
     uint64_t began = bench_now_ns();
+    double cpu_s = bench_cpu_s();
     for (int i = 0; i < OPENS; i++) {
         char name[32];
         snprintf(name, sizeof name, "raw-empty-%d", i);
@@ -138,7 +141,8 @@ void bench_raw_open(const bench_options *options)
         bench_rocks rocks = bench_rocks_open(options, name);
         bench_histogram_add(&h, bench_now_ns() - t);
         if (i == OPENS - 1)
-            bench_result("raw", "open", 1, OPENS, (double)(bench_now_ns() - began) / 1e9, &h);
+            bench_result("raw", "open", 1, OPENS, (double)(bench_now_ns() - began) / 1e9,
+                         bench_cpu_s() - cpu_s, &h);
         bench_rocks_close(&rocks);
     }
 }

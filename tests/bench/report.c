@@ -10,26 +10,82 @@
 typedef struct goal {
     const char *engine;
     const char *workload;
-    enum { GOAL_RATIO, GOAL_RATE, GOAL_P50_US, GOAL_RSS_MIB } kind;
-    double wanted; /* at least; of latencies and memory: at most */
+    enum { GOAL_RATIO, GOAL_RATE, GOAL_P50_US, GOAL_RSS_MIB, GOAL_P50, GOAL_CPU_US } kind;
+    double wanted; /* rates: at least; latencies, memory, processor time: at most */
+    int callers;   /* 0: one, on the embedded engine; else on a cluster */
 } goal;
 
 static const goal goals[] = {
-    {"c", "insert", GOAL_RATIO, 0.6},
-    {"c", "find_by_id", GOAL_RATIO, 0.8},
-    {"c", "query_index+hydrate10", GOAL_RATIO, 0.4},
-    {"lua", "insert", GOAL_RATIO, 0.35},
-    {"lua", "find_by_id", GOAL_RATIO, 0.4},
-    {"lua", "query_index+hydrate10", GOAL_RATIO, 0.2},
-    {"lua", "drain", GOAL_RATE, 20000},
-    {"c", "pickup", GOAL_P50_US, 1000},
-    {"lua", "pickup", GOAL_P50_US, 1000},
-    {"c", "open", GOAL_P50_US, 50000},
-    {"c", "open", GOAL_RSS_MIB, 10},
+    {"c", "insert", GOAL_RATIO, 0.6, 0},
+    {"c", "find_by_id", GOAL_RATIO, 0.8, 0},
+    {"c", "query_index+hydrate10", GOAL_RATIO, 0.4, 0},
+    {"lua", "insert", GOAL_RATIO, 0.35, 0},
+    {"lua", "find_by_id", GOAL_RATIO, 0.4, 0},
+    {"lua", "query_index+hydrate10", GOAL_RATIO, 0.2, 0},
+    {"lua", "drain", GOAL_RATE, 20000, 0},
+    {"c", "pickup", GOAL_P50_US, 1000, 0},
+    {"lua", "pickup", GOAL_P50_US, 1000, 0},
+    {"c", "open", GOAL_P50_US, 50000, 0},
+    {"c", "open", GOAL_RSS_MIB, 10, 0},
+    {"c", "insert", GOAL_P50, 0.35, 1},
+    {"c", "insert", GOAL_RATIO, 4, 64},
+    {"c", "find_by_id", GOAL_P50, 0.8, 1},
+    {"c", "find_by_id", GOAL_RATIO, 1.2, 64},
+    {"c", "find_by_id", GOAL_CPU_US, 25, 64},
+    {"c", "query_index+hydrate10", GOAL_P50, 0.8, 1},
+    {"c", "query_index+hydrate10", GOAL_RATIO, 1.5, 64},
+    {"c", "publish", GOAL_P50, 0.5, 1},
+    {"c", "publish", GOAL_RATIO, 3, 64},
+    {"c", "drain", GOAL_RATIO, 15, 1},
 };
 enum { GOALS = sizeof goals / sizeof goals[0] };
 
-static const char *const kind_names[] = {"of raw", "/s", "us p50", "MiB over raw"};
+/* A goal is of one kind of run: on a cluster it names its callers. */
+static bool on_cluster(const goal *g)
+{
+    return g->callers > 0;
+}
+
+static bool concerns(const bench_options *options, const goal *g)
+{
+    return on_cluster(g) == (options->target != NULL);
+}
+
+static const char *unit_of(const goal *g)
+{
+    switch (g->kind) {
+    case GOAL_RATIO:
+        return on_cluster(g) ? "of peer's rate" : "of raw";
+    case GOAL_RATE:
+        return "/s";
+    case GOAL_P50_US:
+        return "us p50";
+    case GOAL_RSS_MIB:
+        return "MiB over raw";
+    case GOAL_P50:
+        return "of peer's p50";
+    case GOAL_CPU_US:
+        return "us of processor time";
+    }
+    return "";
+}
+
+bench_row *bench_rows_add(bench_rows *rows, const char *engine, const char *workload)
+{
+    if (rows->count == BENCH_ROWS_MAX)
+        bench_fail("more than %d results", BENCH_ROWS_MAX);
+    bench_row *row = &rows->row[rows->count++];
+    *row = (bench_row){.callers = 1};
+    snprintf(row->engine, sizeof row->engine, "%s", engine);
+    snprintf(row->workload, sizeof row->workload, "%s", workload);
+    return row;
+}
+
+void bench_row_show(const bench_row *row)
+{
+    fprintf(stderr, "  %-4s %-22s c=%-3d %9.0f /s\n", row->engine, row->workload, row->callers,
+            bench_row_rate(row));
+}
 
 double bench_row_rate(const bench_row *row)
 {
@@ -81,20 +137,29 @@ const bench_row *bench_rows_find(const bench_rows *rows, const char *engine, con
     return NULL;
 }
 
-/* The rate as a share of raw's; 0 when raw does not do it. */
-static double ratio(const bench_rows *rows, const bench_row *row)
+/* What a measurement is compared with: raw, or the original. NULL when neither does it. */
+static const bench_row *base_of(const bench_rows *rows, const bench_row *row)
 {
     const bench_row *raw = bench_rows_find(rows, "raw", row->workload, row->callers);
-    return raw && bench_row_rate(raw) > 0 ? bench_row_rate(row) / bench_row_rate(raw) : 0;
+    return raw ? raw : bench_rows_find(rows, "peer", row->workload, row->callers);
+}
+
+/* The rate as a share of the base's; 0 when there is none. */
+static double ratio(const bench_rows *rows, const bench_row *row)
+{
+    const bench_row *base = base_of(rows, row);
+    return base && bench_row_rate(base) > 0 ? bench_row_rate(row) / bench_row_rate(base) : 0;
 }
 
 /* What was reached; returns false when it was not measured. */
 static bool reached(const bench_rows *rows, const goal *g, double *value_out)
 {
-    const bench_row *row = bench_rows_find(rows, g->engine, g->workload, 1);
-    const bench_row *raw = bench_rows_find(rows, "raw", g->workload, 1);
+    const bench_row *row =
+        bench_rows_find(rows, g->engine, g->workload, g->callers > 0 ? g->callers : 1);
+    const bench_row *base = row ? base_of(rows, row) : NULL;
+    bool alone = g->kind == GOAL_RATE || g->kind == GOAL_P50_US || g->kind == GOAL_CPU_US;
     *value_out = 0;
-    if (!row || (!raw && (g->kind == GOAL_RATIO || g->kind == GOAL_RSS_MIB)))
+    if (!row || (!base && !alone) || (g->kind == GOAL_P50 && base->p50_us <= 0))
         return false;
     switch (g->kind) {
     case GOAL_RATIO:
@@ -107,7 +172,13 @@ static bool reached(const bench_rows *rows, const goal *g, double *value_out)
         *value_out = row->p50_us;
         break;
     case GOAL_RSS_MIB:
-        *value_out = (double)(row->rss_kib - raw->rss_kib) / 1024;
+        *value_out = (double)(row->rss_kib - base->rss_kib) / 1024;
+        break;
+    case GOAL_P50:
+        *value_out = row->p50_us / base->p50_us;
+        break;
+    case GOAL_CPU_US:
+        *value_out = row->cpu_us;
         break;
     }
     return true;
@@ -119,86 +190,114 @@ static bool is_met(const goal *g, double value)
     return at_least ? value >= g->wanted : value <= g->wanted;
 }
 
-int bench_report_missed(const bench_rows *rows)
+int bench_report_missed(const bench_options *options, const bench_rows *rows)
 {
     int missed = 0;
     for (int i = 0; i < GOALS; i++) {
         double value;
-        if (reached(rows, &goals[i], &value) && !is_met(&goals[i], value))
+        if (concerns(options, &goals[i]) && reached(rows, &goals[i], &value) &&
+            !is_met(&goals[i], value))
             missed++;
     }
     return missed;
 }
 
+static void print_row(const bench_rows *rows, const bench_row *row, FILE *out)
+{
+    fprintf(out, "%-22s %-6s %4d %11.0f ", row->workload, row->engine, row->callers,
+            bench_row_rate(row));
+    if (row->p50_us > 0)
+        fprintf(out, "%10.1f %10.1f ", row->p50_us, row->p99_us);
+    else
+        fprintf(out, "%10s %10s ", "-", "-");
+    if (row->rss_kib > 0)
+        fprintf(out, "%8.1f %8.1f ", row->cpu_us, (double)row->rss_kib / 1024);
+    else
+        fprintf(out, "%8s %8s ", "-", "-");
+    double share = ratio(rows, row);
+    if (share > 0)
+        fprintf(out, "%7.2f\n", share);
+    else
+        fprintf(out, "%7s\n", "-");
+}
+
+static void print_goal(const bench_rows *rows, const goal *g, FILE *out)
+{
+    double value;
+    char name[80];
+    snprintf(name, sizeof name, "%s %s c=%d, %s", g->engine, g->workload,
+             g->callers > 0 ? g->callers : 1, unit_of(g));
+    if (reached(rows, g, &value))
+        fprintf(out, "%-54s %10.2f %10.2f  %s\n", name, g->wanted, value,
+                is_met(g, value) ? "met" : "MISSED");
+    else
+        fprintf(out, "%-54s %10.2f %10s\n", name, g->wanted, "-");
+}
+
 void bench_report_table(const bench_options *options, const bench_rows *rows, FILE *out)
 {
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    fprintf(out, "%ld posts, %ld operations per level, ", options->posts, options->ops);
+    if (options->target)
+        fprintf(out, "%s, ", options->target);
+    else
+        fprintf(out, "%s, block cache %ld MiB, ", options->durability, options->cache_mib);
+    fprintf(out, "%ld processors, median of %ld\n\n", processors, options->rounds);
+    fprintf(out, "%-22s %-6s %4s %11s %10s %10s %8s %8s %7s\n", "workload", "engine", "c", "ops/s",
+            "p50 us", "p99 us", "cpu us", "MiB", options->target ? "of peer" : "of raw");
+    for (size_t i = 0; i < rows->count; i++)
+        print_row(rows, &rows->row[i], out);
+    fprintf(out, "\n%-54s %10s %10s\n", "goal", "wanted", "measured");
+    for (int i = 0; i < GOALS; i++)
+        if (concerns(options, &goals[i]))
+            print_goal(rows, &goals[i], out);
+}
+
+static void json_row(const bench_rows *rows, const bench_row *row, FILE *out)
+{
+    double share = ratio(rows, row);
     fprintf(out,
-            "%ld posts, %ld operations per level, %s, block cache %ld MiB, %ld processors, "
-            "median of %ld\n\n",
-            options->posts, options->ops, options->durability, options->cache_mib,
-            sysconf(_SC_NPROCESSORS_ONLN), options->rounds);
-    fprintf(out, "%-22s %-6s %4s %11s %10s %10s %8s %7s\n", "workload", "engine", "c", "ops/s",
-            "p50 us", "p99 us", "MiB", "of raw");
-    for (size_t i = 0; i < rows->count; i++) {
-        const bench_row *row = &rows->row[i];
-        double share = ratio(rows, row);
-        fprintf(out, "%-22s %-6s %4d %11.0f ", row->workload, row->engine, row->callers,
-                bench_row_rate(row));
-        if (row->p50_us > 0)
-            fprintf(out, "%10.1f %10.1f ", row->p50_us, row->p99_us);
-        else
-            fprintf(out, "%10s %10s ", "-", "-");
-        fprintf(out, "%8.1f ", (double)row->rss_kib / 1024);
-        if (share > 0)
-            fprintf(out, "%7.2f\n", share);
-        else
-            fprintf(out, "%7s\n", "-");
-    }
-    fprintf(out, "\n%-40s %12s %12s\n", "goal (one caller)", "wanted", "measured");
-    for (int i = 0; i < GOALS; i++) {
-        double value;
-        char name[64];
-        snprintf(name, sizeof name, "%s %s, %s", goals[i].engine, goals[i].workload,
-                 kind_names[goals[i].kind]);
-        if (reached(rows, &goals[i], &value))
-            fprintf(out, "%-40s %12.2f %12.2f  %s\n", name, goals[i].wanted, value,
-                    is_met(&goals[i], value) ? "met" : "MISSED");
-        else
-            fprintf(out, "%-40s %12.2f %12s\n", name, goals[i].wanted, "-");
-    }
+            "\n  {\"workload\":\"%s\",\"engine\":\"%s\",\"callers\":%d,\"operations\":%ld,"
+            "\"seconds\":%.6f,\"ops_per_s\":%.1f,\"p50_us\":%.2f,\"p99_us\":%.2f,"
+            "\"cpu_us\":%.2f,\"rss_mib\":%.1f,\"ratio\":",
+            row->workload, row->engine, row->callers, row->n, row->seconds, bench_row_rate(row),
+            row->p50_us, row->p99_us, row->cpu_us, (double)row->rss_kib / 1024);
+    fprintf(out, share > 0 ? "%.4f}" : "null}", share);
+}
+
+static void json_goal(const bench_rows *rows, const goal *g, FILE *out)
+{
+    double value;
+    bool known = reached(rows, g, &value);
+    fprintf(out,
+            "\n  {\"engine\":\"%s\",\"workload\":\"%s\",\"callers\":%d,\"unit\":\"%s\","
+            "\"wanted\":%g,\"measured\":",
+            g->engine, g->workload, g->callers > 0 ? g->callers : 1, unit_of(g), g->wanted);
+    if (known)
+        fprintf(out, "%.4f,\"met\":%s}", value, is_met(g, value) ? "true" : "false");
+    else
+        fprintf(out, "null,\"met\":null}");
 }
 
 void bench_report_json(const bench_options *options, const bench_rows *rows, FILE *out)
 {
     fprintf(out,
             "{\"posts\":%ld,\"ops\":%ld,\"events\":%ld,\"durability\":\"%s\",\"cache_mib\":%ld,"
-            "\"processors\":%ld,\"rounds\":%ld,\n \"results\":[",
+            "\"processors\":%ld,\"rounds\":%ld,\"base\":\"%s\",\n \"results\":[",
             options->posts, options->ops, options->events, options->durability, options->cache_mib,
-            sysconf(_SC_NPROCESSORS_ONLN), options->rounds);
+            sysconf(_SC_NPROCESSORS_ONLN), options->rounds, options->target ? "peer" : "raw");
     for (size_t i = 0; i < rows->count; i++) {
-        const bench_row *row = &rows->row[i];
-        double share = ratio(rows, row);
-        fprintf(out,
-                "%s\n  {\"workload\":\"%s\",\"engine\":\"%s\",\"callers\":%d,\"operations\":%ld,"
-                "\"seconds\":%.6f,\"ops_per_s\":%.1f,\"p50_us\":%.2f,\"p99_us\":%.2f,"
-                "\"rss_mib\":%.1f,\"of_raw\":",
-                i ? "," : "", row->workload, row->engine, row->callers, row->n, row->seconds,
-                bench_row_rate(row), row->p50_us, row->p99_us, (double)row->rss_kib / 1024);
-        fprintf(out, share > 0 ? "%.4f}" : "null}", share);
+        fprintf(out, "%s", i ? "," : "");
+        json_row(rows, &rows->row[i], out);
     }
     fprintf(out, "\n ],\n \"goals\":[");
+    const char *separator = "";
     for (int i = 0; i < GOALS; i++) {
-        double value;
-        bool known = reached(rows, &goals[i], &value);
-        fprintf(out,
-                "%s\n  {\"engine\":\"%s\",\"workload\":\"%s\",\"unit\":\"%s\",\"wanted\":%g,"
-                "\"measured\":",
-                i ? "," : "", goals[i].engine, goals[i].workload, kind_names[goals[i].kind],
-                goals[i].wanted);
-        if (known)
-            fprintf(out, "%.4f,\"met\":%s}", value, is_met(&goals[i], value) ? "true" : "false");
-        else
-            fprintf(out, "null,\"met\":null}");
+        if (!concerns(options, &goals[i]))
+            continue;
+        fprintf(out, "%s", separator);
+        json_goal(rows, &goals[i], out);
+        separator = ",";
     }
     fprintf(out, "\n ]}\n");
 }
