@@ -14,7 +14,7 @@ import (
 //	/split?key=    /merge?key=    /leader?key=&store=         regions, by a key in them
 //	/store/add     /store/stop?id=    /store/start?id=    /store/move?id=    /store/freeze?id=    /store/thaw?id=
 //	/pd/leader?index= (-1: none)    /pd/freeze?index=    /pd/thaw?index=    /pd/stale?store=    /pd/cluster?id=
-//	/fault (POST, a rule as JSON)    /faults/clear    /state
+//	/fault (POST, a rule as JSON)    /faults/clear    /state    /tls/drop    /tls/peer?name=
 type control struct{ c *cluster }
 
 func serveControl(c *cluster, l net.Listener) {
@@ -67,6 +67,7 @@ func serveControl(c *cluster, l net.Listener) {
 	}))
 	mux.HandleFunc("/faults/clear", k.do(func(*http.Request) error { c.faults.clear(); return nil }))
 	mux.HandleFunc("/state", k.state)
+	c.tls.serve(mux)
 	http.Serve(l, mux)
 }
 

@@ -6,10 +6,7 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -25,7 +22,6 @@ import (
 	"github.com/pingcap/tidb/store/mockstore/unistore/config"
 	"github.com/pingcap/tidb/store/mockstore/unistore/server"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 )
 
@@ -34,7 +30,8 @@ type cluster struct {
 	pd      *placement
 	engine  *engine
 	faults  *faults
-	options []grpc.ServerOption
+	options []grpc.ServerOption // of the stores
+	tls     *serverTLS
 }
 
 func main() {
@@ -43,9 +40,7 @@ func main() {
 	dir := flag.String("dir", "", "folder for the engine's files (default: a new temporary one, removed at the end)")
 	strict := flag.Bool("strict-locks", false, "a committed LOCK conflicts with later optimistic writes, as on TiKV")
 	twoPhase := flag.Bool("two-phase", false, "stores refuse 1PC and async commit, as TiKV may")
-	ca := flag.String("tls-ca", "", "TLS: file of the authority that client certificates must come from")
-	cert := flag.String("tls-cert", "", "TLS: file of the servers' certificate")
-	key := flag.String("tls-key", "", "TLS: file of its key")
+	secure := tlsFlags()
 	flag.Parse()
 
 	folder := *dir
@@ -55,12 +50,10 @@ func main() {
 		folder = made
 		defer os.RemoveAll(made)
 	}
-	c := &cluster{topo: newTopology(), faults: &faults{}, options: []grpc.ServerOption{keepaliveRule()}}
-	scheme := "http"
-	if *cert != "" {
-		c.options = append(c.options, serverTLS(*ca, *cert, *key)...)
-		scheme = "https"
-	}
+	rules := []grpc.ServerOption{keepaliveRule()}
+	pdOptions, scheme := secure.options(secure.pd, rules)
+	c := &cluster{topo: newTopology(), faults: &faults{}, tls: secure}
+	c.options, _ = secure.options(secure.stores, rules)
 	var err error
 	c.engine, err = openEngine(folder, *strict)
 	check(err)
@@ -71,7 +64,7 @@ func main() {
 	}
 	c.topo.bootstrap()
 	c.pd = newPlacement(c.topo)
-	check(c.pd.listen(*pds, c.options, scheme))
+	check(c.pd.listen(*pds, pdOptions, scheme))
 	control, err := net.Listen("tcp", "127.0.0.1:0")
 	check(err)
 	go serveControl(c, control)
@@ -105,22 +98,6 @@ func waitForEnd() {
 // keepaliveRule is PD's: pings only while a stream is open, and not more often than each five seconds; who does gets GOAWAY.
 func keepaliveRule() grpc.ServerOption {
 	return grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second})
-}
-
-func serverTLS(ca, cert, key string) []grpc.ServerOption {
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	check(err)
-	conf := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
-	if ca != "" {
-		pem, err := os.ReadFile(ca)
-		check(err)
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
-			check(errors.New("no certificate in " + ca))
-		}
-		conf.ClientCAs, conf.ClientAuth = pool, tls.RequireAndVerifyClientCert
-	}
-	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(conf))}
 }
 
 func openEngine(folder string, strict bool) (*engine, error) {
