@@ -103,6 +103,8 @@ void cluster_start_mock(cluster *c, const cluster_options *options)
     argv[n++] = stores;
     if (options->strict)
         argv[n++] = "-strict-locks";
+    if (options->extra != NULL)
+        argv[n++] = options->extra;
     if (options->two_phase)
         argv[n++] = "-two-phase";
     const char *const tls[][2] = {
@@ -242,6 +244,18 @@ static const char *value_of(const char *json, const char *name)
     if (at == NULL)
         fail_msg("no %s in %s", name, json);
     return at + strlen(quoted);
+}
+
+uint64_t cluster_ask(const cluster *c, const char *name, const char *format, ...)
+{
+    char path[1024];
+    char out[4096];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(path, sizeof(path), format, args);
+    va_end(args);
+    control(c, path, NULL, out, sizeof(out));
+    return strtoull(value_of(out, name), NULL, 10);
 }
 
 uint64_t cluster_number(const cluster *c, const char *name)

@@ -27,6 +27,7 @@ typedef struct cluster_options {
     const char *ca;   /* TLS: files, or NULL */
     const char *cert; /* with key */
     const char *key;
+    const char *extra; /* one more argument of the mock's, or NULL */
 } cluster_options;
 
 typedef struct cluster {
@@ -52,6 +53,9 @@ bool cluster_ask(const cluster *c, const char *path);
 void cluster_fault(const cluster *c, const char *rule_json);
 /* split, merge or leader at a key. */
 void cluster_at_key(const cluster *c, const char *action, ti_slice key);
+/* A number of the answer to a control request: cluster_ask(c, "count", "/tls/peer?name=%s", "x"). */
+uint64_t cluster_ask(const cluster *c, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* A number of /state: "tso_requests", "lookups", "fault_hits", "safe_point". */
 uint64_t cluster_number(const cluster *c, const char *name);
 /* The ids of the stores, ascending; answers how many. */
