@@ -246,7 +246,7 @@ static const char *value_of(const char *json, const char *name)
     return at + strlen(quoted);
 }
 
-uint64_t cluster_ask(const cluster *c, const char *name, const char *format, ...)
+uint64_t cluster_count(const cluster *c, const char *name, const char *format, ...)
 {
     char path[1024];
     char out[4096];

@@ -53,8 +53,9 @@ bool cluster_ask(const cluster *c, const char *path);
 void cluster_fault(const cluster *c, const char *rule_json);
 /* split, merge or leader at a key. */
 void cluster_at_key(const cluster *c, const char *action, ti_slice key);
-/* A number of the answer to a control request: cluster_ask(c, "count", "/tls/peer?name=%s", "x"). */
-uint64_t cluster_ask(const cluster *c, const char *name, const char *format, ...)
+/* A number of the answer to a control request: cluster_count(c, "count", "/tls/peer?name=%s", "x").
+ */
+uint64_t cluster_count(const cluster *c, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* A number of /state: "tso_requests", "lookups", "fault_hits", "safe_point". */
 uint64_t cluster_number(const cluster *c, const char *name);
