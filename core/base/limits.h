@@ -108,6 +108,14 @@
 #define TI_SWEEP_ALONE_US 60000000 /* engines with exact wake-ups */
 #define TI_DUE_WAIT_US_MAX 3600000000u /* longer waits are looked at again on the way */
 #define TI_OWNERSHIP_US 1000000        /* how often the ownership is asked */
+#define TI_LEASE_DEFAULT_US 10000000   /* how long a worker's lease lasts unrenewed */
+#define TI_LEASE_US_MIN 200000
+#define TI_LEASE_US_MAX 3600000000ll
+#define TI_LEASE_TICK_US 1000000 /* how often a worker looks who else is there */
+#define TI_LEASE_HURRY_US 20000  /* … while partitions wait to change hands; doubles */
+#define TI_LEASE_MEMBERS_MAX 4096
+#define TI_LEASE_BATCH 256        /* leases taken or given back in one transaction */
+#define TI_LEASE_CALL_US 10000000 /* one transaction about leases */
 #define TI_FLOOR_MARGIN_US 1000000 /* how long a commit may take from its T to its first write */
 #define TI_CHECKPOINT_BATCH 256    /* checkpoints in one commit */
 #define TI_CHECKPOINT_US 10000000  /* how often checkpoints are written */

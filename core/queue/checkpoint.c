@@ -51,8 +51,10 @@ static ti_status put_one(const ti_worker *w, ti_txn *txn, const checkpoint *c, t
 {
     ti_slice type = ti_hub_type_name(c->part->type->type);
     ti_slice key = ti_key_queue_checkpoint(w->queues->keyspace, a, type, c->part->number);
-    ti_ts fence = w->ownership->vt->fence(w->ownership, type);
+    ti_ts fence = ti_worker_fence(w, c->part);
     ti_buf value;
+    if (fence == TI_FENCE_LOST)
+        return TI_OK;
     TI_TRY(ti_key_check(key, "queue key", err));
     ti_buf_init(&value, 64);
     ti_status status = ti_queue_number_seal(&value, key, c->at_us, err);

@@ -141,15 +141,16 @@ static void committed(ti_worker *w, ti_event *event)
     ti_require(false);
 }
 
-/* Runs again; an object made for a commit that did not happen goes. */
-static void run_again(ti_worker *w, ti_event *event)
+/* Runs again, here unless its partition is lost; an object made for a commit that did not happen
+ * goes. */
+static void run_again(ti_worker *w, ti_event *event, bool lost)
 {
     int64_t delay_ns = TI_RERUN_BASE_US * INT64_C(1000);
     if (event->replacement != NULL)
         ti_event_destroy(event->replacement);
     event->replacement = NULL;
-    event->conflicts++;
-    count(event, TI_COUNT_CONFLICTS);
+    count(event, lost ? TI_COUNT_LOST : TI_COUNT_CONFLICTS);
+    event->conflicts += lost ? 0 : 1;
     for (uint32_t i = 1; i < event->conflicts && delay_ns < TI_RERUN_CAP_US * INT64_C(1000); i++)
         delay_ns *= 2;
     ti_window_rerun(w, event, false, delay_ns);
@@ -169,8 +170,8 @@ void ti_result_take(ti_worker *w, ti_event *event, ti_result result)
         key->moving--;
     else
         acked(w, key);
-    if (result == TI_RESULT_RERUN) {
-        run_again(w, event);
+    if (result == TI_RESULT_RERUN || result == TI_RESULT_LOST) {
+        run_again(w, event, result == TI_RESULT_LOST);
         return;
     }
     if (result == TI_RESULT_DROPPED) {

@@ -9,6 +9,7 @@ typedef enum ti_result {
     TI_RESULT_DONE,    /* committed */
     TI_RESULT_DROPPED, /* the row was gone or had changed */
     TI_RESULT_RERUN,   /* nothing was committed: the handler runs again */
+    TI_RESULT_LOST,    /* nothing was committed: the partition is not ours any more */
     TI_RESULT_FAILED,  /* nothing was committed: the run counts as failed, event->text says why */
 } ti_result;
 

@@ -1,6 +1,7 @@
 /* A group of outcomes in one transaction: rows re-read on its own snapshot, mutations, commit.
  *
- *   OK                      all decided: DONE, or DROPPED where the row was gone or had changed
+ *   OK                      all decided: DONE; DROPPED where the row was gone or had changed; LOST
+ *                           where the partition is not ours any more
  *   conflict, more than one one by one, in order
  *   conflict, one           again: the row is re-read, which decides
  *   transient               again after a wait
@@ -66,11 +67,15 @@ static ti_status check_rows(ti_committer *c, ti_txn *txn, ti_event **events, siz
     return TI_OK;
 }
 
-static void fence(ti_worker *w, ti_txn *txn, const ti_event *event)
+/* Bounds the commit; false when the event's partition is not ours any more. */
+static bool fence(ti_worker *w, ti_txn *txn, const ti_event *event)
 {
-    ti_ts until = w->ownership->vt->fence(w->ownership, event->info.type);
+    ti_ts until = ti_worker_fence(w, event->part);
+    if (until == TI_FENCE_LOST)
+        return false;
     if (until != TI_TS_NONE)
         ti_txn_not_after(txn, until);
+    return true;
 }
 
 static ti_status write_and_commit(ti_committer *c, ti_txn *txn, ti_event **events, size_t n,
@@ -81,10 +86,10 @@ static ti_status write_and_commit(ti_committer *c, ti_txn *txn, ti_event **event
     TI_TRY(check_rows(c, txn, events, n, results, call, err));
     TI_TRY(ti_worker_now(c->worker, txn, &write.now, call, err));
     for (size_t i = 0; i < n; i++) {
-        if (results[i] != TI_RESULT_DONE)
-            continue;
-        TI_TRY(ti_outcome_apply(&write, events[i], err));
-        fence(c->worker, txn, events[i]);
+        if (results[i] == TI_RESULT_DONE && !fence(c->worker, txn, events[i]))
+            results[i] = TI_RESULT_LOST;
+        if (results[i] == TI_RESULT_DONE)
+            TI_TRY(ti_outcome_apply(&write, events[i], err));
     }
     return ti_txn_commit(txn, NULL, call, err);
 }

@@ -253,3 +253,55 @@ void ti_hub_wake(ti_hub *hub, const ti_hub_type *type, uint32_t partition, uint6
     ti_hub_wake_held(hub, type, partition, place_us);
     ti_mutex_unlock(&hub->mutex);
 }
+
+/* ---- leased workers ---- */
+
+void ti_hub_join(ti_hub *hub, ti_member *member)
+{
+    ti_assert(member->wake != NULL);
+    ti_mutex_lock(&hub->mutex);
+    member->next = hub->members;
+    hub->members = member;
+    ti_mutex_unlock(&hub->mutex);
+}
+
+void ti_hub_rename(ti_hub *hub, ti_member *member, const char *id)
+{
+    ti_mutex_lock(&hub->mutex);
+    member->id[0] = '\0';
+    if (id != NULL)
+        memcpy(member->id, id, sizeof(member->id));
+    ti_mutex_unlock(&hub->mutex);
+}
+
+void ti_hub_part(ti_hub *hub, ti_member *member)
+{
+    ti_mutex_lock(&hub->mutex);
+    ti_member **link = &hub->members;
+    while (*link != member) {
+        ti_assert(*link != NULL);
+        link = &(*link)->next;
+    }
+    *link = member->next;
+    ti_mutex_unlock(&hub->mutex);
+}
+
+bool ti_hub_has_member(ti_hub *hub, ti_slice id)
+{
+    ti_mutex_lock(&hub->mutex);
+    const ti_member *m = hub->members;
+    while (m != NULL && !ti_slice_equal(ti_slice_of(m->id), id))
+        m = m->next;
+    ti_mutex_unlock(&hub->mutex);
+    return m != NULL;
+}
+
+void ti_hub_wake_members(ti_hub *hub, const ti_member *but)
+{
+    ti_mutex_lock(&hub->mutex);
+    for (const ti_member *m = hub->members; m != NULL; m = m->next) {
+        if (m != but)
+            m->wake(m->context);
+    }
+    ti_mutex_unlock(&hub->mutex);
+}

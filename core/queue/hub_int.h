@@ -23,6 +23,7 @@
 
 #include <stdatomic.h>
 
+#include "base/id.h"
 #include "base/thread.h"
 #include "queue/queue.h"
 
@@ -40,6 +41,10 @@ typedef enum ti_counter {
     TI_COUNT_CONFLICTS,
     TI_COUNT_DROPPED,
     TI_COUNT_PARKED,
+    TI_COUNT_LOST,
+    TI_COUNT_LEASES_TAKEN,
+    TI_COUNT_LEASES_GIVEN,
+    TI_COUNT_LEASES_LOST,
     TI_COUNT_WAITING,     /* a gauge */
     TI_COUNT_PARKED_KEYS, /* a gauge */
     TI_COUNTERS
@@ -52,6 +57,16 @@ struct ti_listener {
     void *context;
     /* place_us: of an event of that partition which has just been committed. */
     void (*wake)(void *context, uint32_t partition, uint64_t place_us);
+};
+
+/* A leased worker of this process. */
+typedef struct ti_member ti_member;
+struct ti_member {
+    ti_member *next;
+    char id[TI_UUID_TEXT_SIZE + 1];
+    void *context;
+    /* Something about leases has changed. The hub's mutex is held. */
+    void (*wake)(void *context);
 };
 
 /* The partition count of a type. */
@@ -89,6 +104,7 @@ struct ti_hub {
     ti_mutex mutex;
     ti_inflight *inflight;
     uint64_t promised_us; /* the highest floor answered */
+    ti_member *members;   /* borrowed from workers */
     uint32_t type_count;
     ti_hub_type *buckets[HUB_BUCKETS];
 };
@@ -128,6 +144,15 @@ uint64_t ti_hub_floor(ti_hub *hub, uint64_t now_us);
 void ti_hub_wake_held(ti_hub *hub, const ti_hub_type *type, uint32_t partition, uint64_t place_us);
 /* Same, taking the mutex. */
 void ti_hub_wake(ti_hub *hub, const ti_hub_type *type, uint32_t partition, uint64_t place_us);
+
+/* Adds, renames (id NULL: it has none for now) and removes a member. */
+void ti_hub_join(ti_hub *hub, ti_member *member);
+void ti_hub_rename(ti_hub *hub, ti_member *member, const char *id);
+void ti_hub_part(ti_hub *hub, ti_member *member);
+/* Whether a worker of this process has that id. */
+bool ti_hub_has_member(ti_hub *hub, ti_slice id);
+/* Tells all members but one that leases have changed. */
+void ti_hub_wake_members(ti_hub *hub, const ti_member *but);
 
 static inline void ti_hub_count(ti_hub_type *type, ti_counter counter, uint64_t by)
 {

@@ -2,6 +2,7 @@
  * commit together, or not at all.
  *
  *   row gone or changed       rolled back: DROPPED
+ *   the lease is lost         rolled back: LOST
  *   OK                        DONE
  *   conflict, not applied     RERUN, TI_EVENT_CONFLICTS_MAX times in a row; then FAILED
  *   outcome unknown           the row is read: gone or changed: DONE; as before: RERUN
@@ -26,7 +27,11 @@ static ti_status commit(ti_committer *c, ti_event *event, ti_result *result_out,
         return TI_OK;
     TI_TRY(ti_worker_now(w, txn, &write.now, call, err));
     TI_TRY(ti_outcome_apply(&write, event, err));
-    ti_ts until = w->ownership->vt->fence(w->ownership, event->info.type);
+    ti_ts until = ti_worker_fence(w, event->part);
+    if (until == TI_FENCE_LOST) {
+        *result_out = TI_RESULT_LOST;
+        return TI_OK;
+    }
     if (until != TI_TS_NONE)
         ti_txn_not_after(txn, until);
     return ti_txn_commit(txn, NULL, call, err);

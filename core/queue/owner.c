@@ -33,11 +33,25 @@ static bool fixed_owns(ti_ownership *o, ti_slice type, uint32_t partition)
     return partition >= fixed->from && (fixed->to == 0 || partition < fixed->to);
 }
 
-static ti_ts fixed_fence(ti_ownership *o, ti_slice type)
+static ti_ts fixed_fence(ti_ownership *o, ti_slice type, uint32_t partition)
 {
     (void)o;
     (void)type;
+    (void)partition;
     return TI_TS_NONE;
+}
+
+static int64_t fixed_until_ns(ti_ownership *o)
+{
+    (void)o;
+    return TI_NO_DEADLINE;
+}
+
+static void fixed_set_leader(ti_ownership *o, bool leader)
+{
+    owner_fixed *fixed = (owner_fixed *)o;
+    if (atomic_exchange(&fixed->leader, leader ? 1 : 0) != (leader ? 1 : 0))
+        atomic_fetch_add(&fixed->epoch, 1);
 }
 
 static void fixed_release(ti_ownership *o)
@@ -46,10 +60,12 @@ static void fixed_release(ti_ownership *o)
 }
 
 static const ti_ownership_vt fixed_vt = {
-    .version = 1,
+    .version = 2,
     .epoch = fixed_epoch,
     .owns = fixed_owns,
     .fence = fixed_fence,
+    .until_ns = fixed_until_ns,
+    .set_leader = fixed_set_leader,
     .release = fixed_release,
 };
 
@@ -67,12 +83,4 @@ ti_status ti_owner_fixed_new(uint32_t from, uint32_t to, bool leader, ti_ownersh
     atomic_init(&fixed->epoch, 1);
     *out = &fixed->base;
     return TI_OK;
-}
-
-void ti_owner_fixed_set_leader(ti_ownership *o, bool leader)
-{
-    owner_fixed *fixed = (owner_fixed *)o;
-    ti_assert(o->vt == &fixed_vt);
-    if (atomic_exchange(&fixed->leader, leader ? 1 : 0) != (leader ? 1 : 0))
-        atomic_fetch_add(&fixed->epoch, 1);
 }

@@ -174,9 +174,13 @@ typedef struct ti_queue_stats {
     uint64_t failed;       /* events given up */
     uint64_t rescheduled;
     uint64_t advanced;
-    uint64_t timed_out;   /* among retried and failed */
-    uint64_t conflicts;   /* runs thrown away by a conflict of their transaction */
-    uint64_t dropped;     /* outcomes whose row was gone or had changed */
+    uint64_t timed_out;    /* among retried and failed */
+    uint64_t conflicts;    /* runs thrown away by a conflict of their transaction */
+    uint64_t dropped;      /* outcomes whose row was gone or had changed */
+    uint64_t lost;         /* outcomes whose partition had gone to another worker */
+    uint64_t leases_taken; /* partitions taken, given back, lost because the lease had run out */
+    uint64_t leases_given;
+    uint64_t leases_lost;
     uint64_t parked;      /* rows moved behind a parked key */
     uint64_t waiting;     /* events in the memory of workers now */
     uint64_t parked_keys; /* keys that workers hold back now */

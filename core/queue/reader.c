@@ -65,6 +65,10 @@ static void look_at_ownership(ti_worker *w)
             type->parts[i].owns_next = o->vt->owns(o, ti_hub_type_name(type->type), i);
     }
     ti_mutex_lock(&w->mutex);
+    if (o->vt->epoch(o) != epoch) {
+        w->ownership_ns = 0; /* changed meanwhile: what was asked may be wrong by now */
+        return;
+    }
     w->epoch_known = true;
     w->ownership_epoch = epoch;
     if (changed)

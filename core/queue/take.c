@@ -35,9 +35,17 @@ static void hand_out(ti_worker *w, ti_event *event)
         ti_worker_nudge(w);
 }
 
+/* A worker that was stopped for longer than its lease gives out nothing that it remembers. */
+static bool has_lease(const ti_worker *w)
+{
+    int64_t until_ns = w->ownership->vt->until_ns(w->ownership);
+    return until_ns == TI_NO_DEADLINE || ti_env_mono_ns(w->env) < until_ns;
+}
+
 static size_t takeable(const ti_worker *w, size_t max)
 {
-    if (w->life != TI_LIFE_RUNNING || w->uncommitted >= TI_UNCOMMITTED_MAX)
+    if (w->life != TI_LIFE_RUNNING || w->uncommitted >= TI_UNCOMMITTED_MAX || w->ready_count == 0 ||
+        !has_lease(w))
         return 0;
     size_t room = w->taken < w->options.concurrency ? w->options.concurrency - w->taken : 0;
     room = room < max ? room : max;

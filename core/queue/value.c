@@ -7,6 +7,7 @@
 
 #define FLAG_DAMAGED 1
 #define NUMBER_VERSION 1
+#define TEXT_VERSION 2
 
 /* Above the limit of an event: its error, lengths, numbers. */
 #define VALUE_SIZE_MAX (TI_EVENT_SIZE_MAX + TI_EVENT_ERROR_SIZE_MAX + 1024)
@@ -162,5 +163,29 @@ ti_status ti_queue_number_open(ti_slice value, ti_slice row_key, uint64_t *numbe
     in.len--;
     if (!take_varint(&in, number_out) || in.len > 0)
         return ti_err_set(err, TI_CORRUPT, "a row of the queue can not be decoded");
+    return TI_OK;
+}
+
+ti_status ti_queue_text_seal(ti_buf *b, ti_slice row_key, ti_slice text, ti_err *err)
+{
+    ti_buf payload;
+    ti_buf_init(&payload, TI_KEY_SIZE_MAX + 1);
+    ti_status status = ti_buf_append_byte(&payload, TEXT_VERSION, err);
+    if (status == TI_OK)
+        status = ti_buf_append_slice(&payload, text, err);
+    if (status == TI_OK)
+        status = ti_sealed_append(b, TI_SEALED_QUEUE, row_key, ti_buf_slice(&payload), err);
+    ti_buf_free(&payload);
+    return status;
+}
+
+ti_status ti_queue_text_open(ti_slice value, ti_slice row_key, ti_slice *text_out, ti_err *err)
+{
+    ti_slice in;
+    *text_out = TI_SLICE_NONE;
+    TI_TRY(ti_sealed_open(value, TI_SEALED_QUEUE, row_key, &in, err));
+    if (in.len < 1 || in.data[0] != TEXT_VERSION)
+        return ti_err_set(err, TI_CORRUPT, "a row of the queue has an unknown form");
+    *text_out = (ti_slice){.data = in.data + 1, .len = in.len - 1};
     return TI_OK;
 }

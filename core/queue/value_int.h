@@ -54,7 +54,14 @@ ti_status ti_event_seal(ti_event_sealer *sealer, ti_sealed_kind kind, ti_slice r
 ti_status ti_event_open(ti_slice value, ti_sealed_kind kind, ti_slice row_key,
                         ti_event_fields *fields_out, ti_err *err);
 
-/* The queue's own rows (queue_meta, queue_checkpoint): one number.
+/* Rows of the queue that hold a text (queue_lease: the worker's id).
+ *
+ *   version 02, the bytes */
+ti_status ti_queue_text_seal(ti_buf *b, ti_slice row_key, ti_slice text, ti_err *err);
+/* The text, borrowed from value. CORRUPT. */
+ti_status ti_queue_text_open(ti_slice value, ti_slice row_key, ti_slice *text_out, ti_err *err);
+
+/* The queue's own rows (queue_meta, queue_checkpoint, queue_worker: when it expires): one number.
  *
  *   version 01, varint number */
 ti_status ti_queue_number_seal(ti_buf *b, ti_slice row_key, uint64_t number, ti_err *err);

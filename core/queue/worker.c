@@ -102,6 +102,9 @@ static ti_status check_options(const ti_worker_options *options, ti_err *err)
     if (options->partition_to != 0 && options->partition_from >= options->partition_to)
         return ti_err_set(err, TI_INVALID_ARGUMENT, "the partition range [%u, %u) is empty",
                           options->partition_from, options->partition_to);
+    if (options->leased && options->partition_to != 0)
+        return ti_err_set(err, TI_INVALID_ARGUMENT,
+                          "a worker has a fixed range of partitions or leases, not both");
     return check_policy(&options->retry, err);
 }
 
@@ -114,6 +117,17 @@ static ti_status init_locks(ti_worker *w, ti_err *err)
     TI_TRY(ti_cond_init(&w->commit_cond, err));
     TI_TRY(ti_cond_init(&w->idle_cond, err));
     return ti_cond_init(&w->pause_cond, err);
+}
+
+static ti_status make_ownership(ti_worker *w, ti_err *err)
+{
+    const ti_worker_options *o = &w->options;
+    w->ownership = o->ownership;
+    if (o->ownership != NULL)
+        return TI_OK;
+    if (o->leased)
+        return ti_owner_leased_new(w, o->lease_us, !o->follower, &w->ownership, err);
+    return ti_owner_fixed_new(o->partition_from, o->partition_to, !o->follower, &w->ownership, err);
 }
 
 ti_status ti_worker_open(ti_queues *queues, const ti_worker_options *options,
@@ -133,20 +147,17 @@ ti_status ti_worker_open(ti_queues *queues, const ti_worker_options *options,
     w->index = ti_alloc_zero(TI_INDEX_BUCKETS * sizeof(ti_event *));
     if (status == TI_OK && w->index == NULL)
         status = ti_err_no_memory(err);
-    w->ownership = o.ownership;
-    w->own_ownership = o.ownership == NULL;
-    if (status == TI_OK && w->own_ownership)
-        status =
-            ti_owner_fixed_new(o.partition_from, o.partition_to, !o.follower, &w->ownership, err);
+    w->queues = queues;
+    w->env = queues->kv->env;
+    w->log = ti_store_log(queues->store);
+    w->options = o;
+    if (status == TI_OK)
+        status = make_ownership(w, err);
     if (status != TI_OK) {
         ti_free(w->index);
         ti_free(w);
         return status;
     }
-    w->queues = queues;
-    w->env = queues->kv->env;
-    w->log = ti_store_log(queues->store);
-    w->options = o;
     w->refs = 1;
     ti_fifo_init(&w->outcomes);
     ti_fifo_init(&w->own);
@@ -298,7 +309,11 @@ ti_status ti_worker_start(ti_worker *w, const ti_call *call, ti_err *err)
     ti_mutex_lock(&w->mutex);
     w->life = TI_LIFE_RUNNING;
     ti_mutex_unlock(&w->mutex);
-    ti_status status = start_threads(w, err);
+    ti_status status = TI_OK;
+    if (w->ownership->vt->start != NULL)
+        status = w->ownership->vt->start(w->ownership, call, err);
+    if (status == TI_OK)
+        status = start_threads(w, err);
     if (status != TI_OK) {
         ti_worker_stop(w, 0);
         ti_worker_join(w, NULL);
@@ -306,15 +321,48 @@ ti_status ti_worker_start(ti_worker *w, const ti_call *call, ti_err *err)
     return status;
 }
 
-void ti_worker_set_leader(ti_worker *w, bool leader)
+void ti_worker_ownership_changed(ti_worker *w)
 {
-    if (!w->own_ownership)
-        return;
-    ti_owner_fixed_set_leader(w->ownership, leader);
     ti_mutex_lock(&w->mutex);
     w->ownership_ns = 0;
     ti_mutex_unlock(&w->mutex);
     ti_worker_nudge(w);
+}
+
+void ti_worker_set_leader(ti_worker *w, bool leader)
+{
+    w->ownership->vt->set_leader(w->ownership, leader);
+    ti_worker_ownership_changed(w);
+}
+
+ti_ts ti_worker_fence(const ti_worker *w, const ti_part *part)
+{
+    ti_ownership *o = w->ownership;
+    return o->vt->fence(o, ti_hub_type_name(part->type->type), part->number);
+}
+
+static uint32_t owned_between(ti_worker *w, ti_slice name, uint32_t from, uint32_t to)
+{
+    uint32_t n = 0;
+    ti_mutex_lock(&w->mutex);
+    for (const ti_wtype *type = w->types; type != NULL; type = type->next) {
+        if (!ti_slice_equal(ti_hub_type_name(type->type), name))
+            continue;
+        for (uint32_t i = from; i < to && i < type->partitions && type->parts != NULL; i++)
+            n += type->parts[i].owned ? 1 : 0;
+    }
+    ti_mutex_unlock(&w->mutex);
+    return n;
+}
+
+bool ti_worker_has_partition(ti_worker *w, ti_slice type, uint32_t partition)
+{
+    return owned_between(w, type, partition, partition + 1) > 0;
+}
+
+uint32_t ti_worker_partitions(ti_worker *w, ti_slice type)
+{
+    return owned_between(w, type, 0, UINT32_MAX);
 }
 
 /* ---- stop ---- */
@@ -359,6 +407,8 @@ static void end_threads(ti_worker *w)
         ti_thread_join(&w->reader);
     for (uint32_t i = 0; i < w->committer_count; i++)
         ti_thread_join(&w->committers[i]);
+    if (w->ownership->vt->stop != NULL)
+        w->ownership->vt->stop(w->ownership);
     for (ti_wtype *type = w->types; type != NULL; type = type->next) {
         if (type->listener.is_on)
             ti_hub_unlisten(w->queues->hub, type->type, &type->listener);

@@ -25,7 +25,7 @@
  *
  * Thread rule: every function may be called from any thread unless it says otherwise; one event is
  * used by one thread at a time. Settling an event that is settled does nothing. What is NOT here:
- * handlers and how they are called (the host), leases (an ownership that comes later). */
+ * handlers and how they are called (the host), leases (lease.c, an ownership). */
 #ifndef TI_QUEUE_WORKER_H
 #define TI_QUEUE_WORKER_H
 
@@ -40,19 +40,32 @@ typedef struct ti_event ti_event;
  * locks held; answers must be quick. */
 typedef struct ti_ownership ti_ownership;
 typedef struct ti_ownership_vt {
-    uint32_t version; /* 1 */
+    uint32_t version; /* 2 */
     /* A number that changes whenever an answer of owns may have changed. */
     uint64_t (*epoch)(ti_ownership *o);
     /* Whether the partition of a type is this worker's now. */
     bool (*owns)(ti_ownership *o, ti_slice type, uint32_t partition);
-    /* Outcomes commit not after this; TI_TS_NONE = no bound. Read before each commit. */
-    ti_ts (*fence)(ti_ownership *o, ti_slice type);
+    /* Outcomes of the partition commit not after this; TI_TS_NONE = no bound; TI_FENCE_LOST: none
+     * may. Read before each commit. */
+    ti_ts (*fence)(ti_ownership *o, ti_slice type, uint32_t partition);
+    /* Nothing is given out after this time of the monotonic clock; TI_NO_DEADLINE = no bound. A
+     * courtesy: what counts is the fence. */
+    int64_t (*until_ns)(ti_ownership *o);
+    /* Whether it may work at all. */
+    void (*set_leader)(ti_ownership *o, bool leader);
+    /* Before the worker's threads start; partition counts are known. NULL: nothing to do. */
+    ti_status (*start)(ti_ownership *o, const ti_call *call, ti_err *err);
+    /* After they have ended. NULL: nothing to do. */
+    void (*stop)(ti_ownership *o);
     /* After the last use. */
     void (*release)(ti_ownership *o);
 } ti_ownership_vt;
 struct ti_ownership {
     const ti_ownership_vt *vt;
 };
+
+/* A fence that nothing passes. */
+#define TI_FENCE_LOST ((ti_ts)1)
 
 /* ---- options ---- */
 
@@ -72,6 +85,9 @@ typedef struct ti_worker_options {
     uint32_t partition_from; /* the fixed range [from, to) */
     uint32_t partition_to;   /* 0 = all partitions */
     ti_ownership *ownership; /* instead of the range; taken over on success; or NULL */
+    bool leased;             /* instead of the range: share the partitions with the other leased
+                                workers of the type */
+    int64_t lease_us;        /* 0 = TI_LEASE_DEFAULT_US; how soon a dead worker is replaced */
     bool follower;           /* begin without leadership: see ti_worker_set_leader */
     ti_retry_policy retry;   /* all zero = the default */
     int64_t handler_timeout_us; /* 0 = 10 min; < 0 = none */
@@ -120,8 +136,8 @@ ti_status ti_worker_join(ti_worker *worker, ti_err *err);
 void ti_worker_free(ti_worker *worker);
 
 /* The leader gate: without leadership nothing is pulled and events not yet taken are forgotten
- * (they are still stored). Taken ones may be finished. Hosts that have an is_leader function ask it
- * each second and say so here. Has no effect with an ownership of one's own. */
+ * (they are still stored). Taken ones may be finished; a leased worker then gives its leases back.
+ * Hosts that have an is_leader function ask it each second and say so here. */
 void ti_worker_set_leader(ti_worker *worker, bool leader);
 
 /* ---- events ---- */
@@ -134,6 +150,9 @@ ti_status ti_worker_take(ti_worker *worker, ti_event **events_out, size_t max, i
                          size_t *count_out, ti_err *err);
 /* How many events a take would give now; *ended_out (may be NULL): none will come any more. */
 size_t ti_worker_ready(ti_worker *worker, bool *ended_out);
+/* Whether it works on that partition of one of its types now; and on how many of it. */
+bool ti_worker_has_partition(ti_worker *worker, ti_slice type, uint32_t partition);
+uint32_t ti_worker_partitions(ti_worker *worker, ti_slice type);
 /* Events with the host now, and outcomes not yet committed. */
 void ti_worker_pending(ti_worker *worker, uint32_t *taken_out, uint32_t *uncommitted_out);
 

@@ -197,8 +197,7 @@ struct ti_worker {
     const ti_log *log;
     ti_worker_options options;
     ti_ownership *ownership;
-    bool own_ownership; /* the fixed range: knows leaders */
-    ti_mutex mutex;     /* TI_RANK_WORKER */
+    ti_mutex mutex; /* TI_RANK_WORKER */
     ti_cond ready_cond;
     ti_cond commit_cond;
     ti_cond idle_cond;
@@ -265,6 +264,10 @@ struct ti_worker {
 void ti_worker_unlock(ti_worker *w);
 /* Wakes the reader. */
 void ti_worker_nudge(ti_worker *w);
+/* Has the reader ask the ownership at once. The mutex is not held. */
+void ti_worker_ownership_changed(ti_worker *w);
+/* The bound of commits about a partition. */
+ti_ts ti_worker_fence(const ti_worker *w, const ti_part *part);
 /* Remembers an error that the worker can not get over, when it is one. */
 void ti_worker_note(ti_worker *w, const ti_err *err, const char *what);
 /* Drops references; the last one frees the worker. The mutex is not held. */
@@ -403,6 +406,11 @@ ti_status ti_outcome_apply(const ti_outcome_write *write, ti_event *event, ti_er
 /* The fixed range [from, to) with a leader gate. OUT_OF_MEMORY. */
 ti_status ti_owner_fixed_new(uint32_t from, uint32_t to, bool leader, ti_ownership **out,
                              ti_err *err);
-void ti_owner_fixed_set_leader(ti_ownership *o, bool leader);
+
+/* ---- lease.c ---- */
+
+/* Leases shared with the other leased workers; w outlives it. INVALID_ARGUMENT, OUT_OF_MEMORY. */
+ti_status ti_owner_leased_new(ti_worker *w, int64_t lease_us, bool leader, ti_ownership **out,
+                              ti_err *err);
 
 #endif
