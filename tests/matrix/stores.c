@@ -1,0 +1,394 @@
+/* The fault matrix of the requests to stores: runs every cell and reads back. See matrix.h.
+ *
+ *   MATRIX_ONLY   a cell's name, or a part of one: only those run, and say how they went */
+#include "matrix/matrix.h"
+
+/* How many cells of a class ran, and how many can not occur. */
+typedef struct tally {
+    int run;
+    int impossible;
+    int by_place[PLACES];
+} tally;
+
+static tally tallies[CLASSES];
+
+void complain(world *w, const char *format, ...)
+{
+    va_list args;
+    if (w->complaint[0] != '\0')
+        return;
+    va_start(args, format);
+    vsnprintf(w->complaint, sizeof(w->complaint), format, args);
+    va_end(args);
+}
+
+/* ---- Trouble ---- */
+
+static bool is_again(fake_ask *ask)
+{
+    ti_pb_field field;
+    ti_err err;
+    ti_slice rest = ask->request;
+    if (ti_pb_next(&rest, &field, &err) != TI_OK || field.number != 1)
+        return false;
+    Kvrpcpb__Context *c = ti_pb_unpack(&kvrpcpb__context__descriptor, field.bytes, ask->a, &err);
+    return c != NULL && c->is_retry_request;
+}
+
+/* A refusal that every operation overcomes, before the second sending. */
+static void trip(world *w, fake_ask *ask)
+{
+    Errorpb__Error error = ERRORPB__ERROR__INIT;
+    Errorpb__StaleCommand stale = ERRORPB__STALE_COMMAND__INIT;
+    w->tripped = true;
+    error.stale_command = &stale;
+    fake_region_error(ask, &error);
+}
+
+static bool is_its_turn(world *w, fake_ask *ask)
+{
+    switch (w->place) {
+    case FIRST:
+        return w->seen == 1;
+    case MIDDLE:
+        return w->seen == 2;
+    case LAST:
+        return w->seen == w->scene->last;
+    case RETRY:
+        return w->tripped && w->hits == 0 && is_again(ask);
+    default:
+        return true;
+    }
+}
+
+static void answer(fake_ask *ask)
+{
+    world *w = ask->cluster->context;
+    bool counts = !w->quiet && ask->kind == w->scene->kind &&
+                  (w->scene->counts == NULL || w->scene->counts(w, ask));
+    w->seen += counts;
+    if (counts && w->place == RETRY && !w->tripped)
+        trip(w, ask);
+    else if (counts && is_its_turn(w, ask))
+        trouble_make(w, ask);
+    else
+        mvcc_answer(&w->m, ask);
+}
+
+/* ---- The world of a cell ---- */
+
+static const char *const cuts[] = {"f", "m", "t", NULL};
+
+static void open_cluster(world *w)
+{
+    fake_begin(&w->f, cuts);
+    w->f.context = w;
+    w->f.answer = answer;
+    for (size_t i = 0; i < w->f.region_count; i++)
+        w->f.regions[i].leader = i % FAKE_STORES + 1;
+    sim_run(w->f.sim, (int64_t)w->clock_ms);
+    w->e = fake_open(&w->f);
+}
+
+static void close_cluster(world *w)
+{
+    w->e->vt->unref(w->e);
+    w->clock_ms = (uint64_t)sim_now_ms(w->f.sim) + 100000;
+    fake_end(&w->f);
+}
+
+/* Two keys in each region; long ones are too many bytes for async commit. */
+static void name_keys(world *w)
+{
+    static const char letters[] = "abghnouv";
+    size_t len = w->scene->long_keys ? 2100 : 1;
+    for (size_t i = 0; i < KEYS; i++) {
+        char *bytes = ti_arena_alloc(&w->a, len + 1);
+        memset(bytes, letters[i], len);
+        bytes[len] = '\0';
+        w->keys[i] = (ti_slice){.data = bytes, .len = len};
+        mvcc_put(&w->m, bytes, "old", 1, 2);
+        w->expected[i] = "old";
+    }
+}
+
+static void world_begin(world *w, const scene *s, const trouble *t, place p)
+{
+    size_t column = (size_t)(s - scenes);
+    memset(w, 0, sizeof(*w));
+    w->scene = s;
+    w->trouble = t;
+    w->place = p;
+    w->deed = (deed)t->deeds[column];
+    w->clock_ms = 100000;
+    ti_arena_init(&w->a);
+    mvcc_init(&w->m);
+    name_keys(w);
+    ti_err_clear(&w->err);
+}
+
+static void world_end(world *w)
+{
+    mvcc_free(&w->m);
+    ti_arena_free(&w->a);
+}
+
+/* ---- Judging ---- */
+
+/* What a trouble that stays may end with. */
+static bool ever_fits(const world *w)
+{
+    ti_status_class class = ti_status_class_of(w->status);
+    bool point = w->trouble->class == TRANSPORT || w->trouble->id % 100 == 22;
+    bool unknown = class == TI_CLASS_UNKNOWN && point && w->commit_count > 0;
+    switch (w->deed) {
+    case OVERCOME:
+        if (w->trouble->id % 100 == 5 && w->trouble->class == REGION)
+            return class == TI_CLASS_TRANSIENT; /* an epoch that always rises */
+        if (w->trouble->class == KEY || w->trouble->wait_max_ms == 0)
+            return class == TI_CLASS_OK || class == TI_CLASS_TRANSIENT ||
+                   class == TI_CLASS_CONFLICT;
+        return class == TI_CLASS_TRANSIENT || unknown || (point && class == TI_CLASS_OK);
+    case FOUND_OUT:
+        return class != TI_CLASS_CALLER;
+    default:
+        return false;
+    }
+}
+
+static bool fits(const world *w)
+{
+    ti_status_class class = ti_status_class_of(w->status);
+    if (w->place == EVER && (w->deed == OVERCOME || w->deed == FOUND_OUT))
+        return ever_fits(w);
+    switch (w->deed) {
+    case OVERCOME:
+    case BEHIND:
+    case LEFT:
+    case STOPS:
+        return w->status == TI_OK;
+    case CONFLICTS:
+        return w->status == TI_CONFLICT;
+    case EXISTS:
+        return w->status == TI_ALREADY_EXISTS;
+    case DEADLOCKS:
+        return w->status == TI_DEADLOCK;
+    case TOO_LARGE:
+        return w->status == TI_LIMIT_EXCEEDED;
+    case TRANSIENT:
+        return w->status == TI_UNAVAILABLE;
+    case FAILS:
+        return class != TI_CLASS_OK && class != TI_CLASS_UNKNOWN;
+    case FOUND_OUT: /* by whether it was applied: judge_commits */
+        return class != TI_CLASS_UNKNOWN && (w->status == TI_OK) == w->trouble->applied;
+    default:
+        return false;
+    }
+}
+
+/* Waits: one of the row's for each trouble, and its timeout; never beyond the deadline. */
+static void judge_time(world *w)
+{
+    int64_t deadline_ms = w->place == EVER ? DEADLINE_EVER_MS : DEADLINE_MS;
+    const trouble *t = w->trouble;
+    if (w->elapsed_ms > deadline_ms + 1)
+        complain(w, "it took %lld ms, past its deadline", (long long)w->elapsed_ms);
+    if (w->place == EVER || w->deed != OVERCOME || w->scene->kind == TI_COMMAND_TXN_HEART_BEAT)
+        return;
+    int64_t timeout_ms = t->timed_out ? w->scene->timeout_ms : 0;
+    int64_t trip_ms = w->place == RETRY ? 2 : 0;
+    int64_t low_ms = t->wait_min_ms + timeout_ms + trip_ms;
+    int64_t high_ms = t->wait_max_ms + timeout_ms + trip_ms + (trip_ms > 0 ? t->wait_max_ms : 0);
+    if (w->elapsed_ms < low_ms || w->elapsed_ms > high_ms + 1)
+        complain(w, "it took %lld ms instead of %lld to %lld", (long long)w->elapsed_ms,
+                 (long long)low_ms, (long long)high_ms);
+}
+
+/* What is in the store must be what was answered. */
+static void judge_commit(world *w, const attempt *one)
+{
+    uint64_t first = 0;
+    for (size_t i = 0; i < one->count; i++) {
+        uint64_t ts = mvcc_committed_at(&w->m, w->keys[one->keys[i]], one->start_ts);
+        if (i == 0)
+            first = ts;
+        if (ts != first)
+            complain(w, "a commit is torn: %s", ti_status_name(one->status));
+    }
+    if (one->status == TI_OK && first == 0)
+        complain(w, "a commit that was answered with OK is not there");
+    if (one->status == TI_OK && first != one->commit_ts)
+        complain(w, "a commit is at another timestamp than was answered");
+    if (one->status != TI_OK && one->status != TI_OUTCOME_UNKNOWN && first != 0)
+        complain(w, "a commit that was refused with %s is there", ti_status_name(one->status));
+    for (size_t i = 0; i < one->count && first != 0; i++)
+        w->expected[one->keys[i]] = "new";
+}
+
+static void judge_values(world *w)
+{
+    ti_scan_page page;
+    ti_snapshot *s = NULL;
+    ti_call call = ti_call_within(&w->f.sim->env.env, INT64_C(60000000));
+    test_ok(w->e->vt->begin(w->e, TI_TS_NONE, &s, &call, &w->err), &w->err);
+    ti_scan what = {.range = {.from = TI_SLICE("a"), .to = TI_SLICE("z")}, .items_max = 100};
+    test_ok(w->e->vt->scan(s, &what, &w->a, &page, &call, &w->err), &w->err);
+    for (size_t i = 0, at = 0; i < KEYS; i++) {
+        bool there = at < page.count && ti_slice_equal(page.pairs[at].key, w->keys[i]);
+        ti_slice value = there ? page.pairs[at++].value : TI_SLICE("(nothing)");
+        if (w->expected[i] != NULL && !ti_slice_equal(value, ti_slice_of(w->expected[i])))
+            complain(w, "read back, key %zu holds '%.*s' instead of '%s'", i, (int)value.len,
+                     value.data, w->expected[i]);
+    }
+    w->e->vt->release(s);
+}
+
+/* A second client, after all locks have expired, reads everything and overwrites it. */
+static void read_back(world *w)
+{
+    ti_commit_result result;
+    ti_mutation list[KEYS];
+    w->quiet = true;
+    open_cluster(w);
+    ti_call call = ti_call_within(&w->f.sim->env.env, INT64_C(60000000));
+    ti_snapshot *s = NULL;
+    ti_slice values[KEYS];
+    test_ok(w->e->vt->begin(w->e, TI_TS_NONE, &s, &call, &w->err), &w->err);
+    test_ok(w->e->vt->batch_get(s, w->keys, KEYS, &w->a, values, &call, &w->err), &w->err);
+    w->e->vt->release(s);
+    for (size_t i = 0; i < KEYS; i++)
+        list[i] = (ti_mutation){.key = w->keys[i], .kind = TI_MUTATION_LOCK};
+    ti_commit_request request = {.start_ts = fake_now(&w->f), .mutations = list, .count = KEYS};
+    test_ok(w->e->vt->commit(w->e, &request, &result, &call, &w->err), &w->err);
+    for (size_t i = 0; i < w->commit_count; i++)
+        judge_commit(w, &w->commits[i]);
+    judge_values(w);
+    if (w->scene->check != NULL)
+        w->scene->check(w);
+    close_cluster(w);
+    if (mvcc_locks(&w->m) > 0)
+        complain(w, "%zu locks are left over", mvcc_locks(&w->m));
+}
+
+/* ---- Running ---- */
+
+/* Lets the background finish what it is expected to finish. */
+static void settle(world *w)
+{
+    if (w->deed != BEHIND || w->place == EVER)
+        return;
+    for (int i = 0; i < 4000 && mvcc_locks(&w->m) > 0; i++)
+        usleep(500);
+    if (mvcc_locks(&w->m) > 0)
+        complain(w, "%zu locks are left in the background", mvcc_locks(&w->m));
+}
+
+static void act(world *w)
+{
+    bool measures_itself = w->scene->kind == TI_COMMAND_PESSIMISTIC_LOCK ||
+                           w->scene->kind == TI_COMMAND_PESSIMISTIC_ROLLBACK ||
+                           w->scene->kind == TI_COMMAND_TXN_HEART_BEAT ||
+                           strcmp(w->scene->name, "Prewrite, locked") == 0;
+    if (measures_itself) {
+        w->scene->act(w);
+        return;
+    }
+    int64_t began_ms = sim_now_ms(w->f.sim);
+    sim_call_begin(w->f.sim);
+    w->scene->act(w);
+    w->elapsed_ms = sim_now_ms(w->f.sim) - began_ms;
+    sim_call_end(w->f.sim);
+}
+
+static void run_cell(world *w)
+{
+    open_cluster(w);
+    if (w->scene->prepare != NULL)
+        w->scene->prepare(w);
+    act(w);
+    settle(w);
+    close_cluster(w);
+    if (w->hits == 0)
+        complain(w, "the trouble was never made: %d requests", w->seen);
+    if (!fits(w))
+        complain(w, "it ended with %s (%s), where the table says '%c'", ti_status_name(w->status),
+                 w->err.message, w->deed);
+    judge_time(w);
+    read_back(w);
+}
+
+/* Whether the cell is chosen by MATRIX_ONLY and by the volume. */
+static bool is_chosen(const char *name, test_random *random)
+{
+    const char *only = getenv("MATRIX_ONLY");
+    if (only != NULL)
+        return strstr(name, only) != NULL;
+    return test_scale() >= 1 || test_random_below(random, 10000) < (uint64_t)(test_scale() * 10000);
+}
+
+/* The same commit may not be sent to a store that answers region errors of one kind for ever... */
+static bool is_impossible(const scene *s, const trouble *t, place p)
+{
+    char letter = t->deeds[s - scenes];
+    bool no_second_sending = p == RETRY && s->kind == TI_COMMAND_UNSAFE_DESTROY_RANGE;
+    bool once = p == EVER && t->class == KEY && strncmp(t->name, "Locked", 6) == 0;
+    return letter == IMPOSSIBLE || no_second_sending || once;
+}
+
+static int failures;
+
+static void run_named(const scene *s, const trouble *t, place p, test_random *random)
+{
+    char name[256];
+    snprintf(name, sizeof(name), "%s / %s / %s", s->name, t->name, place_name(p));
+    if (is_impossible(s, t, p)) {
+        tallies[t->class].impossible++;
+        return;
+    }
+    if (!is_chosen(name, random))
+        return;
+    world *w = ti_alloc(sizeof(*w));
+    assert_non_null(w);
+    world_begin(w, s, t, p);
+    run_cell(w);
+    tallies[t->class].run++;
+    tallies[t->class].by_place[p]++;
+    if (w->complaint[0] != '\0') {
+        failures++;
+        fprintf(stderr, "%s: %s\n", name, w->complaint);
+    } else if (getenv("MATRIX_ONLY") != NULL) {
+        fprintf(stderr, "%s: %s after %lld ms: %s\n", name, ti_status_name(w->status),
+                (long long)w->elapsed_ms, w->err.message);
+    }
+    world_end(w);
+    ti_free(w);
+}
+
+static void every_trouble_of_a_request_has_its_outcome(void **state)
+{
+    test_random random = test_random_start(1);
+    (void)state;
+    for (size_t s = 0; s < scene_count; s++) {
+        for (size_t t = 0; t < trouble_count; t++) {
+            assert_int_equal(strlen(troubles[t].deeds), scene_count);
+            for (place p = FIRST; p < PLACES; p++)
+                run_named(&scenes[s], &troubles[t], p, &random);
+        }
+    }
+    int run = 0;
+    for (trouble_class c = REGION; c < CLASSES; c++) {
+        run += tallies[c].run;
+        fprintf(stderr, "%s errors: %d cells run, %d can not occur\n", class_name(c),
+                tallies[c].run, tallies[c].impossible);
+    }
+    fprintf(stderr, "%d cells, %d wrong\n", run, failures);
+    assert_int_equal(failures, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_trouble_of_a_request_has_its_outcome),
+    };
+    return TEST_RUN(tests);
+}
