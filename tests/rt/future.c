@@ -200,7 +200,7 @@ static void cancel_in_every_state(void **state)
     ti_future_release(running);
     ti_future_release(queued);
     ti_future_release(done);
-    assert_int_equal(atomic_load(&g.freed), 4);
+    await(atomic_load(&g.freed) == 4); /* the thread that ran one may let go of it last */
     test_executor_end(ex);
 }
 
