@@ -10,7 +10,7 @@
 #include "base/limits.h"
 #include "base/thread.h"
 #include "rocks/rocks.h"
-#include "tikv/cluster.h"
+#include "tikv/spaced.h"
 
 /* Of everything that a test does: far more than it takes, since machines are shared. */
 #define DB_TIMEOUT_US INT64_C(600000000)
@@ -24,7 +24,7 @@ typedef struct db {
     ti_err err;
     size_t failed_index;     /* of the last commit */
     char dir[TEST_DIR_SIZE]; /* "" in memory */
-    cluster cluster;         /* of the TiKV engine: a mock cluster of its own */
+    cluster cluster;         /* of the TiKV engine: a mock cluster of its own, unless the user's */
 } db;
 
 static inline bool db_is(const char *engine)
@@ -68,16 +68,21 @@ static inline void db_open_with(db *d, const ti_env *env, bool memory)
     d->vt = d->e->vt;
 }
 
-/* A new mock cluster whose regions are cut at the given keys, and a client of it. */
+/* A new mock cluster whose regions are cut at the given keys, and a client of it; or keys of its
+ * own on the user's cluster. */
 static inline void db_open_tikv(db *d, const char *const *cuts, size_t count)
 {
     memset(d, 0, sizeof(*d));
     d->env = ti_env_real();
     ti_arena_init(&d->a);
-    cluster_start_mock(&d->cluster, &(cluster_options){0});
-    for (size_t i = 0; i < count; i++)
-        cluster_at_key(&d->cluster, "split", ti_slice_of(cuts[i]));
-    d->e = cluster_open(&d->cluster);
+    if (cluster_is_own()) {
+        d->e = spaced_new();
+    } else {
+        cluster_start_mock(&d->cluster, &(cluster_options){0});
+        for (size_t i = 0; i < count; i++)
+            cluster_at_key(&d->cluster, "split", ti_slice_of(cuts[i]));
+        d->e = cluster_open(&d->cluster);
+    }
     d->vt = d->e->vt;
     d->call = ti_call_within(d->env, DB_TIMEOUT_US);
 }

@@ -3,8 +3,11 @@
 
 #include "json/json.h"
 #include "rocks/rocks.h"
+#include "tikv/spaced.h"
 
 #define TIMEOUT_US 120000000
+/* Of the catalog where processes share a database: short, since changes of a schema wait for it. */
+#define TIKV_LEASE_US 300000
 
 /* ---- databases ---- */
 
@@ -31,13 +34,15 @@ void db_open(db *d, const char *path)
     memset(d, 0, sizeof *d);
     d->call = ti_call_within(env, TIMEOUT_US);
     ti_arena_init(&d->a);
-    if (path == NULL || path[0] == '\0') {
+    snprintf(d->path, sizeof d->path, "%s", path != NULL ? path : "");
+    if (spaced_wanted()) {
+        engine = d->path[0] == '\0' ? spaced_new() : spaced_named(path);
+    } else if (d->path[0] == '\0') {
         OK(d, ti_rocks_open_memory(&options, env, &engine, &d->call, &d->err));
     } else {
-        snprintf(d->path, sizeof d->path, "%s", path);
         OK(d, ti_rocks_open(path, &options, env, &engine, &d->call, &d->err));
     }
-    open_on(d, engine, "", false, 0);
+    open_on(d, engine, "", false, spaced_wanted() ? TIKV_LEASE_US : 0);
 }
 
 void db_open_beside(db *d, const db *first, bool leased, int64_t lease_us)

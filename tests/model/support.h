@@ -22,7 +22,8 @@ typedef struct db {
     char path[256]; /* "" = in memory */
 } db;
 
-/* In memory, or (path given) in that directory. */
+/* In memory, or (path given) in that directory; with TITO_TEST_ENGINE=tikv on the cluster under
+ * test, with keys of its own (of the path). */
 void db_open(db *d, const char *path);
 /* Another store on the same engine: another handle of this process, or (leased) as if another
  * process had it. */

@@ -359,13 +359,13 @@ static void rounds(bool disk, uint64_t count, uint64_t stream)
 static void in_memory(void **state)
 {
     (void)state;
-    rounds(false, test_scaled(1200), 1000);
+    rounds(false, test_scaled(spaced_wanted() ? 60 : 1200), 1000);
 }
 
 static void on_disk_with_restarts(void **state)
 {
     (void)state;
-    rounds(true, test_scaled(150), 900000);
+    rounds(true, test_scaled(spaced_wanted() ? 8 : 150), 900000);
 }
 
 int main(void)

@@ -3,6 +3,8 @@
 
 #include <inttypes.h>
 
+#include "tikv/spaced.h"
+
 static void open_store(qdb *d)
 {
     OK(d, ti_store_new(&(ti_store_options){.env = d->env}, &d->store, &d->err));
@@ -23,7 +25,9 @@ void qdb_open(qdb *d, const char *path, const ti_env *env)
     memset(d, 0, sizeof(*d));
     d->env = env != NULL ? env : ti_env_real();
     d->call = ti_call_within(d->env, TI_NO_DEADLINE);
-    if (path == NULL)
+    if (spaced_wanted())
+        d->engine = path == NULL ? spaced_new() : spaced_named(path);
+    else if (path == NULL)
         OK(d, ti_rocks_open_memory(&options, d->env, &d->engine, &d->call, &d->err));
     else
         OK(d, ti_rocks_open(path, &options, d->env, &d->engine, &d->call, &d->err));

@@ -22,7 +22,8 @@ typedef struct qdb {
     const ti_env *env;
 } qdb;
 
-/* In memory (path NULL), or in that directory; on the machine env (NULL: the real one). */
+/* In memory (path NULL), or in that directory; on the machine env (NULL: the real one). With
+ * TITO_TEST_ENGINE=tikv on the cluster under test, with keys of its own (of the path). */
 void qdb_open(qdb *d, const char *path, const ti_env *env);
 /* On an engine, whose reference is taken over. */
 void qdb_open_on(qdb *d, ti_engine *engine);
