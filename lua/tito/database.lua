@@ -16,8 +16,9 @@ Database.__index = Database
 local OPTIONS = {
   namespace = "string", partitions = "number", timeout = "seconds", txn_age = "seconds", durability = "string",
   open_wait = "seconds", block_cache_size = "number", write_buffer_size = "number", threads = "number",
-  log_level = "string",
+  log_level = "string", ca = "string", cert = "string", key = "string", server_name = "string",
 }
+local TLS = { ca = "string", cert = "string", key = "string", server_name = "string" }
 
 --- A list of PD endpoints as one text.
 local function target_of(target)
@@ -38,8 +39,28 @@ function database.of_handle(handle)
   return setmetatable({ handle = handle, models = {} }, Database)
 end
 
+--- The options for the driver; those in `tls` stand beside the others there.
+local function options_of(given)
+  if type(given) ~= "table" or given.tls == nil then
+    return values.options(given, OPTIONS, "connect")
+  end
+  local beside = {}
+  for name, value in pairs(given) do
+    beside[name] = name ~= "tls" and value or nil
+  end
+  local out = values.options(beside, OPTIONS, "connect")
+  local tls = values.options(given.tls, TLS, "connect: tls")
+  if not tls.ca then
+    errors.raise("invalid_argument", "connect: tls needs ca, the authority of the servers' certificates")
+  end
+  for name, value in pairs(tls) do
+    out[name] = value
+  end
+  return out
+end
+
 function database.connect(target, options)
-  local handle, err = driver.db_open(target_of(target), values.options(options, OPTIONS, "connect"))
+  local handle, err = driver.db_open(target_of(target), options_of(options))
   if not handle then
     return nil, err
   end

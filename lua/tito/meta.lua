@@ -24,6 +24,12 @@
 ---@field db tito.Database? in the script of a script worker
 local tito = {}
 
+---@class tito.TlsOptions PEM text, or the path of a file with it, which is looked at again
+---@field ca string the authority of the servers' certificates
+---@field cert string? the client's own certificate, with key
+---@field key string?
+---@field server_name string? to expect in the certificates instead of the host
+
 ---@class tito.ConnectOptions
 ---@field namespace string?
 ---@field partitions integer?
@@ -35,6 +41,11 @@ local tito = {}
 ---@field write_buffer_size integer?
 ---@field threads integer?
 ---@field log_level "error"|"warn"|"info"|"debug"|nil
+---@field tls tito.TlsOptions? TLS to TiKV; its fields may also stand here
+---@field ca string?
+---@field cert string?
+---@field key string?
+---@field server_name string?
 
 ---@param target string|string[]
 ---@param options tito.ConnectOptions?

@@ -212,6 +212,32 @@ describe("bad databases", function()
     assert.fails("invalid_argument", tito.connect("memory:", { partitions = 0 }))
   end)
 
+  it("with TLS options that do not fit name them, and keep what is in them", function()
+    local secret = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n"
+    local there = { "127.0.0.1:1" }
+    local cases = {
+      { there, { ca = "/no/such/file" }, "ca.*No such file" },
+      { there, { tls = { ca = "/no/such/file" } }, "ca.*No such file" },
+      { there, { ca = "" }, "option ca is empty" },
+      { there, { ca = "x", cert = "y" }, "cert and key together" },
+      { there, { cert = "y", key = secret }, "needs option ca" },
+      { there, { server_name = "a.example" }, "needs option ca" },
+      { there, { ca = secret }, "no readable certificate" },
+      { there, { ca = secret, cert = secret, key = secret }, "no readable certificate" },
+      { "memory:", { ca = "x" }, "for TiKV" },
+    }
+    for _, case in ipairs(cases) do
+      local db, err = tito.connect(case[1], case[2])
+      assert.is_nil(db)
+      assert.equal("invalid_argument", err.code)
+      assert.matches(case[3], err.message)
+      assert.is_nil(err.message:find("c2Vj", 1, true))
+    end
+    assert.error_matches(function() tito.connect(there, { tls = {} }) end, "tls needs ca")
+    assert.error_matches(function() tito.connect(there, { tls = { c = "x" } }) end, "no option 'c'")
+    assert.error_matches(function() tito.connect(there, { key = {} }) end, "key must be a string")
+  end)
+
   it("that are files, or folders of something else", function()
     local path = support.folder()
     support.write_file(path, "not a database")
