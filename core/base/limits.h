@@ -75,7 +75,9 @@
 #define TI_EVENT_ERROR_SIZE_MAX 4096
 #define TI_EVENT_CONFLICTS_MAX 32 /* runs in a row that a conflict may throw away */
 #define TI_LIST_SCAN_MAX 100000   /* rows that one page of a list looks at */
-#define TI_RERUN_BASE_US 1000     /* a run thrown away by a conflict waits; doubles */
+#define TI_LIST_RANGES_MAX                                                                         \
+    64 /* requests to a cluster that spare a list walking over what is gone */
+#define TI_RERUN_BASE_US 1000 /* a run thrown away by a conflict waits; doubles */
 #define TI_RERUN_CAP_US 100000
 #define TI_CONCURRENCY_MAX 65536 /* events of a worker with the host at once */
 #define TI_WORKER_TYPES_MAX 256
@@ -114,8 +116,8 @@
 #define TI_LEASE_TICK_US 1000000 /* how often a worker looks who else is there */
 #define TI_LEASE_HURRY_US 20000  /* … while partitions wait to change hands; doubles */
 #define TI_LEASE_MEMBERS_MAX 4096
-#define TI_LEASE_BATCH 256        /* leases taken or given back in one transaction */
-#define TI_LEASE_CALL_US 10000000 /* one transaction about leases */
+#define TI_LEASE_BATCH 256         /* leases taken or given back in one transaction */
+#define TI_LEASE_CALL_US 10000000  /* one transaction about leases */
 #define TI_FLOOR_MARGIN_US 1000000 /* how long a commit may take from its T to its first write */
 #define TI_CHECKPOINT_BATCH 256    /* checkpoints in one commit */
 #define TI_CHECKPOINT_US 10000000  /* how often checkpoints are written */

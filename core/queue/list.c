@@ -30,8 +30,10 @@ typedef struct list_job {
     size_t limit;
     size_t looked;
     size_t bytes;
-    ti_slice after; /* the cursor's key; data NULL = from the start */
-    ti_slice last;  /* the row looked at last */
+    ti_ranges ranges; /* where rows of the state are */
+    size_t range;     /* those before this one are behind */
+    ti_slice after;   /* the cursor's key; data NULL = from the start */
+    ti_slice last;    /* the row looked at last */
 } list_job;
 
 static ti_span span_of(ti_event_state state)
@@ -55,6 +57,23 @@ static ti_sealed_kind kind_of(ti_event_state state)
     if (state == TI_EVENT_PENDING)
         return TI_SEALED_EVENT;
     return state == TI_EVENT_PARKED ? TI_SEALED_PARKED : TI_SEALED_HISTORY;
+}
+
+/* Where the rows of a type in a state are; in a. */
+static ti_status ranges_of(ti_queues *queues, ti_txn *txn, ti_arena *a, ti_slice type,
+                           ti_event_state state, ti_ranges *ranges_out, const ti_call *call,
+                           ti_err *err)
+{
+    ti_key_range span;
+    if (state == TI_EVENT_PENDING)
+        return ti_pending_ranges(queues, txn, a, type, ranges_out, call, err);
+    TI_TRY(ti_key_span(queues->keyspace, a, span_of(state), type, TI_SLICE_NONE, &span, err));
+    ranges_out->ranges = ti_arena_alloc(a, sizeof(ti_range));
+    if (ranges_out->ranges == NULL)
+        return ti_err_no_memory(err);
+    ranges_out->ranges[0] = (ti_range){.from = span.lo, .to = span.hi};
+    ranges_out->count = 1;
+    return TI_OK;
 }
 
 ti_status ti_event_row_read(const ti_keyspace *ks, ti_arena *a, ti_event_state state,
@@ -164,6 +183,14 @@ ti_status ti_event_rows_between(ti_queues *queues, ti_arena *a, ti_slice type, t
     return TI_OK;
 }
 
+/* What two ranges share; none of it when they do not meet. */
+static ti_range common(ti_range x, ti_range y)
+{
+    return (ti_range){.from = ti_slice_compare(x.from, y.from) > 0 ? x.from : y.from,
+                      .to = ti_slice_compare(x.to, y.to) < 0 ? x.to : y.to};
+}
+
+/* The wanted times of one partition; partitions in rising order. */
 static ti_status walk_partition(list_job *job, uint32_t partition, ti_err *err)
 {
     const ti_event_filter *f = job->filter;
@@ -171,20 +198,27 @@ static ti_status walk_partition(list_job *job, uint32_t partition, ti_err *err)
     ti_range range;
     TI_TRY(ti_event_rows_between(job->queues, job->a, f->type, f->state, partition,
                                  (uint64_t)f->from_us, to_us, &range, err));
-    if (job->after.data != NULL && ti_slice_compare(job->after, range.to) >= 0)
-        return TI_OK;
-    return walk(job, range, err);
+    const ti_ranges *r = &job->ranges;
+    while (job->range < r->count && ti_slice_compare(r->ranges[job->range].to, range.from) <= 0)
+        job->range++;
+    for (size_t i = job->range; i < r->count && !is_full(job); i++) {
+        if (ti_slice_compare(r->ranges[i].from, range.to) >= 0)
+            return TI_OK;
+        TI_TRY(walk(job, common(r->ranges[i], range), err));
+    }
+    return TI_OK;
 }
 
 static ti_status walk_all(list_job *job, ti_err *err)
 {
     const ti_event_filter *f = job->filter;
     uint32_t partitions;
-    ti_key_range span;
+    TI_TRY(
+        ranges_of(job->queues, job->txn, job->a, f->type, f->state, &job->ranges, job->call, err));
     if (f->key.data == NULL && f->from_us == 0 && f->to_us == 0) {
-        TI_TRY(ti_key_span(job->queues->keyspace, job->a, span_of(f->state), f->type, TI_SLICE_NONE,
-                           &span, err));
-        return walk(job, (ti_range){.from = span.lo, .to = span.hi}, err);
+        for (size_t i = 0; i < job->ranges.count && !is_full(job); i++)
+            TI_TRY(walk(job, job->ranges.ranges[i], err));
+        return TI_OK;
     }
     TI_TRY(ti_queue_partitions(job->queues, f->type, &partitions, job->call, err));
     if (f->key.data != NULL)
@@ -272,14 +306,15 @@ ti_status ti_queue_list(ti_queues *queues, const ti_event_filter *filter, ti_are
     return status;
 }
 
-static ti_status count_rows(ti_queues *queues, ti_txn *txn, ti_range range, uint64_t limit,
-                            uint64_t *count_out, const ti_call *call, ti_err *err)
+static ti_status count_rows(ti_txn *txn, ti_range range, uint64_t limit, uint64_t *count_out,
+                            const ti_call *call, ti_err *err)
 {
     ti_scan scan = {.range = range, .keys_only = true};
     ti_scan_page page = {.more = true};
     ti_status status = TI_OK;
     ti_arena a;
-    (void)queues;
+    if (ti_slice_compare(range.from, range.to) >= 0)
+        return TI_OK;
     ti_arena_init(&a);
     while (status == TI_OK && page.more && *count_out < limit) {
         uint64_t left = limit - *count_out;
@@ -301,16 +336,14 @@ static ti_status count_rows(ti_queues *queues, ti_txn *txn, ti_range range, uint
 ti_status ti_queue_count(ti_queues *queues, ti_slice type, ti_event_state state, uint64_t limit,
                          uint64_t *count_out, const ti_call *call, ti_err *err)
 {
-    ti_key_range span;
+    ti_ranges ranges;
     ti_txn *txn;
     *count_out = 0;
     TI_TRY(ti_name_check(type, "event type", err));
     TI_TRY(ti_txn_begin(queues->kv, &(ti_txn_options){.read_only = true}, &txn, err));
-    ti_status status = ti_key_span(queues->keyspace, ti_txn_arena(txn), span_of(state), type,
-                                   TI_SLICE_NONE, &span, err);
-    if (status == TI_OK)
-        status = count_rows(queues, txn, (ti_range){.from = span.lo, .to = span.hi}, limit,
-                            count_out, call, err);
+    ti_status status = ranges_of(queues, txn, ti_txn_arena(txn), type, state, &ranges, call, err);
+    for (size_t i = 0; status == TI_OK && i < ranges.count && *count_out < limit; i++)
+        status = count_rows(txn, ranges.ranges[i], limit, count_out, call, err);
     ti_txn_free(txn);
     return status;
 }

@@ -1,4 +1,5 @@
-/* Shared by list.c (looking at stored events) and tend.c (retry, drop). */
+/* Shared by list.c (looking at stored events), pending.c (where the pending ones are) and tend.c
+ * (retry, drop). */
 #ifndef TI_QUEUE_LIST_INT_H
 #define TI_QUEUE_LIST_INT_H
 
@@ -13,5 +14,14 @@ ti_status ti_event_row_read(const ti_keyspace *ks, ti_arena *a, ti_event_state s
 ti_status ti_event_rows_between(ti_queues *queues, ti_arena *a, ti_slice type, ti_event_state state,
                                 uint32_t partition, uint64_t from_us, uint64_t to_us,
                                 ti_range *range_out, ti_err *err);
+
+typedef struct ti_ranges {
+    ti_range *ranges;
+    size_t count; /* >= 1 */
+} ti_ranges;
+
+/* Ranges, in a, that together hold every pending event of a type. */
+ti_status ti_pending_ranges(ti_queues *queues, ti_txn *txn, ti_arena *a, ti_slice type,
+                            ti_ranges *ranges_out, const ti_call *call, ti_err *err);
 
 #endif
