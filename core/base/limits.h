@@ -75,9 +75,8 @@
 #define TI_EVENT_ERROR_SIZE_MAX 4096
 #define TI_EVENT_CONFLICTS_MAX 32 /* runs in a row that a conflict may throw away */
 #define TI_LIST_SCAN_MAX 100000   /* rows that one page of a list looks at */
-#define TI_LIST_RANGES_MAX                                                                         \
-    64 /* requests to a cluster that spare a list walking over what is gone */
-#define TI_RERUN_BASE_US 1000 /* a run thrown away by a conflict waits; doubles */
+#define TI_LIST_RANGES_MAX 64     /* scans of a cluster that leave out what was drained */
+#define TI_RERUN_BASE_US 1000     /* a run thrown away by a conflict waits; doubles */
 #define TI_RERUN_CAP_US 100000
 #define TI_CONCURRENCY_MAX 65536 /* events of a worker with the host at once */
 #define TI_WORKER_TYPES_MAX 256
