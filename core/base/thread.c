@@ -12,11 +12,15 @@
 #include "base/thread.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 
@@ -201,6 +205,12 @@ static void wait_real(ti_cond *c, ti_mutex *m, int64_t left_ns)
     ti_require(rc == 0 || rc == ETIMEDOUT);
 }
 
+/* How long a wait may sleep before it looks at env's clock again. */
+static int64_t most_ns(const ti_env *env)
+{
+    return env == ti_env_real() ? WAIT_MAX_NS : FOREIGN_CLOCK_SLICE_NS;
+}
+
 bool ti_cond_wait_until(ti_cond *c, ti_mutex *m, const ti_env *env, int64_t deadline_ns)
 {
     ti_assert(env != NULL);
@@ -213,9 +223,27 @@ bool ti_cond_wait_until(ti_cond *c, ti_mutex *m, const ti_env *env, int64_t dead
     if (now >= deadline_ns)
         return false;
     int64_t left = deadline_ns - now;
-    int64_t most = env == ti_env_real() ? WAIT_MAX_NS : FOREIGN_CLOCK_SLICE_NS;
-    wait_real(c, m, left < most ? left : most);
+    wait_real(c, m, left < most_ns(env) ? left : most_ns(env));
     return ti_env_mono_ns(env) < deadline_ns;
+}
+
+void ti_word_wait(ti_word *word, uint32_t seen, const ti_env *env, int64_t deadline_ns)
+{
+    ti_mutex_assert_none_held();
+    int64_t left = WAIT_MAX_NS;
+    if (deadline_ns != TI_NO_DEADLINE)
+        left = deadline_ns - ti_env_mono_ns(env);
+    if (left <= 0)
+        return;
+    left = left < most_ns(env) ? left : most_ns(env);
+    struct timespec for_time = {.tv_sec = left / NS_PER_S, .tv_nsec = left % NS_PER_S};
+    long rc = syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, &for_time, NULL, 0);
+    ti_require(rc == 0 || errno == EAGAIN || errno == EINTR || errno == ETIMEDOUT);
+}
+
+void ti_word_wake(ti_word *word)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
 ti_status ti_thread_start(ti_thread *t, const char *name, void *(*run)(void *arg), void *arg,

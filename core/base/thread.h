@@ -11,6 +11,7 @@
 #define TI_BASE_THREAD_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -85,6 +86,17 @@ void ti_cond_wait(ti_cond *c, ti_mutex *m);
  * the time has come. May wake early. With another env than the real one, env's clock is looked at
  * again at least every millisecond. */
 bool ti_cond_wait_until(ti_cond *c, ti_mutex *m, const ti_env *env, int64_t deadline_ns);
+
+/* A word: a number that threads sleep on until it changes, lighter than a mutex with a condition.
+ * Linux futexes. */
+typedef _Atomic(uint32_t) ti_word;
+
+/* Sleeps while the word is `seen`, until it is woken or the monotonic time deadline_ns (clocks as
+ * in ti_cond_wait_until). May wake early: look at the word again. */
+void ti_word_wait(ti_word *word, uint32_t seen, const ti_env *env, int64_t deadline_ns);
+/* Wakes everybody who sleeps on the word. Reads nothing of it: the word may be gone already (who
+ * sleeps on other memory at its address may wake early). */
+void ti_word_wake(ti_word *word);
 
 /* Starts run(arg) on a new thread with all signals blocked and the given name (at most 15 bytes are
  * shown). UNAVAILABLE when the system refuses. Ended by exactly one ti_thread_join or

@@ -144,7 +144,8 @@ typedef struct ti_engine_vt {
     ti_status (*now)(ti_engine *e, ti_ts *ts_out, const ti_call *call, ti_err *err);
 
     /* A snapshot: at = TI_TS_NONE for the newest, else a chosen past one (embedded: UNSUPPORTED).
-     * release it exactly once. */
+     * TI_TS_MAX: for one get and nothing else; it reads the newest state of its key, so that no
+     * timestamp needs to be taken. release it exactly once. */
     ti_status (*begin)(ti_engine *e, ti_ts at, ti_snapshot **snapshot_out, const ti_call *call,
                        ti_err *err);
     ti_ts (*snapshot_ts)(const ti_snapshot *s);

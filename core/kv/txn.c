@@ -38,7 +38,8 @@ ti_status ti_txn_begin(ti_kv *kv, const ti_txn_options *options, ti_txn **txn_ou
     txn->state = TI_TXN_OPEN;
     txn->read_only = options->read_only;
     txn->causal = options->causal;
-    txn->read_at = options->read_at;
+    ti_assert(!options->one_get || (options->read_only && options->read_at == TI_TS_NONE));
+    txn->read_at = options->one_get ? TI_TS_MAX : options->read_at;
     txn->age_us_max = options->age_us_max > 0 ? options->age_us_max : kv->options.txn_age_us;
     ti_arena_init_in(&txn->arena, (char *)txn + head, TI_TXN_MEMORY_SIZE);
     ti_writes_init(&txn->writes, &txn->arena);

@@ -29,6 +29,7 @@ typedef struct ti_txn_options {
     ti_ts read_at;      /* TI_TS_NONE = newest */
     bool causal;
     bool read_only; /* writes answer INVALID_STATE */
+    bool one_get;   /* one ti_txn_get is all that will be read: cheaper where timestamps cost */
 } ti_txn_options;
 
 /* Begins; contacts nobody. options may be NULL. Free with ti_txn_free (which rolls back when still

@@ -80,12 +80,12 @@ ti_status ti_model_find(ti_model *model, ti_txn *txn, ti_slice id, const ti_read
                         ti_document *document_out, const ti_call *call, ti_err *err)
 {
     static const ti_read plainly = {0};
-    static const ti_txn_options options = {.read_only = true};
     ti_kv *kv;
     ti_txn *own = NULL;
     *document_out = (ti_document){0};
     if (read == NULL)
         read = &plainly;
+    ti_txn_options options = {.read_only = true, .one_get = read->relationship_count == 0};
     TI_TRY(ti_store_kv(model->store, &kv, err));
     TI_TRY(ti_id_check(id, err));
     if (read->lock && txn == NULL)

@@ -120,7 +120,7 @@ ti_status ti_rocks_begin(ti_engine *engine, ti_ts at, ti_snapshot **snapshot_out
     *snapshot_out = NULL;
     if (ti_fork_mark_is_child(&e->mark))
         return ti_rocks_forked(err);
-    if (at != TI_TS_NONE)
+    if (at != TI_TS_NONE && at != TI_TS_MAX)
         return ti_err_set(err, TI_UNSUPPORTED, "the embedded engine reads only the newest state");
     ti_rocks_snapshot *s = ti_alloc(sizeof(*s));
     if (s == NULL)

@@ -46,6 +46,7 @@ struct ti_conn {
     uint64_t next_id;
     ti_command *queue_head;
     ti_command *queue_tail;
+    ti_command *ended;                 /* whose senders unlock tells */
     ti_command *sent[TI_CONN_BUCKETS]; /* by id, chained */
     size_t pending;
     bool sending;
@@ -56,14 +57,29 @@ struct ti_conn {
 
 /* ---- The end of a command ---- */
 
-/* Called with the mutex held; the sender may free the command as soon as the latch is down. */
+/* Called with the mutex held, on a command that is in no list; unlock tells its sender. */
 static void command_end(ti_conn *conn, ti_command *command)
 {
     ti_mutex_assert_held(&conn->mutex);
     ti_require(conn->pending > 0);
     conn->pending--;
     command->ended = true;
-    ti_latch_done(command->latch);
+    command->next = conn->ended;
+    conn->ended = command;
+}
+
+/* Gives the mutex back, then wakes the senders of commands that ended meanwhile: nobody wakes up
+ * only to wait for it. */
+static void unlock(ti_conn *conn)
+{
+    ti_command *list = conn->ended;
+    conn->ended = NULL;
+    ti_mutex_unlock(&conn->mutex);
+    while (list != NULL) {
+        ti_command *c = list;
+        list = c->next; /* c is its sender's once its latch is down */
+        ti_latch_done(c->latch);
+    }
 }
 
 static ti_command **bucket_of(ti_conn *conn, uint64_t id)
@@ -201,7 +217,7 @@ static void on_sent(void *context)
     ti_mutex_lock(&conn->mutex);
     conn->sending = false;
     send_queued(conn);
-    ti_mutex_unlock(&conn->mutex);
+    unlock(conn);
 }
 
 /* ---- Receiving ---- */
@@ -295,7 +311,7 @@ static void on_message(void *context, ti_slice message)
         if (stream != NULL)
             conn->wire->vt->end(conn->wire, stream); /* nothing after it can be trusted */
     }
-    ti_mutex_unlock(&conn->mutex);
+    unlock(conn);
 }
 
 static void on_end(void *context, const ti_err *why)
@@ -309,7 +325,7 @@ static void on_end(void *context, const ti_err *why)
     conn->sending = false;
     fail_all(conn, why, reached);
     ti_cond_broadcast(&conn->gone);
-    ti_mutex_unlock(&conn->mutex); /* close may free conn from here on */
+    unlock(conn); /* close may free conn from here on */
     if (stream != NULL)
         wire->vt->drop(wire, stream);
 }
@@ -399,7 +415,7 @@ ti_status ti_conn_submit(ti_conn *conn, ti_command *c, ti_err *err)
         enqueue(conn, c);
         send_queued(conn);
     }
-    ti_mutex_unlock(&conn->mutex);
+    unlock(conn);
     return status;
 }
 
@@ -417,7 +433,7 @@ void ti_conn_withdraw(ti_conn *conn, ti_command *c)
                    conn->address);
         command_end(conn, c);
     }
-    ti_mutex_unlock(&conn->mutex);
+    unlock(conn);
 }
 
 void ti_conn_release(ti_conn *conn, ti_command *c)
@@ -432,7 +448,7 @@ size_t ti_conn_pending(ti_conn *conn)
 {
     ti_mutex_lock(&conn->mutex);
     size_t pending = conn->pending;
-    ti_mutex_unlock(&conn->mutex);
+    unlock(conn);
     return pending;
 }
 
@@ -445,9 +461,11 @@ void ti_conn_close(ti_conn *conn)
     fail_all(conn, &why, true);
     if (conn->stream != NULL)
         conn->wire->vt->end(conn->wire, conn->stream);
+    unlock(conn);
+    ti_mutex_lock(&conn->mutex);
     while (conn->stream != NULL)
         ti_cond_wait(&conn->gone, &conn->mutex);
-    ti_mutex_unlock(&conn->mutex);
+    unlock(conn);
     ti_cond_destroy(&conn->gone);
     ti_mutex_destroy(&conn->mutex);
     ti_free(conn);

@@ -58,9 +58,16 @@ static ti_status checked_get(ti_snapshot *s, ti_slice key, ti_arena *a, ti_slice
     return ti_tikv_get(s, key, a, value_out, call, err);
 }
 
+/* A snapshot that was begun for one get reads nothing else. */
+static void require_whole(const ti_snapshot *s)
+{
+    ti_require(((const ti_tikv_snapshot *)s)->ts != TI_TS_MAX);
+}
+
 static ti_status checked_batch_get(ti_snapshot *s, const ti_slice *keys, size_t count, ti_arena *a,
                                    ti_slice *values_out, const ti_call *call, ti_err *err)
 {
+    require_whole(s);
     TI_TRY(check_fork((const ti_tikv *)s->engine, err));
     return ti_tikv_batch_get(s, keys, count, a, values_out, call, err);
 }
@@ -68,6 +75,7 @@ static ti_status checked_batch_get(ti_snapshot *s, const ti_slice *keys, size_t 
 static ti_status checked_scan(ti_snapshot *s, const ti_scan *scan, ti_arena *a,
                               ti_scan_page *page_out, const ti_call *call, ti_err *err)
 {
+    require_whole(s);
     TI_TRY(check_fork((const ti_tikv *)s->engine, err));
     return ti_tikv_scan(s, scan, a, page_out, call, err);
 }

@@ -256,12 +256,10 @@ static ti_status wire_diagnose(ti_wire *w, const char *address, const ti_call *c
 
 static bool wire_wait(ti_wire *w, ti_latch *latch, int64_t deadline_ns)
 {
-    ti_mutex_lock(&latch->mutex);
-    if (latch->open > 0)
-        ti_cond_wait_until(&latch->cond, &latch->mutex, w->env, deadline_ns);
-    bool done = latch->open == 0;
-    ti_mutex_unlock(&latch->mutex);
-    return done;
+    uint32_t open = atomic_load(&latch->open);
+    if (open > 0)
+        ti_word_wait(&latch->open, open, w->env, deadline_ns);
+    return atomic_load(&latch->open) == 0;
 }
 
 static void wire_sleep(ti_wire *w, int64_t ns)

@@ -168,7 +168,7 @@ ti_status ti_send_round(ti_cluster *c, ti_request *requests, size_t count, ti_ba
     ti_assert(count > 0);
     ti_latch latch;
     TI_TRY(ti_call_check(backoff->call, "sending to the cluster", err));
-    TI_TRY(ti_latch_init(&latch, 0, err));
+    ti_latch_init(&latch, 0);
     ti_wire_refresh(c->wire);
     int64_t timeout_us = round_timeout_us(requests, count);
     for (size_t i = 0; i < count; i++)
@@ -178,7 +178,6 @@ ti_status ti_send_round(ti_cluster *c, ti_request *requests, size_t count, ti_ba
         if (requests[i].submitted)
             judge(c, &requests[i], backoff->call);
     }
-    ti_latch_destroy(&latch);
     if (status != TI_OK || ti_round_failure(requests, count, NULL) != TI_OK)
         return status;
     return sleep_for(requests, count, backoff, err);

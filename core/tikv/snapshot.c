@@ -1,7 +1,8 @@
 /* Snapshot reads: get and batch_get. Scans: scan.c. See kv/engine.h for what they promise.
  *
  * A read that meets a lock finds out about its owner, then asks again: past the lock (resolved),
- * through it (committed), or after a wait. */
+ * through it (committed), or after a wait. A snapshot of one get has no timestamp: it asks for the
+ * newest version (UINT64_MAX, as client-go does for a point get by itself). */
 #include <string.h>
 
 #include "base/assert.h"
@@ -20,6 +21,10 @@ ti_status ti_snapshot_settle(ti_tikv_snapshot *s, ti_met_locks *met, ti_backoff 
 {
     if (met->count == 0)
         return TI_OK;
+    if (s->ts == TI_TS_MAX) { /* what a lock means is decided at a timestamp: take one, ask again */
+        ti_met_locks_clear(met);
+        return ti_pd_timestamp(s->engine->cluster.pd, &s->ts, backoff->call, err);
+    }
     int64_t wait_ms = 0;
     ti_status status = ti_resolve_for_read(s->engine->resolver, met->list, met->count, s->ts,
                                            &s->view, &wait_ms, backoff, err);

@@ -52,7 +52,7 @@ typedef struct ti_tikv {
 typedef struct ti_tikv_snapshot {
     ti_snapshot base;
     ti_tikv *engine;
-    uint64_t ts;
+    uint64_t ts; /* TI_TS_MAX: for one get, until it meets a lock */
     ti_lock_view view;
 } ti_tikv_snapshot;
 

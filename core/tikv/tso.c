@@ -9,8 +9,11 @@
 
 #define TSO_METHOD "/pdpb.PD/Tso"
 #define BATCH_MAX 10000
-/* Requests on their way at once: callers beyond share the next, after a quarter of a round trip. */
-#define BATCHES_MAX 4
+/* A request goes out while fewer timestamps than that are on their way, so that a few callers never
+ * wait for each other, and many share: then one request is on its way, and those who come meanwhile
+ * are the next. */
+#define IN_FLIGHT_FEW 4
+#define BATCHES_MAX IN_FLIGHT_FEW
 #define LOGICAL_BITS 18
 
 typedef struct waiter waiter;
@@ -35,9 +38,11 @@ struct ti_tso {
     ti_stream *stream;
     waiter *queue_head;
     waiter *queue_tail;
+    waiter *ended;              /* to be woken by unlock */
     batch batches[BATCHES_MAX]; /* a ring, oldest first */
     size_t batch_first;
     size_t batch_count;
+    uint32_t in_flight; /* timestamps asked for and not answered */
     uint64_t cluster_id;
     uint64_t last;
     uint64_t requests;
@@ -47,30 +52,46 @@ struct ti_tso {
     bool closing;
 };
 
-static void waiter_end(waiter *w)
+/* Ends a waiter: unlock wakes it. */
+static void waiter_end(ti_tso *t, waiter *w)
 {
     ti_assert(!w->ended);
     w->ended = true;
-    ti_latch_done(&w->latch);
+    w->next = t->ended;
+    t->ended = w;
 }
 
-static void fail_list(waiter *list, const ti_err *why)
+static void end_list(ti_tso *t, waiter *list, const ti_err *why)
 {
     while (list != NULL) {
         waiter *w = list;
         list = w->next;
         w->err = *why;
-        waiter_end(w);
+        waiter_end(t, w);
+    }
+}
+
+/* Gives the mutex back, then wakes who was ended meanwhile: nobody wakes up only to wait for it. */
+static void unlock(ti_tso *t)
+{
+    waiter *list = t->ended;
+    t->ended = NULL;
+    ti_mutex_unlock(&t->mutex);
+    while (list != NULL) {
+        waiter *w = list;
+        list = w->next; /* w is gone once its latch is down */
+        ti_latch_done(&w->latch);
     }
 }
 
 static void fail_all(ti_tso *t, const ti_err *why)
 {
     for (; t->batch_count > 0; t->batch_count--) {
-        fail_list(t->batches[t->batch_first].waiters, why);
+        end_list(t, t->batches[t->batch_first].waiters, why);
         t->batch_first = (t->batch_first + 1) % BATCHES_MAX;
     }
-    fail_list(t->queue_head, why);
+    t->in_flight = 0;
+    end_list(t, t->queue_head, why);
     t->queue_head = t->queue_tail = NULL;
 }
 
@@ -91,12 +112,13 @@ static ti_status send_request(ti_tso *t, uint32_t count, ti_err *err)
     return status;
 }
 
-/* Sends one request for all queued callers when none is on its way. Called with the mutex held. */
+/* Sends one request for all queued callers, unless enough is on its way. Called with the mutex
+ * held. */
 static void send_queued(ti_tso *t)
 {
     ti_mutex_assert_held(&t->mutex);
     if (t->sending || t->broken || t->queue_head == NULL || t->stream == NULL ||
-        t->batch_count == BATCHES_MAX)
+        t->in_flight >= IN_FLIGHT_FEW)
         return;
     batch *b = &t->batches[(t->batch_first + t->batch_count) % BATCHES_MAX];
     b->count = 0;
@@ -111,6 +133,7 @@ static void send_queued(ti_tso *t)
     if (t->queue_head == NULL)
         t->queue_tail = NULL;
     t->batch_count++;
+    t->in_flight += b->count;
     t->sending = true;
     t->requests++;
     ti_err err;
@@ -128,7 +151,7 @@ static void on_sent(void *context)
     ti_mutex_lock(&t->mutex);
     t->sending = false;
     send_queued(t);
-    ti_mutex_unlock(&t->mutex);
+    unlock(t);
 }
 
 /* Reads a reply and checks it against the oldest request. */
@@ -169,7 +192,7 @@ static void on_message(void *context, ti_slice message)
     ti_mutex_lock(&t->mutex);
     ti_stream *stream = t->stream;
     if (t->broken) {
-        ti_mutex_unlock(&t->mutex);
+        unlock(t);
         return;
     }
     if (read_reply(t, message, &ts, &err) != TI_OK) {
@@ -178,7 +201,9 @@ static void on_message(void *context, ti_slice message)
         if (stream != NULL)
             t->wire->vt->end(t->wire, stream);
     } else {
-        waiter *list = t->batches[t->batch_first].waiters;
+        const batch *b = &t->batches[t->batch_first];
+        waiter *list = b->waiters;
+        t->in_flight -= b->count;
         t->batch_first = (t->batch_first + 1) % BATCHES_MAX;
         t->batch_count--;
         while (list != NULL) {
@@ -186,11 +211,11 @@ static void on_message(void *context, ti_slice message)
             list = w->next;
             w->ts = ts++;
             t->timestamps++;
-            waiter_end(w);
+            waiter_end(t, w);
         }
         send_queued(t);
     }
-    ti_mutex_unlock(&t->mutex);
+    unlock(t);
 }
 
 static void on_end(void *context, const ti_err *why)
@@ -204,7 +229,7 @@ static void on_end(void *context, const ti_err *why)
     t->broken = false;
     fail_all(t, why);
     ti_cond_broadcast(&t->gone);
-    ti_mutex_unlock(&t->mutex); /* close may free t from here on */
+    unlock(t); /* close may free t from here on */
     if (stream != NULL)
         wire->vt->drop(wire, stream);
 }
@@ -226,11 +251,12 @@ static bool unlink_waiter(waiter **list, waiter *w)
     return false;
 }
 
-/* Forgets a caller that waits no longer. */
-static void withdraw(ti_tso *t, waiter *w)
+/* Forgets a caller that waits no longer. false: it has been ended. */
+static bool withdraw(ti_tso *t, waiter *w)
 {
     ti_mutex_lock(&t->mutex);
-    if (!w->ended) {
+    bool waits = !w->ended;
+    if (waits) {
         bool found = unlink_waiter(&t->queue_head, w);
         if (found && (t->queue_tail == w || t->queue_head == NULL)) {
             t->queue_tail = t->queue_head;
@@ -241,8 +267,12 @@ static void withdraw(ti_tso *t, waiter *w)
             found = unlink_waiter(&t->batches[(t->batch_first + i) % BATCHES_MAX].waiters, w);
         ti_require(found);
         w->ended = true;
+        ti_latch_done(&w->latch);
     }
-    ti_mutex_unlock(&t->mutex);
+    unlock(t);
+    while (ti_latch_open(&w->latch) > 0) /* it was ended just now, and will be woken */
+        t->wire->vt->wait(t->wire, &w->latch, TI_NO_DEADLINE);
+    return waits;
 }
 
 static ti_status enqueue(ti_tso *t, waiter *w, const char *address, uint64_t cluster_id,
@@ -264,7 +294,7 @@ static ti_status enqueue(ti_tso *t, waiter *w, const char *address, uint64_t clu
         t->queue_tail = w;
         send_queued(t);
     }
-    ti_mutex_unlock(&t->mutex);
+    unlock(t);
     return status;
 }
 
@@ -273,7 +303,7 @@ ti_status ti_tso_get(ti_tso *t, const char *address, uint64_t cluster_id, int64_
 {
     *ts_out = 0;
     waiter w = {.next = NULL};
-    TI_TRY(ti_latch_init(&w.latch, 1, err));
+    ti_latch_init(&w.latch, 1);
     ti_err_clear(&w.err);
     ti_wire_refresh(t->wire);
     ti_status status = enqueue(t, &w, address, cluster_id, err);
@@ -282,9 +312,8 @@ ti_status ti_tso_get(ti_tso *t, const char *address, uint64_t cluster_id, int64_
         int64_t limit_ns = ti_env_mono_ns(t->wire->env) + timeout_us * 1000;
         within.deadline_ns = limit_ns < call->deadline_ns ? limit_ns : call->deadline_ns;
         status = ti_wire_wait(t->wire, &w.latch, &within, "a timestamp from PD", err);
-        withdraw(t, &w);
-        if (status == TI_OK ||
-            ti_latch_open(&w.latch) == 0) { /* it may have come in the last moment */
+        bool came = status == TI_OK || !withdraw(t, &w);
+        if (came) { /* perhaps in the last moment */
             status = w.err.status;
             if (status != TI_OK && err != NULL)
                 *err = w.err;
@@ -293,7 +322,6 @@ ti_status ti_tso_get(ti_tso *t, const char *address, uint64_t cluster_id, int64_
             ti_tso_reset(t); /* the stream is stuck */
         }
     }
-    ti_latch_destroy(&w.latch);
     return status;
 }
 
@@ -304,7 +332,7 @@ void ti_tso_reset(ti_tso *t)
         t->broken = true;
         t->wire->vt->end(t->wire, t->stream);
     }
-    ti_mutex_unlock(&t->mutex);
+    unlock(t);
 }
 
 void ti_tso_counts(ti_tso *t, uint64_t *requests_out, uint64_t *timestamps_out)
@@ -312,7 +340,7 @@ void ti_tso_counts(ti_tso *t, uint64_t *requests_out, uint64_t *timestamps_out)
     ti_mutex_lock(&t->mutex);
     *requests_out = t->requests;
     *timestamps_out = t->timestamps;
-    ti_mutex_unlock(&t->mutex);
+    unlock(t);
 }
 
 ti_status ti_tso_create(ti_wire *w, ti_tso **tso_out, ti_err *err)
@@ -348,7 +376,7 @@ void ti_tso_close(ti_tso *t)
         t->wire->vt->end(t->wire, t->stream);
     while (t->stream != NULL)
         ti_cond_wait(&t->gone, &t->mutex);
-    ti_mutex_unlock(&t->mutex);
+    unlock(t);
     ti_cond_destroy(&t->gone);
     ti_mutex_destroy(&t->mutex);
     ti_free(t);

@@ -8,46 +8,27 @@
 /* How long a wait sleeps before it looks at the cancel flag again. */
 #define CANCEL_LOOK_NS (20 * 1000 * 1000)
 
-ti_status ti_latch_init(ti_latch *latch, size_t open, ti_err *err)
+void ti_latch_init(ti_latch *latch, size_t open)
 {
-    latch->open = open;
-    TI_TRY(ti_mutex_init(&latch->mutex, TI_RANK_LEAF, err));
-    ti_status status = ti_cond_init(&latch->cond, err);
-    if (status != TI_OK)
-        ti_mutex_destroy(&latch->mutex);
-    return status;
-}
-
-void ti_latch_destroy(ti_latch *latch)
-{
-    ti_cond_destroy(&latch->cond);
-    ti_mutex_destroy(&latch->mutex);
+    atomic_init(&latch->open, (uint32_t)open);
 }
 
 void ti_latch_add(ti_latch *latch, size_t count)
 {
-    ti_mutex_lock(&latch->mutex);
-    latch->open += count;
-    ti_mutex_unlock(&latch->mutex);
+    atomic_fetch_add(&latch->open, (uint32_t)count);
 }
 
 void ti_latch_done(ti_latch *latch)
 {
-    ti_mutex_lock(&latch->mutex);
-    ti_require(latch->open > 0);
-    latch->open--;
-    if (latch->open == 0)
-        ti_cond_broadcast(
-            &latch->cond); /* under the mutex: the owner may destroy it as soon as it can lock it */
-    ti_mutex_unlock(&latch->mutex);
+    uint32_t before = atomic_fetch_sub(&latch->open, 1);
+    ti_require(before > 0);
+    if (before == 1) /* from here on the latch may be gone */
+        ti_word_wake(&latch->open);
 }
 
-size_t ti_latch_open(ti_latch *latch)
+size_t ti_latch_open(const ti_latch *latch)
 {
-    ti_mutex_lock(&latch->mutex);
-    size_t open = latch->open;
-    ti_mutex_unlock(&latch->mutex);
-    return open;
+    return atomic_load(&latch->open);
 }
 
 ti_status ti_wire_wait(ti_wire *w, ti_latch *latch, const ti_call *call, const char *what,
@@ -111,7 +92,7 @@ ti_status ti_wire_call(ti_wire *w, const char *address, const char *method, ti_s
     TI_TRY(ti_call_check(call, method, err));
     ti_wire_refresh(w);
     unary_wait wait = {.arena = a};
-    TI_TRY(ti_latch_init(&wait.latch, 1, err));
+    ti_latch_init(&wait.latch, 1);
     ti_unary *unary = NULL;
     int64_t left_ns = ti_call_left_ns(call);
     int64_t timeout_ns = left_ns / 1000 < timeout_us ? left_ns : timeout_us * 1000;
@@ -131,6 +112,5 @@ ti_status ti_wire_call(ti_wire *w, const char *address, const char *method, ti_s
         }
         w->vt->release(w, unary);
     }
-    ti_latch_destroy(&wait.latch);
     return status;
 }

@@ -29,18 +29,15 @@ typedef struct ti_stream ti_stream;
 
 /* A count of answers still to come. Waiting threads sleep on it through the wire. */
 typedef struct ti_latch {
-    ti_mutex mutex; /* rank TI_RANK_LEAF */
-    ti_cond cond;
-    size_t open;
+    ti_word open;
 } ti_latch;
 
-ti_status ti_latch_init(ti_latch *latch, size_t open, ti_err *err);
-void ti_latch_destroy(ti_latch *latch);
+void ti_latch_init(ti_latch *latch, size_t open);
 void ti_latch_add(ti_latch *latch, size_t count);
-/* Counts down by one. The latch may be destroyed by its owner as soon as a wait saw 0. @thread any
- */
+/* Counts down by one. The latch's memory is its owner's again as soon as it was seen at 0. @thread
+ * any */
 void ti_latch_done(ti_latch *latch);
-size_t ti_latch_open(ti_latch *latch);
+size_t ti_latch_open(const ti_latch *latch);
 
 /* The end of a unary call: response is borrowed for the call when err->status is OK. */
 typedef void (*ti_unary_done)(void *context, ti_slice response, const ti_err *err);
