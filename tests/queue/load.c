@@ -100,7 +100,7 @@ static void write_effect(run *r, ti_event *event)
     test_ok(ti_txn_insert(txn, key, S("x"), &err), &err);
 }
 
-static void handle(run *r, ti_event *event, test_random *random)
+void run_handle(run *r, ti_event *event, test_random *random)
 {
     uint64_t key = strtoull(ti_event_info_of(event)->key.data + 1, NULL, 10);
     note(r, event, CHECK_START);
@@ -135,7 +135,7 @@ void *run_consume(void *context)
         if (ti_worker_take(r->w, events, r->batch, 20000, &count, NULL) != TI_OK)
             return NULL;
         for (size_t i = 0; i < count; i++)
-            handle(r, events[i], &random);
+            run_handle(r, events[i], &random);
         if (count == 0 && atomic_load(&r->stop))
             return NULL;
     }

@@ -33,6 +33,8 @@ void run_open(run *r, ti_engine *engine, uint64_t numbers, uint32_t keys, uint32
 void run_close(run *r);
 /* Publishes numbers from … to in order, 1 … batch per transaction. */
 void run_publish(run *r, uint64_t from, uint64_t to, uint64_t batch);
+/* Handles one event as the run says. */
+void run_handle(run *r, ti_event *event, test_random *random);
 /* A thread that handles until the worker stops, or run.stop is set and nothing comes. */
 void *run_consume(void *context);
 /* Starts threads that handle; joins them after setting stop. */
