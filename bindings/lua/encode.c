@@ -19,10 +19,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CAPACITY_MIN = 1024, INTEGER_SIZE_MAX = 24, PATH_SIZE_MAX = 200 };
+enum { CAPACITY_MIN = 1024, INTEGER_SIZE_MAX = 24, PATH_SIZE_MAX = 200, PATH_KEY_MAX = 64 };
 
 typedef struct step { /* on the way from the root to the current value */
     const char *key;  /* anchored by the table it is a key of; NULL: index */
+    size_t key_len;
     lua_Integer index;
 } step;
 
@@ -71,19 +72,44 @@ static inline bool reserve(tl_buffer *buffer, size_t more)
 
 /* ---- Errors ---- */
 
-/* Writes "at items[3].price: " of the path into out. */
+static size_t utf8_length(const unsigned char *p, size_t len);
+
+/* Writes a key so that it can be read whatever its bytes are, and cut when it is long. Returns the
+ * bytes written, without the NUL that ends them. */
+static size_t write_key(char *out, size_t size, const char *key, size_t key_len)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < key_len && i < PATH_KEY_MAX;) {
+        unsigned char c = (unsigned char)key[i];
+        bool plain = c >= 0x20 && c < 0x7f;
+        size_t run = c < 0x80 ? plain : utf8_length((const unsigned char *)key + i, key_len - i);
+        if (len + (run == 0 ? 4 : run) >= size)
+            break;
+        if (run == 0)
+            (void)snprintf(out + len, size - len, "\\x%02x", c);
+        else
+            memcpy(out + len, key + i, run);
+        len += run == 0 ? 4 : run;
+        i += run == 0 ? 1 : run;
+    }
+    out[len] = '\0';
+    return len;
+}
+
+/* Writes the path to the current value, "items[3].price", into out. */
 static void write_path(const encoder *e, char *out, size_t size)
 {
     size_t len = 0;
     out[0] = '\0';
-    for (size_t i = 0; i < e->depth && len + 1 < size; i++) {
+    for (size_t i = 0; i < e->depth && len + INTEGER_SIZE_MAX < size; i++) {
         const step *s = &e->path[i];
-        int n = s->key == NULL
-                    ? snprintf(out + len, size - len, "[%lld]", (long long)s->index)
-                    : snprintf(out + len, size - len, "%s%.64s", i == 0 ? "" : ".", s->key);
-        if (n < 0 || (size_t)n >= size - len)
-            break;
-        len += (size_t)n;
+        if (s->key == NULL) {
+            len += (size_t)snprintf(out + len, size - len, "[%lld]", (long long)s->index);
+            continue;
+        }
+        if (i > 0)
+            out[len++] = '.';
+        len += write_key(out + len, size - len, s->key, s->key_len);
     }
 }
 
@@ -275,6 +301,18 @@ static char mark_of(lua_State *L, int index)
     return mark;
 }
 
+/* Refuses the key on top, which stands beside the items of a list, or in their place. */
+static int32_t refuse_in_list(encoder *e)
+{
+    step *at = &e->path[e->depth - 1];
+    *at = (step){.key = NULL};
+    if (lua_type(e->L, -1) == LUA_TSTRING)
+        at->key = lua_tolstring(e->L, -1, &at->key_len);
+    else
+        e->depth--; /* the path of the list */
+    return refuse(e, TITO_INVALID_ARGUMENT, "a table with both list items and other keys");
+}
+
 /* OK when the keys of the table are exactly 1 … n. */
 static int32_t check_list(encoder *e, int index, lua_Unsigned n)
 {
@@ -284,13 +322,16 @@ static int32_t check_list(encoder *e, int index, lua_Unsigned n)
     while (lua_next(L, index) != 0) {
         lua_pop(L, 1);
         if (!lua_isinteger(L, -1)) {
+            int32_t status = refuse_in_list(e);
             lua_pop(L, 1);
-            return refuse(e, TITO_INVALID_ARGUMENT, "a table with both list items and other keys");
+            return status;
         }
         count++;
     }
-    if (count != n)
+    if (count != n) {
+        e->depth--; /* the path of the list */
         return refuse(e, TITO_INVALID_ARGUMENT, "a list with holes");
+    }
     return TITO_OK;
 }
 
@@ -331,7 +372,7 @@ static int32_t encode_member(encoder *e, bool first)
     }
     size_t len;
     const char *key = lua_tolstring(L, top - 1, &len);
-    e->path[e->depth - 1] = (step){.key = key};
+    e->path[e->depth - 1] = (step){.key = key, .key_len = len};
     if (!reserve(e->buffer, 1))
         return refuse_size(e);
     if (!first)

@@ -94,11 +94,19 @@ describe("encoding", function()
       { "number keys", { a = { [5] = 1 } }, "type number .* at a" },
       { "float keys", { a = { [1.5] = 1 } }, "type number .* at a" },
       { "boolean keys", { [true] = 1 }, "type boolean" },
-      { "mixed keys", { a = { 1, 2, x = 3 } }, "both list items and other keys at a" },
-      { "holes", { a = { 1, 2, nil, 4 } }, "at a" },
-      { "marked lists with other keys", tito.array { x = 1 }, "both list items" },
+      { "mixed keys", { a = { 1, 2, x = 3 } }, "both list items and other keys at a%.x$" },
+      { "a float among the items", { a = { 1, 2, [1.5] = 3 } }, "both list items and other keys at a$" },
+      { "holes", { a = { 1, 2, nil, 4 } }, "holes at a$" },
+      { "marked lists with other keys", tito.array { x = 1 }, "both list items and other keys at x$" },
       { "invalid UTF-8", { a = { "ok", "\xff" } }, "UTF%-8 at a%[2%]" },
-      { "invalid UTF-8 keys", { ["\xc3"] = 1 }, "UTF%-8" },
+      { "invalid UTF-8 keys", { ["\xc3"] = 1 }, "UTF%-8 at \\xc3$" },
+      { "invalid UTF-8 in keys", { o = { ["a\0é\x1b[1m\x80z"] = 1 } }, "UTF%-8 at o%.a\\x00é\\x1b%[1m\\x80z$" },
+      { "long keys", { [("ü"):rep(100)] = print }, "at " .. ("ü"):rep(32) .. "$" },
+      { "deep paths", (function()
+        local t = print
+        for _ = 1, 60 do t = { abcdefgh = t } end
+        return t
+      end)(), "at abcdefgh%.abcdefgh" },
     }
     for _, case in ipairs(cases) do
       local value, err = core.encode(case[2])
