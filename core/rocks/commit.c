@@ -232,7 +232,7 @@ ti_status ti_rocks_commit(ti_engine *engine, const ti_commit_request *request,
     t.hashes = few_hashes;
     t.exists = few_exist;
     *result_out = (ti_commit_result){.failed_index = SIZE_MAX};
-    if (ti_fork_mark_is_child(&e->mark))
+    if (ti_process_guard_forked(&e->guard))
         return ti_rocks_forked(err);
     if (request->count > FEW) {
         many = ti_alloc(request->count * (sizeof(uint64_t) + sizeof(bool)));
@@ -272,7 +272,7 @@ ti_status ti_rocks_destroy_range(ti_engine *engine, ti_range range, const ti_cal
     ti_rocks *e = ti_rocks_of(engine);
     ti_rocks_entry entry = {.destroy = &range};
     ti_status status;
-    if (ti_fork_mark_is_child(&e->mark))
+    if (ti_process_guard_forked(&e->guard))
         return ti_rocks_forked(err);
     if (range.to.len > 0 && ti_slice_compare(range.from, range.to) >= 0)
         return TI_OK;
@@ -337,7 +337,7 @@ ti_status ti_rocks_now(ti_engine *engine, ti_ts *ts_out, const ti_call *call, ti
     ti_rocks *e = ti_rocks_of(engine);
     ti_tick tick;
     *ts_out = TI_TS_NONE;
-    if (ti_fork_mark_is_child(&e->mark))
+    if (ti_process_guard_forked(&e->guard))
         return ti_rocks_forked(err);
     while ((tick = ti_clock_tick(&e->clock, ts_out)) == TI_TICK_REFUSED) {
         TI_TRY(ti_call_check(call, "asking for the time", err));

@@ -113,7 +113,7 @@ ti_status ti_rocks_lock(ti_engine *engine, ti_locks **locks_io, const ti_lock_re
 {
     ti_rocks *e = ti_rocks_of(engine);
     ti_assert(request->start_ts != TI_TS_NONE);
-    if (ti_fork_mark_is_child(&e->mark))
+    if (ti_process_guard_forked(&e->guard))
         return ti_rocks_forked(err);
     if (*locks_io == NULL)
         *locks_io = ti_rocks_locks_new();
@@ -137,7 +137,7 @@ void ti_rocks_unlock(ti_engine *engine, ti_locks *locks)
     ti_rocks *e = ti_rocks_of(engine);
     if (locks == NULL)
         return;
-    if (ti_fork_mark_is_child(&e->mark))
+    if (ti_process_guard_forked(&e->guard))
         ti_free(locks); /* its locks go with the table */
     else
         ti_rocks_locks_drop(e, locks);

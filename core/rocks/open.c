@@ -173,7 +173,7 @@ static ti_status start_clock(ti_rocks *e, ti_err *err)
 
 ti_status ti_rocks_start(ti_rocks *e, ti_err *err)
 {
-    TI_TRY(ti_fork_mark_begin(&e->mark, err));
+    ti_process_guard_init(&e->guard);
     TI_TRY(ti_mutex_init(&e->mutex, TI_RANK_ENGINE, err));
     e->has_mutex = true;
     TI_TRY(ti_cond_init(&e->turned, err));
@@ -229,7 +229,7 @@ void ti_rocks_stop(ti_rocks *e)
         ti_mutex_destroy(&e->mutex);
     if (e->has_clock)
         ti_clock_destroy(&e->clock);
-    ti_fork_mark_end(&e->mark);
+    ti_process_guard_destroy(&e->guard);
 }
 
 void ti_rocks_abandon(ti_rocks *e)
@@ -237,7 +237,7 @@ void ti_rocks_abandon(ti_rocks *e)
     ti_free(e->view);
     ti_lock_table_drop(&e->locks);
     ti_recent_free(&e->recent);
-    ti_fork_mark_end(&e->mark);
+    ti_process_guard_destroy(&e->guard);
 }
 
 void ti_rocks_free(ti_rocks *e)
@@ -253,7 +253,7 @@ static ti_status collect_nothing(ti_engine *engine, int64_t retention_us, const 
 {
     (void)retention_us;
     (void)call;
-    return ti_fork_mark_is_child(&ti_rocks_of(engine)->mark) ? ti_rocks_forked(err) : TI_OK;
+    return ti_process_guard_forked(&ti_rocks_of(engine)->guard) ? ti_rocks_forked(err) : TI_OK;
 }
 
 static bool is_never_shared(const ti_engine *engine)

@@ -46,7 +46,7 @@ ti_status ti_rocks_get(ti_snapshot *snapshot, ti_slice key, ti_arena *a, ti_slic
     char *failed = NULL;
     (void)call; /* one key of a local store: nothing to bound */
     *value_out = TI_SLICE_NONE;
-    if (ti_fork_mark_is_child(&e->mark))
+    if (ti_process_guard_forked(&e->guard))
         return ti_rocks_forked(err);
     if (is_own_key(key))
         return TI_NOT_FOUND;
@@ -100,7 +100,7 @@ ti_status ti_rocks_batch_get(ti_snapshot *snapshot, const ti_slice *keys, size_t
 {
     const ti_rocks_snapshot *s = (const ti_rocks_snapshot *)snapshot;
     ti_rocks *e = ti_rocks_of(snapshot->engine);
-    if (ti_fork_mark_is_child(&e->mark))
+    if (ti_process_guard_forked(&e->guard))
         return ti_rocks_forked(err);
     for (size_t done = 0; done < count;) {
         const char *data[TI_ROCKS_MULTI_GET_MAX];
@@ -279,7 +279,7 @@ ti_status ti_rocks_scan(ti_snapshot *snapshot, const ti_scan *scan, ti_arena *a,
     p.size_max = scan->size_max == 0 ? TI_PAGE_SIZE_MAX : scan->size_max;
     ti_assert(scan->items_max > 0);
     *page_out = (ti_scan_page){.pairs = NULL};
-    if (ti_fork_mark_is_child(&e->mark))
+    if (ti_process_guard_forked(&e->guard))
         return ti_rocks_forked(err);
     TI_TRY(ti_call_check(call, "scanning", err));
     if (ti_slice_compare(from, to) >= 0)

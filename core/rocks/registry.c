@@ -245,7 +245,7 @@ ti_status ti_rocks_open_memory(const ti_rocks_options *options, const ti_env *en
 void ti_rocks_ref(ti_engine *engine)
 {
     ti_rocks *e = ti_rocks_of(engine);
-    if (ti_fork_mark_is_child(&e->mark)) {
+    if (ti_process_guard_forked(&e->guard)) {
         e->refs++; /* a child has one thread at first, and the mutex may be locked for ever */
         return;
     }
@@ -268,7 +268,7 @@ static void unref_in_child(ti_rocks *e)
 void ti_rocks_unref(ti_engine *engine)
 {
     ti_rocks *e = ti_rocks_of(engine);
-    if (ti_fork_mark_is_child(&e->mark)) {
+    if (ti_process_guard_forked(&e->guard)) {
         unref_in_child(e);
         return;
     }

@@ -31,8 +31,8 @@
 #include <rocksdb/c.h>
 #include <stdatomic.h>
 
-#include "base/forked.h"
 #include "base/limits.h"
+#include "base/process.h"
 #include "base/thread.h"
 #include "rocks/clock_int.h"
 #include "rocks/locks_int.h"
@@ -107,7 +107,7 @@ typedef struct ti_rocks_counters {
 struct ti_rocks {
     ti_engine base;
     ti_rocks_options options; /* with the defaults filled in */
-    ti_fork_mark mark;
+    ti_process_guard guard;
 
     rocksdb_t *db;
     rocksdb_column_family_handle_t *family;

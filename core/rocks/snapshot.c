@@ -118,7 +118,7 @@ ti_status ti_rocks_begin(ti_engine *engine, ti_ts at, ti_snapshot **snapshot_out
     ti_rocks *e = ti_rocks_of(engine);
     bool renew = false;
     *snapshot_out = NULL;
-    if (ti_fork_mark_is_child(&e->mark))
+    if (ti_process_guard_forked(&e->guard))
         return ti_rocks_forked(err);
     if (at != TI_TS_NONE && at != TI_TS_MAX)
         return ti_err_set(err, TI_UNSUPPORTED, "the embedded engine reads only the newest state");
@@ -152,7 +152,7 @@ void ti_rocks_release(ti_snapshot *snapshot)
 {
     ti_rocks_snapshot *s = (ti_rocks_snapshot *)snapshot;
     ti_rocks *e = ti_rocks_of(snapshot->engine);
-    if (ti_fork_mark_is_child(&e->mark)) {
+    if (ti_process_guard_forked(&e->guard)) {
         ti_free(s); /* what it holds of RocksDB stays as it is */
         return;
     }

@@ -36,7 +36,7 @@ static ti_status add_counters(ti_rocks *e, ti_buf *out, ti_err *err)
 ti_status ti_rocks_stats(ti_engine *engine, ti_buf *out, ti_err *err)
 {
     ti_rocks *e = ti_rocks_of(engine);
-    if (ti_fork_mark_is_child(&e->mark))
+    if (ti_process_guard_forked(&e->guard))
         return ti_rocks_forked(err);
     TI_TRY(ti_buf_append_format(out, err, "{\"engine\":\"%s\",", e->base.vt->name));
     TI_TRY(add_counters(e, out, err));
