@@ -2,6 +2,7 @@
  * stored, against the naive reference; in and out of transactions, in memory and on disk with
  * restarts, while indexes come and change. */
 #include "model/reference.h"
+#include "tikv/spaced.h"
 
 #define OPERATIONS 120 /* of a round */
 
