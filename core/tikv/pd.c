@@ -300,8 +300,8 @@ ti_status ti_pd_timestamp(ti_pd *pd, uint64_t *ts_out, const ti_call *call, ti_e
         }
         TI_TRY(
             ti_backoff_sleep(&backoff, TI_BACKOFF_PD, backoff.attempts == 0 ? 0 : -1, &seen, err));
-        if (ti_pd_refresh(pd, generation, call, &seen) == TI_OK)
-            ti_tso_reset(pd->tso);
+        /* Whatever failed has ended its stream: one that is there now is another caller's. */
+        (void)ti_pd_refresh(pd, generation, call, &seen);
     }
 }
 
