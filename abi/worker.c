@@ -425,6 +425,8 @@ static ti_status run_begin(ti_op *op, const ti_call *call, ti_err *err)
             TI_CHECK(ti_worker_start(worker->cores[i], call, err));
     if (worker->cores[WORKER_PUSH] != NULL)
         TI_CHECK(start_threads(worker, err));
+    if (worker->cores[WORKER_PULL] != NULL)
+        tell(worker); /* cores tell of what comes after a take: a first one is asked for */
     return TI_OK;
 out:
     stop_cores(worker, 0);

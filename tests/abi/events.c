@@ -197,6 +197,29 @@ static void taken_events(void **state)
     tito_db_free(db);
 }
 
+/* The descriptor tells of what waits also when nobody has taken anything yet: an event loop watches
+ * it first and takes then. */
+static void watched_before_taking(void **state)
+{
+    (void)state;
+    tito_db_t *db = open_memory();
+    tito_worker_t *worker = NULL;
+    tito_queue_t *queue = NULL;
+    OK(tito_queue_open(db, TEXT("watched"), NULL, &queue, &error));
+    OK(tito_worker_new(db, NULL, &worker, &error));
+    OK(tito_worker_on(worker, TEXT("watched"), NULL, NULL, NULL, &error));
+    OK(tito_worker_start(worker, &error));
+    RUN(tito_queue_publish(queue, NULL, TEXT("k"), TEXT("1"), 0, 0, NULL));
+    struct pollfd fd = {.fd = tito_worker_fd(worker), .events = POLLIN};
+    assert_int_equal(poll(&fd, 1, 10000), 1);
+    tito_event_t *event = take_one(worker);
+    assert_int_equal(tito_event_acknowledge(event), TITO_OK);
+    tito_event_free(event);
+    tito_worker_free(worker);
+    tito_queue_free(queue);
+    tito_db_free(db);
+}
+
 static void transactions_of_events(void **state)
 {
     (void)state;
@@ -366,6 +389,7 @@ int main(void)
         cmocka_unit_test(taken_events),          cmocka_unit_test(transactions_of_events),
         cmocka_unit_test(close_under_a_handler), cmocka_unit_test(close_with_taken_events),
         cmocka_unit_test(close_from_a_handler),  cmocka_unit_test(declared_before_open),
+        cmocka_unit_test(watched_before_taking),
     };
     return TEST_RUN(tests);
 }
