@@ -7,6 +7,7 @@
 
 /* What to do with the request. */
 typedef enum ti_verdict {
+    TI_VERDICT_NONE,     /* it was not sent */
     TI_VERDICT_ANSWERED, /* no region error: the answer can be read */
     TI_VERDICT_AGAIN,    /* locate its keys anew and send again, after the sleep */
     TI_VERDICT_FATAL,    /* the operation fails with the error */

@@ -103,6 +103,7 @@ struct world {
     const char *expected[KEYS]; /* the value that a reader must see */
     ti_status status;
     ti_err err;
+    int64_t deadline_ns; /* 0: not begun */
     int64_t elapsed_ms;
     uint64_t clock_ms; /* where the second cluster's clock begins */
     char complaint[512];

@@ -4,10 +4,13 @@
 
 #include "tikv/tikv_int.h"
 
+/* The deadline is that of the whole cell. */
 static ti_call call_of(world *w)
 {
     int64_t ms = w->place == EVER ? DEADLINE_EVER_MS : DEADLINE_MS;
-    return ti_call_within(&w->f.sim->env.env, ms * 1000);
+    if (w->deadline_ns == 0)
+        w->deadline_ns = ti_call_within(&w->f.sim->env.env, ms * 1000).deadline_ns;
+    return (ti_call){.env = &w->f.sim->env.env, .deadline_ns = w->deadline_ns};
 }
 
 /* A transaction that was there before; its timestamps lie a minute back. */
