@@ -8,6 +8,7 @@
  * error) and keys/{key}, the last number of its key (which must rise). The child tells what it
  * published and what it gave up on by appending to files, which survive it. */
 #include "queue/support.h"
+#include "tikv/spaced.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -137,7 +138,9 @@ static void kill_one(const char *dir, int round, test_random *random)
         child_run(dir, (uint64_t)round * 1000000 + 1);
         _exit(1);
     }
-    usleep((useconds_t)(30000 + test_random_below(random, 150000)));
+    /* on TiKV it first waits for the locks of those before it */
+    useconds_t factor = spaced_wanted() ? 8 : 1;
+    usleep(factor * (useconds_t)(30000 + test_random_below(random, 150000)));
     int status;
     assert_int_equal(kill(pid, SIGKILL), 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -185,8 +188,10 @@ static void killed_at_random(void **state)
     child c;
     pthread_t threads[HANDLERS];
     test_random random = test_random_start(1);
-    int rounds = (int)test_scaled(20);
+    int rounds = (int)test_scaled(spaced_wanted() ? 8 : 20);
     test_dir_make(dir);
+    if (spaced_wanted())
+        (void)spaced_cluster(); /* the children's, too */
     for (int round = 0; round < rounds; round++)
         kill_one(dir, round, &random);
     child_open(&c, dir, 0);

@@ -2,6 +2,7 @@
 #include "queue/faulty.h"
 
 #include "rocks/rocks.h"
+#include "tikv/spaced.h"
 
 #define SLOW_US 3000
 
@@ -172,7 +173,10 @@ faulty *faulty_open(bool shared)
     f->base.vt = &faulty_vt;
     f->base.env = ti_env_real();
     f->shared = shared;
-    test_ok(ti_rocks_open_memory(&options, ti_env_real(), &f->inner, &call, &err), &err);
+    if (spaced_wanted())
+        f->inner = spaced_new();
+    else
+        test_ok(ti_rocks_open_memory(&options, ti_env_real(), &f->inner, &call, &err), &err);
     snapshot_faults = f;
     return f;
 }
