@@ -2,6 +2,7 @@
  * resolver.h; clearing: resolver_clear.c. */
 #include "tikv/resolver.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -145,33 +146,28 @@ static ti_status take_error(ti_resolver *r, check *k, const Kvrpcpb__KeyError *e
                       e->abort, e->retryable);
 }
 
-ti_status ti_resolver_fate(ti_resolver *r, const Kvrpcpb__LockInfo *lock, uint64_t caller_ts,
-                           uint64_t current_ts, ti_txn_fate *fate_out, ti_backoff *backoff,
-                           ti_err *err)
+/* Asks at the primary until there is an answer. */
+static ti_status ask_fate(ti_resolver *r, check *k, ti_txn_fate *fate_out, ti_backoff *backoff,
+                          ti_err *err)
 {
-    if (recall(r, lock->lock_version, fate_out))
-        return TI_OK;
-    check k = {.lock = lock,
-               .caller_ts = caller_ts,
-               .current_ts = lock->lock_ttl == 0 ? UINT64_MAX : current_ts};
     ti_arena a;
     ti_arena_init(&a);
     ti_status status = TI_OK;
     for (bool done = false; !done && status == TI_OK;) {
         Kvrpcpb__CheckTxnStatusResponse *s = NULL;
         ti_arena_reset(&a);
-        status = ask_status(r, &k, &a, &s, backoff, err);
+        status = ask_status(r, k, &a, &s, backoff, err);
         if (status != TI_OK)
             break;
         if (s->error != NULL) {
-            status = take_error(r, &k, s->error, fate_out, &done, backoff, err);
+            status = take_error(r, k, s->error, fate_out, &done, backoff, err);
         } else if (s->lock_ttl == 0) {
-            take_final(r, &k, s, fate_out);
+            take_final(r, k, s, fate_out);
             done = true;
         } else {
-            status = take_locked(r, &k, s, fate_out, backoff, err);
+            status = take_locked(r, k, s, fate_out, backoff, err);
             done = status == TI_OK;
-            k.force_sync = status == TI_NOT_FOUND;
+            k->force_sync = status == TI_NOT_FOUND;
             status = status == TI_NOT_FOUND ? TI_OK : status;
         }
     }
@@ -179,7 +175,73 @@ ti_status ti_resolver_fate(ti_resolver *r, const Kvrpcpb__LockInfo *lock, uint64
     return status;
 }
 
+/* Asks for all who wait. */
+static ti_status lead_check(ti_resolver *r, check *k, ti_flight *mine, ti_txn_fate *fate_out,
+                            ti_backoff *backoff, ti_err *err)
+{
+    ti_check_result result = {.caller_ts = k->caller_ts};
+    ti_err_clear(&result.err);
+    ti_status status = TI_OK;
+    if (!recall(r, k->lock->lock_version, fate_out))
+        status = ask_fate(r, k, fate_out, backoff, &result.err);
+    result.fate = *fate_out;
+    ti_flight_end(&r->checks, mine, &result);
+    if (status != TI_OK && err != NULL)
+        *err = result.err;
+    return status;
+}
+
+/* Whether another's answer is one for this caller, too. What ended the other alone, what holds for
+ * one lock only, and a transaction that was not kept from committing below this caller are not. */
+static bool is_shared(const ti_check_result *result, uint64_t caller_ts)
+{
+    ti_fate fate = result->fate.fate;
+    if (result->err.status != TI_OK)
+        return result->err.status != TI_TIMEOUT && result->err.status != TI_CANCELLED;
+    return (fate == TI_FATE_ALIVE || fate == TI_FATE_PUSHED) && result->caller_ts >= caller_ts;
+}
+
+ti_status ti_resolver_fate(ti_resolver *r, const Kvrpcpb__LockInfo *lock, uint64_t caller_ts,
+                           uint64_t current_ts, ti_txn_fate *fate_out, ti_backoff *backoff,
+                           ti_err *err)
+{
+    check k = {.lock = lock, .caller_ts = caller_ts, .current_ts = current_ts};
+    for (;;) {
+        ti_flight mine;
+        ti_check_result result;
+        bool leads = false;
+        if (recall(r, lock->lock_version, fate_out))
+            return TI_OK;
+        if (lock->lock_ttl == 0) { /* the end of the transaction, now: nobody else asks for that */
+            k.current_ts = UINT64_MAX;
+            return ask_fate(r, &k, fate_out, backoff, err);
+        }
+        TI_TRY(ti_flight_begin(&r->checks, lock->lock_version, &mine, &leads, &result,
+                               backoff->call, err));
+        if (leads)
+            return lead_check(r, &k, &mine, fate_out, backoff, err);
+        if (!is_shared(&result, caller_ts))
+            continue;
+        ti_mutex_lock(&r->mutex);
+        r->stats.shared++;
+        ti_mutex_unlock(&r->mutex);
+        *fate_out = result.fate;
+        if (result.err.status != TI_OK && err != NULL)
+            *err = result.err;
+        return result.err.status;
+    }
+}
+
 /* ---- Readers and writers ---- */
+
+/* One reader's look at the locks it met. */
+typedef struct reading {
+    uint64_t start_ts;
+    uint64_t current_ts;
+    ti_lock_view *view;
+    int64_t wait_ms; /* 0: nothing is in the way */
+    ti_backoff *backoff;
+} reading;
 
 /* false when the list is full. */
 static bool add_to(uint64_t *list, size_t *count, uint64_t start_ts)
@@ -208,67 +270,94 @@ static void keep_shortest(int64_t *wait_ms, int64_t ms)
         *wait_ms = ms;
 }
 
-/* What one lock means for a reader. A lock that finds no room in a full view is cleared before the
- * reader asks again. */
-static ti_status view_lock(ti_resolver *r, const Kvrpcpb__LockInfo *lock, const ti_txn_fate *fate,
-                           uint64_t start_ts, uint64_t current_ts, ti_lock_view *view,
-                           int64_t *wait_ms, ti_backoff *backoff, ti_err *err)
+/* What the locks of one owner mean for a reader. Those that find no room in a full view are cleared
+ * before the reader asks again. */
+static ti_status view_locks(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, size_t count,
+                            const ti_txn_fate *fate, reading *k, ti_err *err)
 {
+    uint64_t owner = locks[0]->lock_version;
     bool noted = false;
     switch (fate->fate) {
     case TI_FATE_ALIVE:
-        keep_shortest(wait_ms, left_ms(lock, fate, current_ts));
+        keep_shortest(&k->wait_ms, left_ms(locks[0], fate, k->current_ts));
         return TI_OK;
     case TI_FATE_PUSHED:
-        if (!add_to(view->resolved, &view->resolved_count, lock->lock_version))
-            keep_shortest(wait_ms, left_ms(lock, fate, current_ts));
+        if (!add_to(k->view->resolved, &k->view->resolved_count, owner))
+            keep_shortest(&k->wait_ms, left_ms(locks[0], fate, k->current_ts));
         return TI_OK;
     case TI_FATE_COMMITTED:
-        noted = fate->commit_ts <= start_ts
-                    ? add_to(view->committed, &view->committed_count, lock->lock_version)
-                    : add_to(view->resolved, &view->resolved_count, lock->lock_version);
+        noted = fate->commit_ts <= k->start_ts
+                    ? add_to(k->view->committed, &k->view->committed_count, owner)
+                    : add_to(k->view->resolved, &k->view->resolved_count, owner);
         break;
     case TI_FATE_ROLLED_BACK:
     case TI_FATE_ONLY_LOCK:
-        noted = add_to(view->resolved, &view->resolved_count, lock->lock_version);
+        noted = add_to(k->view->resolved, &k->view->resolved_count, owner);
         break;
     }
     if (!noted)
-        return ti_resolver_clear(r, lock, fate, backoff, err);
-    ti_resolver_clear_later(r, lock, fate);
+        return ti_resolver_clear(r, locks, count, fate, k->backoff, err);
+    ti_resolver_clear_later(r, locks, count, fate);
     return TI_OK;
 }
 
-ti_status ti_resolve_for_read(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, size_t count,
+/* In order of the owners; locks that may be of one fate each (pessimistic ones) stay apart. */
+static int compare_owners(const void *a, const void *b)
+{
+    const Kvrpcpb__LockInfo *x = *(Kvrpcpb__LockInfo *const *)a;
+    const Kvrpcpb__LockInfo *y = *(Kvrpcpb__LockInfo *const *)b;
+    if (x->lock_version != y->lock_version)
+        return x->lock_version < y->lock_version ? -1 : 1;
+    return (int)x->lock_type - (int)y->lock_type;
+}
+
+/* How many of the sorted locks, from the first on, share a fate. */
+static size_t group_length(Kvrpcpb__LockInfo *const *locks, size_t count)
+{
+    size_t n = 1;
+    if (locks[0]->lock_type == KVRPCPB__OP__PessimisticLock)
+        return n;
+    while (n < count && locks[n]->lock_version == locks[0]->lock_version)
+        n++;
+    return n;
+}
+
+ti_status ti_resolve_for_read(ti_resolver *r, Kvrpcpb__LockInfo **locks, size_t count,
                               uint64_t start_ts, ti_lock_view *view, int64_t *wait_ms_out,
                               ti_backoff *backoff, ti_err *err)
 {
-    uint64_t current_ts = 0;
+    reading k = {.start_ts = start_ts, .view = view, .backoff = backoff};
     *wait_ms_out = 0;
-    TI_TRY(ti_pd_timestamp(r->cluster->pd, &current_ts, backoff->call, err));
-    for (size_t i = 0; i < count; i++) {
+    TI_TRY(ti_pd_timestamp(r->cluster->pd, &k.current_ts, backoff->call, err));
+    qsort(locks, count, sizeof(Kvrpcpb__LockInfo *), compare_owners);
+    for (size_t i = 0; i < count;) {
         ti_txn_fate fate;
-        TI_TRY(ti_resolver_fate(r, locks[i], start_ts, current_ts, &fate, backoff, err));
-        TI_TRY(
-            view_lock(r, locks[i], &fate, start_ts, current_ts, view, wait_ms_out, backoff, err));
+        size_t n = group_length(&locks[i], count - i);
+        TI_TRY(ti_resolver_fate(r, locks[i], start_ts, k.current_ts, &fate, backoff, err));
+        TI_TRY(view_locks(r, &locks[i], n, &fate, &k, err));
+        i += n;
     }
+    *wait_ms_out = k.wait_ms;
     return TI_OK;
 }
 
-ti_status ti_resolve_for_write(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, size_t count,
+ti_status ti_resolve_for_write(ti_resolver *r, Kvrpcpb__LockInfo **locks, size_t count,
                                uint64_t caller_ts, int64_t *wait_ms_out, ti_backoff *backoff,
                                ti_err *err)
 {
     uint64_t current_ts = 0;
     *wait_ms_out = 0;
     TI_TRY(ti_pd_timestamp(r->cluster->pd, &current_ts, backoff->call, err));
-    for (size_t i = 0; i < count; i++) {
+    qsort(locks, count, sizeof(Kvrpcpb__LockInfo *), compare_owners);
+    for (size_t i = 0; i < count;) {
         ti_txn_fate fate;
+        size_t n = group_length(&locks[i], count - i);
         TI_TRY(ti_resolver_fate(r, locks[i], caller_ts, current_ts, &fate, backoff, err));
         if (fate.fate == TI_FATE_ALIVE || fate.fate == TI_FATE_PUSHED)
             keep_shortest(wait_ms_out, left_ms(locks[i], &fate, current_ts));
         else
-            TI_TRY(ti_resolver_clear(r, locks[i], &fate, backoff, err));
+            TI_TRY(ti_resolver_clear(r, &locks[i], n, &fate, backoff, err));
+        i += n;
     }
     return TI_OK;
 }
@@ -297,6 +386,21 @@ ti_resolver_stats ti_resolver_stats_of(ti_resolver *r)
     return stats;
 }
 
+static ti_status init_parts(ti_resolver *r, ti_err *err)
+{
+    ti_wire *w = r->cluster->wire;
+    TI_TRY(ti_mutex_init(&r->mutex, TI_RANK_CLOCK, err));
+    ti_status status = ti_flights_init(&r->checks, w, sizeof(ti_check_result), err);
+    if (status == TI_OK) {
+        status = ti_flights_init(&r->clears, w, 0, err);
+        if (status == TI_OK)
+            return TI_OK;
+        ti_flights_destroy(&r->checks);
+    }
+    ti_mutex_destroy(&r->mutex);
+    return status;
+}
+
 ti_status ti_resolver_create(ti_cluster *c, ti_background *background, ti_resolver **resolver_out,
                              ti_err *err)
 {
@@ -306,7 +410,7 @@ ti_status ti_resolver_create(ti_cluster *c, ti_background *background, ti_resolv
         return ti_err_no_memory(err);
     r->cluster = c;
     r->background = background;
-    ti_status status = ti_mutex_init(&r->mutex, TI_RANK_CLOCK, err);
+    ti_status status = init_parts(r, err);
     if (status != TI_OK) {
         ti_free(r);
         return status;
@@ -317,6 +421,8 @@ ti_status ti_resolver_create(ti_cluster *c, ti_background *background, ti_resolv
 
 void ti_resolver_free(ti_resolver *r)
 {
+    ti_flights_destroy(&r->clears);
+    ti_flights_destroy(&r->checks);
     ti_mutex_destroy(&r->mutex);
     ti_free(r);
 }

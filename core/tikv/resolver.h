@@ -19,8 +19,9 @@
  *  1. A live transaction is never rolled back: only one whose time to live has passed by PD's
  * clock.
  *  2. LockNotExistDoNothing and TTLExpirePessimisticRollback are never cached.
- *  3. One thread at a time clears for one transaction in the background (singleflight); the work is
- * bounded by the background's queue.
+ *  3. However many meet locks of one transaction at once, one asks for its fate and one clears; the
+ * others wait for it. Locks of one owner that were met together are cleared together. Readers leave
+ * the clearing to the background, whose queue bounds the work.
  *
  * Thread rule: any thread; a ti_lock_view belongs to one reader. */
 #ifndef TI_TIKV_RESOLVER_H
@@ -47,6 +48,7 @@ typedef struct ti_resolver ti_resolver;
 
 typedef struct ti_resolver_stats {
     uint64_t checked; /* CheckTxnStatus asked */
+    uint64_t shared;  /* answers of it that another had asked for */
     uint64_t cache_hits;
     uint64_t recovered; /* async commits decided by their secondaries */
     uint64_t resolved;  /* locks cleared */
@@ -57,15 +59,15 @@ ti_status ti_resolver_create(ti_cluster *c, ti_background *background, ti_resolv
 void ti_resolver_free(ti_resolver *r);
 ti_resolver_stats ti_resolver_stats_of(ti_resolver *r);
 
-/* A reader at start_ts met these locks. Enters what may be ignored or read through into view;
- * *wait_ms_out = 0: ask again at once, else wait at most that long first (a live lock is in the
- * way). */
-ti_status ti_resolve_for_read(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, size_t count,
+/* A reader at start_ts met these locks (their order changes). Enters what may be ignored or read
+ * through into view; *wait_ms_out = 0: ask again at once, else wait at most that long first (a live
+ * lock is in the way). */
+ti_status ti_resolve_for_read(ti_resolver *r, Kvrpcpb__LockInfo **locks, size_t count,
                               uint64_t start_ts, ti_lock_view *view, int64_t *wait_ms_out,
                               ti_backoff *backoff, ti_err *err);
-/* A writer met these locks: clears those of dead owners before it returns. caller_ts is its start,
- * 0 for one that takes pessimistic locks. */
-ti_status ti_resolve_for_write(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, size_t count,
+/* A writer met these locks (their order changes): clears those of dead owners before it returns.
+ * caller_ts is its start, 0 for one that takes pessimistic locks. */
+ti_status ti_resolve_for_write(ti_resolver *r, Kvrpcpb__LockInfo **locks, size_t count,
                                uint64_t caller_ts, int64_t *wait_ms_out, ti_backoff *backoff,
                                ti_err *err);
 /* What became of the caller's own transaction, whose commit's answer was lost; one that is not

@@ -5,6 +5,58 @@
 #include "base/assert.h"
 #include "tikv/resolver_int.h"
 
+/* Bytes of keys in one ResolveLock. */
+#define RESOLVE_SIZE_MAX 16384
+
+/* ---- What was cleared lately ---- */
+
+static uint64_t lock_id(uint64_t start_ts, ti_slice key)
+{
+    uint64_t id = start_ts ^ UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+    for (size_t i = 0; i < key.len; i++)
+        id = (id ^ (unsigned char)key.data[i]) * UINT64_C(0x100000001b3);
+    return id != 0 ? id : 1;
+}
+
+static int64_t now_ms(const ti_resolver *r)
+{
+    return ti_env_mono_ns(r->cluster->wire->env) / 1000000;
+}
+
+static void note_cleared(ti_resolver *r, uint64_t start_ts, const ti_slice *keys, size_t count)
+{
+    int64_t at_ms = now_ms(r);
+    ti_mutex_lock(&r->mutex);
+    r->stats.resolved += count;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t id = lock_id(start_ts, keys[i]);
+        r->cleared[id % TI_RESOLVER_CLEARED_MAX].id = id;
+        r->cleared[id % TI_RESOLVER_CLEARED_MAX].at_ms = at_ms;
+    }
+    ti_mutex_unlock(&r->mutex);
+}
+
+/* The locks that were not cleared within_ms, in the arena. */
+static ti_status keep_uncleared(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, size_t count,
+                                int64_t within_ms, ti_arena *a, Kvrpcpb__LockInfo ***kept_out,
+                                size_t *kept_count_out, ti_err *err)
+{
+    int64_t since_ms = now_ms(r) - within_ms;
+    *kept_count_out = 0;
+    *kept_out = ti_arena_alloc(a, count * sizeof(Kvrpcpb__LockInfo *));
+    if (*kept_out == NULL)
+        return ti_err_no_memory(err);
+    ti_mutex_lock(&r->mutex);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t id = lock_id(locks[i]->lock_version, ti_pb_slice(locks[i]->key));
+        size_t slot = id % TI_RESOLVER_CLEARED_MAX;
+        if (r->cleared[slot].id != id || r->cleared[slot].at_ms < since_ms)
+            (*kept_out)[(*kept_count_out)++] = locks[i];
+    }
+    ti_mutex_unlock(&r->mutex);
+    return TI_OK;
+}
+
 /* ---- ResolveLock by keys and by region ---- */
 
 typedef struct resolve {
@@ -60,14 +112,12 @@ static ti_status run_resolve(ti_resolver *r, resolve *k, const ti_slice *keys, s
                   .kind = TI_COMMAND_RESOLVE_LOCK,
                   .keys = keys,
                   .count = count,
-                  .size_max = 16384,
+                  .size_max = k->whole_region ? 0 : RESOLVE_SIZE_MAX,
                   .context = k,
                   .build = build_resolve,
                   .take = take_resolve};
     TI_TRY(ti_fan_run(&fan, backoff, err));
-    ti_mutex_lock(&r->mutex);
-    r->stats.resolved += count;
-    ti_mutex_unlock(&r->mutex);
+    note_cleared(r, k->start_ts, keys, count);
     return TI_OK;
 }
 
@@ -107,21 +157,91 @@ static ti_status roll_back_pessimistic(ti_resolver *r, const Kvrpcpb__LockInfo *
     return status;
 }
 
-ti_status ti_resolver_clear(ti_resolver *r, const Kvrpcpb__LockInfo *lock, const ti_txn_fate *fate,
-                            ti_backoff *backoff, ti_err *err)
+/* ---- Clearing ---- */
+
+static ti_status clear_pessimistic(ti_resolver *r, const Kvrpcpb__LockInfo *lock,
+                                   const ti_txn_fate *fate, ti_backoff *backoff, ti_err *err)
 {
     ti_slice key = ti_pb_slice(lock->key);
-    if (lock->lock_type == KVRPCPB__OP__PessimisticLock) {
-        bool is_primary = ti_slice_equal(key, ti_pb_slice(lock->primary_lock));
-        return is_primary && fate->fate != TI_FATE_ONLY_LOCK
-                   ? TI_OK
-                   : roll_back_pessimistic(r, lock, backoff, err);
+    bool is_primary = ti_slice_equal(key, ti_pb_slice(lock->primary_lock));
+    if (!is_primary || fate->fate == TI_FATE_ONLY_LOCK)
+        TI_TRY(roll_back_pessimistic(r, lock, backoff, err));
+    note_cleared(r, lock->lock_version, &key, 1);
+    return TI_OK;
+}
+
+/* Those that are cleared key by key, or by region. */
+static ti_status clear_kind(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, size_t count,
+                            bool whole_region, const ti_txn_fate *fate, ti_arena *a,
+                            ti_backoff *backoff, ti_err *err)
+{
+    ti_slice *keys = ti_arena_alloc(a, count * sizeof(*keys));
+    size_t n = 0;
+    if (keys == NULL)
+        return ti_err_no_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        if ((locks[i]->txn_size >= TI_RESOLVER_LITE_KEYS) == whole_region &&
+            locks[i]->lock_type != KVRPCPB__OP__PessimisticLock)
+            keys[n++] = ti_pb_slice(locks[i]->key);
     }
-    resolve k = {.start_ts = lock->lock_version,
+    if (n == 0)
+        return TI_OK;
+    resolve k = {.start_ts = locks[0]->lock_version,
                  .commit_ts = fate->fate == TI_FATE_COMMITTED ? fate->commit_ts : 0,
-                 .keys = &key,
-                 .whole_region = lock->txn_size >= TI_RESOLVER_LITE_KEYS};
-    return run_resolve(r, &k, &key, 1, backoff, err);
+                 .keys = keys,
+                 .whole_region = whole_region};
+    return run_resolve(r, &k, keys, n, backoff, err);
+}
+
+static ti_status clear_locks(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, size_t count,
+                             const ti_txn_fate *fate, ti_arena *a, ti_backoff *backoff, ti_err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (locks[i]->lock_type == KVRPCPB__OP__PessimisticLock)
+            TI_TRY(clear_pessimistic(r, locks[i], fate, backoff, err));
+    }
+    TI_TRY(clear_kind(r, locks, count, false, fate, a, backoff, err));
+    return clear_kind(r, locks, count, true, fate, a, backoff, err);
+}
+
+/* One turn: clears what is left as the one who does, or waits for him. */
+static ti_status clear_turn(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, size_t count,
+                            const ti_txn_fate *fate, ti_arena *a, bool *done_out,
+                            ti_backoff *backoff, ti_err *err)
+{
+    ti_flight mine;
+    Kvrpcpb__LockInfo **kept = NULL;
+    size_t kept_count = 0;
+    TI_TRY(ti_flight_begin(&r->clears, locks[0]->lock_version, &mine, done_out, NULL, backoff->call,
+                           err));
+    if (!*done_out) {
+        TI_TRY(keep_uncleared(r, locks, count, TI_RESOLVER_CLEARED_NOW_MS, a, &kept, &kept_count,
+                              err));
+        *done_out = kept_count == 0;
+        return TI_OK;
+    }
+    ti_status status =
+        keep_uncleared(r, locks, count, TI_RESOLVER_CLEARED_NOW_MS, a, &kept, &kept_count, err);
+    if (status == TI_OK && kept_count > 0)
+        status = clear_locks(r, kept, kept_count, fate, a, backoff, err);
+    ti_flight_end(&r->clears, &mine, NULL);
+    return status;
+}
+
+ti_status ti_resolver_clear(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, size_t count,
+                            const ti_txn_fate *fate, ti_backoff *backoff, ti_err *err)
+{
+    ti_arena a;
+    bool done = false;
+    ti_status status = TI_OK;
+    ti_assert(count > 0);
+    ti_arena_init(&a);
+    while (status == TI_OK && !done) {
+        ti_arena_reset(&a);
+        status = clear_turn(r, locks, count, fate, &a, &done, backoff, err);
+    }
+    ti_arena_free(&a);
+    return status;
 }
 
 /* ---- In the background ---- */
@@ -129,8 +249,10 @@ ti_status ti_resolver_clear(ti_resolver *r, const Kvrpcpb__LockInfo *lock, const
 typedef struct clear_task {
     ti_task task;
     ti_resolver *resolver;
-    ti_arena arena; /* of lock */
-    Kvrpcpb__LockInfo *lock;
+    ti_arena arena; /* of locks */
+    Kvrpcpb__LockInfo **locks;
+    size_t count;
+    uint64_t start_ts; /* claimed */
     ti_txn_fate fate;
 } clear_task;
 
@@ -165,7 +287,7 @@ static void give_back(ti_resolver *r, uint64_t start_ts)
 static void drop_clear(ti_task *task)
 {
     clear_task *t = (clear_task *)task;
-    give_back(t->resolver, t->lock->lock_version);
+    give_back(t->resolver, t->start_ts);
     ti_arena_free(&t->arena);
     ti_free(t);
 }
@@ -175,7 +297,7 @@ static void run_clear(ti_task *task, const ti_call *call)
     clear_task *t = (clear_task *)task;
     ti_backoff backoff;
     ti_backoff_init(&backoff, t->resolver->cluster->wire, call, TI_BUDGET_RESOLVE_MS);
-    (void)ti_resolver_clear(t->resolver, t->lock, &t->fate, &backoff,
+    (void)ti_resolver_clear(t->resolver, t->locks, t->count, &t->fate, &backoff,
                             NULL); /* best effort: the next who meets the lock tries again */
     drop_clear(task);
 }
@@ -188,26 +310,39 @@ static Kvrpcpb__LockInfo *copy_lock(const Kvrpcpb__LockInfo *lock, ti_arena *a)
                               : ti_pb_unpack(&kvrpcpb__lock_info__descriptor, bytes, a, NULL);
 }
 
-void ti_resolver_clear_later(ti_resolver *r, const Kvrpcpb__LockInfo *lock, const ti_txn_fate *fate)
+/* Copies into the task those locks that were not cleared lately; false when there is none. */
+static bool fill_task(clear_task *t, Kvrpcpb__LockInfo *const *locks, size_t count)
 {
-    if (!claim(r, lock->lock_version))
+    if (keep_uncleared(t->resolver, locks, count, TI_RESOLVER_CLEARED_MS, &t->arena, &t->locks,
+                       &t->count, NULL) != TI_OK)
+        return false;
+    for (size_t i = 0; i < t->count; i++) {
+        t->locks[i] = copy_lock(t->locks[i], &t->arena);
+        if (t->locks[i] == NULL)
+            return false;
+    }
+    return t->count > 0;
+}
+
+void ti_resolver_clear_later(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, size_t count,
+                             const ti_txn_fate *fate)
+{
+    ti_assert(count > 0);
+    if (!claim(r, locks[0]->lock_version))
         return;
     clear_task *t = ti_alloc_zero(sizeof(*t));
     if (t == NULL) {
-        give_back(r, lock->lock_version);
+        give_back(r, locks[0]->lock_version);
         return;
     }
     ti_arena_init(&t->arena);
     t->task.run = run_clear;
     t->task.drop = drop_clear;
     t->resolver = r;
+    t->start_ts = locks[0]->lock_version;
     t->fate = *fate;
-    t->lock = copy_lock(lock, &t->arena);
-    if (t->lock != NULL && ti_background_offer(r->background, &t->task))
-        return;
-    give_back(r, lock->lock_version);
-    ti_arena_free(&t->arena);
-    ti_free(t);
+    if (!fill_task(t, locks, count) || !ti_background_offer(r->background, &t->task))
+        drop_clear(&t->task);
 }
 
 /* ---- Expired async commits ---- */

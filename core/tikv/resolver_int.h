@@ -2,6 +2,7 @@
 #ifndef TI_TIKV_RESOLVER_INT_H
 #define TI_TIKV_RESOLVER_INT_H
 
+#include "tikv/flight.h"
 #include "tikv/resolver.h"
 
 typedef enum ti_fate {
@@ -19,16 +20,35 @@ typedef struct ti_txn_fate {
     int64_t ttl_ms;     /* ALIVE: of the primary's lock */
 } ti_txn_fate;
 
+/* What a look at a transaction's primary says to those who waited for it. */
+typedef struct ti_check_result {
+    ti_err err; /* OK: fate */
+    ti_txn_fate fate;
+    uint64_t caller_ts; /* on whose behalf it asked: commits below it were kept off */
+} ti_check_result;
+
+/* How long a key whose lock was cleared is not cleared again for the same transaction: for readers,
+ * who go past it anyway; and for writers, whose answer may be older than that. */
+#define TI_RESOLVER_CLEARED_MS 5000
+#define TI_RESOLVER_CLEARED_NOW_MS 100
+#define TI_RESOLVER_CLEARED_MAX 1024
+
 struct ti_resolver {
     ti_cluster *cluster;
     ti_background *background;
-    ti_mutex mutex; /* rank TI_RANK_CLOCK: all below */
+    ti_flights checks; /* of CheckTxnStatus, by start_ts; results are ti_check_result */
+    ti_flights clears; /* of locks, by start_ts; without a result */
+    ti_mutex mutex;    /* rank TI_RANK_CLOCK: all below */
     struct {
         uint64_t start_ts;                     /* 0 = empty */
         uint64_t commit_ts;                    /* 0 = rolled back */
     } cache[TI_RESOLVER_CACHE_MAX];            /* a table by hash with replacement */
     uint64_t running[TI_RESOLVER_RUNNING_MAX]; /* transactions being cleared in the background; 0 =
                                                   free */
+    struct {
+        uint64_t id; /* of (start_ts, key); 0 = empty */
+        int64_t at_ms;
+    } cleared[TI_RESOLVER_CLEARED_MAX]; /* a table by id with replacement */
     ti_resolver_stats stats;
 };
 
@@ -40,11 +60,11 @@ ti_status ti_resolver_fate(ti_resolver *r, const Kvrpcpb__LockInfo *lock, uint64
  * lock, ask again with force_sync_commit. */
 ti_status ti_resolver_recover(ti_resolver *r, const Kvrpcpb__LockInfo *primary,
                               ti_txn_fate *fate_out, ti_backoff *backoff, ti_err *err);
-/* Clears one lock whose owner's fate is final. */
-ti_status ti_resolver_clear(ti_resolver *r, const Kvrpcpb__LockInfo *lock, const ti_txn_fate *fate,
-                            ti_backoff *backoff, ti_err *err);
+/* Clears locks of one owner, whose fate is final: those that nobody has cleared just now. */
+ti_status ti_resolver_clear(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, size_t count,
+                            const ti_txn_fate *fate, ti_backoff *backoff, ti_err *err);
 /* The same in the background, if there is room and nobody clears for this transaction. */
-void ti_resolver_clear_later(ti_resolver *r, const Kvrpcpb__LockInfo *lock,
+void ti_resolver_clear_later(ti_resolver *r, Kvrpcpb__LockInfo *const *locks, size_t count,
                              const ti_txn_fate *fate);
 /* Resolves keys of a transaction: commit_ts 0 rolls back. */
 ti_status ti_resolver_resolve_keys(ti_resolver *r, uint64_t start_ts, uint64_t commit_ts,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "tikv/flight.h"
 
 struct ti_tikv_store {
     _Atomic(uint32_t) refs;
@@ -20,6 +21,7 @@ struct ti_tikv_store {
 struct ti_tikv_stores {
     ti_wire *wire;
     ti_pd *pd;
+    ti_flights lookups;  /* of GetStore, by id; results are ti_err */
     ti_mutex mutex;      /* rank TI_RANK_CLOCK: the list */
     ti_tikv_store *list; /* owned references */
 };
@@ -117,14 +119,19 @@ static ti_status enter(ti_tikv_stores *s, const ti_tikv_store_info *info, ti_tik
     return TI_OK;
 }
 
-ti_status ti_tikv_stores_get(ti_tikv_stores *s, uint64_t id, ti_tikv_store **store_out,
-                             const ti_call *call, ti_err *err)
+/* The listed store, or NULL. */
+static ti_tikv_store *listed(ti_tikv_stores *s, uint64_t id)
 {
     ti_mutex_lock(&s->mutex);
-    *store_out = look_up(s, id);
+    ti_tikv_store *store = look_up(s, id);
     ti_mutex_unlock(&s->mutex);
-    if (*store_out != NULL)
-        return TI_OK;
+    return store;
+}
+
+/* Asks PD. */
+static ti_status ask_pd(ti_tikv_stores *s, uint64_t id, ti_tikv_store **store_out,
+                        const ti_call *call, ti_err *err)
+{
     ti_arena a;
     ti_tikv_store_info info;
     ti_arena_init(&a);
@@ -136,6 +143,41 @@ ti_status ti_tikv_stores_get(ti_tikv_stores *s, uint64_t id, ti_tikv_store **sto
         status = enter(s, &info, store_out, err);
     ti_arena_free(&a);
     return status;
+}
+
+/* Asks for all who wait, unless somebody has just done so. */
+static ti_status lead_lookup(ti_tikv_stores *s, uint64_t id, ti_flight *mine,
+                             ti_tikv_store **store_out, const ti_call *call, ti_err *err)
+{
+    ti_err said;
+    ti_err_clear(&said);
+    *store_out = listed(s, id);
+    ti_status status = *store_out != NULL ? TI_OK : ask_pd(s, id, store_out, call, &said);
+    ti_flight_end(&s->lookups, mine, &said);
+    if (status != TI_OK && err != NULL)
+        *err = said;
+    return status;
+}
+
+ti_status ti_tikv_stores_get(ti_tikv_stores *s, uint64_t id, ti_tikv_store **store_out,
+                             const ti_call *call, ti_err *err)
+{
+    for (;;) {
+        ti_flight mine;
+        ti_err said;
+        bool leads = false;
+        *store_out = listed(s, id);
+        if (*store_out != NULL)
+            return TI_OK;
+        TI_TRY(ti_flight_begin(&s->lookups, id, &mine, &leads, &said, call, err));
+        if (leads)
+            return lead_lookup(s, id, &mine, store_out, call, err);
+        if (said.status == TI_OK || said.status == TI_TIMEOUT || said.status == TI_CANCELLED)
+            continue; /* it is listed now, or only the other's time was up */
+        if (err != NULL)
+            *err = said;
+        return said.status;
+    }
 }
 
 void ti_tikv_stores_doubt(ti_tikv_stores *s, uint64_t id, bool wrong_store)
@@ -168,6 +210,11 @@ ti_status ti_tikv_stores_create(ti_wire *w, ti_pd *pd, ti_tikv_stores **stores_o
     s->wire = w;
     s->pd = pd;
     ti_status status = ti_mutex_init(&s->mutex, TI_RANK_CLOCK, err);
+    if (status == TI_OK) {
+        status = ti_flights_init(&s->lookups, w, sizeof(ti_err), err);
+        if (status != TI_OK)
+            ti_mutex_destroy(&s->mutex);
+    }
     if (status != TI_OK) {
         ti_free(s);
         return status;
@@ -183,6 +230,7 @@ void ti_tikv_stores_free(ti_tikv_stores *s)
         s->list = store->next;
         ti_tikv_store_unref(store);
     }
+    ti_flights_destroy(&s->lookups);
     ti_mutex_destroy(&s->mutex);
     ti_free(s);
 }
