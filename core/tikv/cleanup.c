@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/fault.h"
 #include "tikv/commit_int.h"
 
 typedef struct cleanup_task {
@@ -68,6 +69,7 @@ static ti_status take_commit(void *context, const ti_fan_part *part, ti_slice re
     (void)part;
     (void)left;
     (void)err;
+    TI_FAULT(tikv_secondary_committed);
     ti_arena a;
     ti_arena_init(&a);
     Kvrpcpb__CommitResponse *r =
@@ -88,6 +90,7 @@ static ti_status take_nothing(void *context, const ti_fan_part *part, ti_slice r
     (void)response;
     (void)left;
     (void)err;
+    TI_FAULT(tikv_rolled_back);
     return TI_OK;
 }
 
@@ -118,6 +121,10 @@ static void run_fan(cleanup_task *t, const ti_slice *keys, size_t count, const t
 static void run_task(ti_task *task, const ti_call *call)
 {
     cleanup_task *t = (cleanup_task *)task;
+    if (t->commit_ts != 0)
+        TI_FAULT(tikv_before_secondaries);
+    else
+        TI_FAULT(tikv_before_roll_back);
     if (t->primary < t->count) {
         ti_slice primary = t->keys[t->primary];
         run_fan(t, &primary, 1, call);

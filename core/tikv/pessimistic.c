@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/fault.h"
 #include "tikv/tikv_int.h"
 
 #define WAIT_SLICE_MS 1000
@@ -356,6 +357,7 @@ static ti_status attempt(lock_call *c, const ti_slice *keys, ti_locked *out, siz
         TI_TRY(ti_heartbeat_add(locks->engine->heartbeat, locks->start_ts, locks->primary, err));
         locks->beating = true;
     }
+    TI_FAULT(tikv_primary_locked);
     return lock_keys(c, keys + first, out == NULL ? NULL : out + first, count - first, call, err);
 }
 
@@ -391,6 +393,8 @@ ti_status ti_tikv_lock(ti_engine *e, ti_locks **locks_io, const ti_lock_request 
             status = attempt(&c, request->keys, out, request->count, call, err);
     } while (status == TI_CONFLICT && c.conflict && ti_call_check(call, "locking", NULL) == TI_OK);
     call_ended(&c, status, request->keys, request->count);
+    if (status == TI_OK)
+        TI_FAULT(tikv_locked);
     return status;
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/fault.h"
 #include "tikv/resolver_int.h"
 
 /* Bytes of keys in one ResolveLock. */
@@ -116,7 +117,9 @@ static ti_status run_resolve(ti_resolver *r, resolve *k, const ti_slice *keys, s
                   .context = k,
                   .build = build_resolve,
                   .take = take_resolve};
+    TI_FAULT(tikv_before_resolving);
     TI_TRY(ti_fan_run(&fan, backoff, err));
+    TI_FAULT(tikv_resolved);
     note_cleared(r, k->start_ts, keys, count);
     return TI_OK;
 }
