@@ -116,7 +116,8 @@ func openEngine(folder string, strict bool) (*engine, error) {
 		return nil, err
 	}
 	return &engine{
-		kv: kv, context: &kvrpcpb.Context{RegionId: ids[2], RegionEpoch: epoch, Peer: peer},
+		fence: newFence(),
+		kv:    kv, context: &kvrpcpb.Context{RegionId: ids[2], RegionEpoch: epoch, Peer: peer},
 		strictLocks: strict, lockKeys: map[uint64][]string{}, lockCommits: map[string]uint64{},
 	}, nil
 }

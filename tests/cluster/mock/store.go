@@ -34,8 +34,7 @@ type store struct {
 type engine struct {
 	kv      *tikv.Server
 	context *kvrpcpb.Context // of its one region
-	// 1PC and async commit: unistore picks their timestamp before the write is visible, so reads are kept out meanwhile.
-	fence sync.RWMutex
+	fence   fence
 
 	twoPhase    bool // 1PC and async commit are refused
 	strictLocks bool // a committed LOCK conflicts with later optimistic writes, as on TiKV
@@ -162,11 +161,14 @@ func (f *kvFront) BatchCommands(stream tikvpb.Tikv_BatchCommandsServer) error {
 	}
 }
 
-// batchOut sends the answers of a stream one at a time; one that is held back goes after the next.
+// batchOut sends the answers of a stream, those that are ready together in one message, as TiKV does; one that is held
+// back goes after the next.
 type batchOut struct {
-	mu     sync.Mutex
-	stream tikvpb.Tikv_BatchCommandsServer
-	held   *tikvpb.BatchCommandsResponse
+	mu      sync.Mutex
+	stream  tikvpb.Tikv_BatchCommandsServer
+	ready   []*tikvpb.BatchCommandsResponse
+	sending bool
+	held    *tikvpb.BatchCommandsResponse
 }
 
 func (o *batchOut) send(resp *tikvpb.BatchCommandsResponse, f *fault) {
@@ -177,22 +179,36 @@ func (o *batchOut) send(resp *tikvpb.BatchCommandsResponse, f *fault) {
 		time.AfterFunc(50*time.Millisecond, func() { o.release() })
 		return
 	}
-	o.stream.Send(resp)
+	o.ready = append(o.ready, resp)
 	if f != nil && f.Action == "duplicate" {
-		o.stream.Send(resp)
+		o.ready = append(o.ready, resp)
 	}
-	if o.held != nil {
-		o.stream.Send(o.held)
-		o.held = nil
-	}
+	o.flush()
 }
 
 func (o *batchOut) release() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.flush()
+}
+
+// flush sends what is ready, and what comes while it sends. Called with mu held, which it gives back meanwhile.
+func (o *batchOut) flush() {
 	if o.held != nil {
-		o.stream.Send(o.held)
+		o.ready = append(o.ready, o.held)
 		o.held = nil
+	}
+	for !o.sending && len(o.ready) > 0 {
+		out := &tikvpb.BatchCommandsResponse{}
+		for _, resp := range o.ready {
+			out.RequestIds = append(out.RequestIds, resp.RequestIds...)
+			out.Responses = append(out.Responses, resp.Responses...)
+		}
+		o.ready, o.sending = nil, true
+		o.mu.Unlock()
+		o.stream.Send(out)
+		o.mu.Lock()
+		o.sending = false
 	}
 }
 
@@ -220,16 +236,21 @@ func (f *kvFront) serveOne(ctx context.Context, cut context.CancelFunc, out *bat
 	out.send(resp, rule)
 }
 
+// wrappers are the types of the oneof of a batch's answer, by command.
+var wrappers = func() map[string]reflect.Type {
+	types := map[string]reflect.Type{}
+	for _, one := range proto.GetProperties(reflect.TypeOf(tikvpb.BatchCommandsResponse_Response{})).OneofTypes {
+		types[one.Type.Elem().Field(0).Name] = one.Type.Elem()
+	}
+	return types
+}()
+
 // wrap puts an answer into the oneof of a batch.
 func wrap(name string, answer interface{}) *tikvpb.BatchCommandsResponse_Response {
 	resp := &tikvpb.BatchCommandsResponse_Response{}
-	for _, one := range proto.GetProperties(reflect.TypeOf(*resp)).OneofTypes {
-		if t := one.Type.Elem(); t.Field(0).Name == name {
-			v := reflect.New(t)
-			v.Elem().Field(0).Set(reflect.ValueOf(answer))
-			reflect.ValueOf(resp).Elem().FieldByName("Cmd").Set(v)
-		}
-	}
+	v := reflect.New(wrappers[name])
+	v.Elem().Field(0).Set(reflect.ValueOf(answer))
+	reflect.ValueOf(resp).Elem().FieldByName("Cmd").Set(v)
 	return resp
 }
 
@@ -424,7 +445,7 @@ func (s *store) apply(ctx context.Context, name string, original interface{}) in
 	if prewrite, is := req.(*kvrpcpb.PrewriteRequest); is && e.twoPhase {
 		prewrite.TryOnePc, prewrite.UseAsyncCommit, prewrite.Secondaries = false, false, nil
 	}
-	release := e.enter(req)
+	release := e.fence.enter(req)
 	if scan, is := req.(*kvrpcpb.ScanRequest); is {
 		defer release()
 		return e.scan(ctx, scan)
@@ -453,12 +474,15 @@ func isInternal(key []byte) bool {
 // scan asks the engine for forward pages without its internal keys. A reverse scan is a forward scan turned around: the engine's own
 // iterates over the newest versions whatever the request's is.
 func (e *engine) scan(ctx context.Context, r *kvrpcpb.ScanRequest) *kvrpcpb.ScanResponse {
-	const page = 1024
+	page := 1024
 	forward := *r
+	if !r.Reverse && int(r.Limit) < page {
+		page = int(r.Limit) + 1 // the engine's internal keys are few, and at the end
+	}
 	if r.Reverse {
 		forward.StartKey, forward.EndKey = r.EndKey, r.StartKey
 	}
-	forward.Reverse, forward.Limit = false, page
+	forward.Reverse, forward.Limit = false, uint32(page)
 	var all []*kvrpcpb.KvPair
 	for more := true; more && (r.Reverse || len(all) < int(r.Limit)); {
 		resp, err := e.kv.KvScan(ctx, &forward)
@@ -486,21 +510,6 @@ func (e *engine) scan(ctx context.Context, r *kvrpcpb.ScanRequest) *kvrpcpb.Scan
 		all = all[:r.Limit]
 	}
 	return &kvrpcpb.ScanResponse{Pairs: all}
-}
-
-// enter keeps reads out while a Prewrite that may commit by itself runs.
-func (e *engine) enter(req interface{}) (release func()) {
-	switch r := req.(type) {
-	case *kvrpcpb.PrewriteRequest:
-		if r.TryOnePc || r.UseAsyncCommit {
-			e.fence.Lock()
-			return e.fence.Unlock
-		}
-	case *kvrpcpb.GetRequest, *kvrpcpb.BatchGetRequest, *kvrpcpb.ScanRequest:
-		e.fence.RLock()
-		return e.fence.RUnlock
-	}
-	return func() {}
 }
 
 // strictConflict: the mode in which a committed LOCK leaves a record, as TiKV's does.
