@@ -109,6 +109,11 @@
 #define TI_SWEEP_ALONE_US 60000000 /* engines with exact wake-ups */
 #define TI_DUE_WAIT_US_MAX 3600000000u /* longer waits are looked at again on the way */
 #define TI_OWNERSHIP_US 1000000        /* how often the ownership is asked */
+#ifdef TI_TESTING
+#define TI_BULK_BATCH 16
+#else
+#define TI_BULK_BATCH 256 /* events in one transaction of a purge or a replay */
+#endif
 #define TI_LEASE_DEFAULT_US 10000000   /* how long a worker's lease lasts unrenewed */
 #define TI_LEASE_US_MIN 200000
 #define TI_LEASE_US_MAX 3600000000ll

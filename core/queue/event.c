@@ -54,6 +54,8 @@ static void read_value(ti_event *event)
     event->info.entity_id = f.entity_id;
     event->info.references = or_default(f.references, TI_SLICE("[]"));
     event->info.last_error = f.last_error;
+    event->info.unique = f.unique;
+    event->info.row_key = event->row_key;
     event->info.attempts = f.attempts;
     event->info.not_before_us = (int64_t)f.not_before_us;
     event->info.state = event->from_parked ? TI_EVENT_PARKED : TI_EVENT_PENDING;

@@ -84,6 +84,7 @@ struct ti_hub_type {
     ti_hub_meta meta;          /* under the hub's mutex, as the next three */
     ti_queue_options declared; /* partitions 0 = nobody declared a count */
     ti_listener *listeners;    /* borrowed from workers */
+    _Atomic(int) paused;       /* as last stored or read */
     _Atomic(uint64_t) counters[TI_COUNTERS];
 };
 

@@ -107,6 +107,8 @@ ti_status ti_event_row_read(const ti_keyspace *ks, ti_arena *a, ti_event_state s
     info_out->entity_id = f.entity_id;
     info_out->references = f.references.len > 0 ? f.references : TI_SLICE("[]");
     info_out->last_error = f.last_error;
+    info_out->unique = f.unique;
+    info_out->row_key = pair->key;
     info_out->attempts = f.attempts;
     info_out->not_before_us = (int64_t)f.not_before_us;
     return TI_OK;
@@ -117,6 +119,9 @@ static bool is_wanted(const ti_event_filter *filter, const ti_event_info *info)
     int64_t at_us =
         info->finished_at_us > 0 ? info->finished_at_us : (int64_t)info->place.timestamp_us;
     if (filter->key.data != NULL && !ti_slice_equal(filter->key, info->key))
+        return false;
+    if (filter->owner.data != NULL && !ti_slice_equal(filter->owner, info->entity) &&
+        !ti_slice_equal(filter->owner, info->entity_id))
         return false;
     return at_us >= filter->from_us && (filter->to_us == 0 || at_us < filter->to_us);
 }
@@ -233,15 +238,16 @@ static ti_status walk_all(list_job *job, ti_err *err)
 static ti_status scope_of(const list_job *job, ti_cursor_scope *scope_out, ti_err *err)
 {
     const ti_event_filter *f = job->filter;
-    char *extra =
-        ti_arena_format(job->a, "queue:%d:%lld:%lld:%d", (int)f->state, (long long)f->from_us,
-                        (long long)f->to_us, f->key.data != NULL ? 1 : 0);
+    char *extra = ti_arena_format(job->a, "queue:%d:%lld:%lld:%d", (int)f->state,
+                                  (long long)f->from_us, (long long)f->to_us,
+                                  (f->key.data != NULL ? 1 : 0) + (f->owner.data != NULL ? 2 : 0));
     if (extra == NULL)
         return ti_err_no_memory(err);
     *scope_out = (ti_cursor_scope){
         .name_space = ti_keyspace_name(job->queues->keyspace),
         .table = f->type,
         .lo = f->key,
+        .hi = f->owner,
         .extra = ti_slice_of(extra),
     };
     return TI_OK;
@@ -284,10 +290,11 @@ static ti_status list(list_job *job, ti_err *err)
     return seal_cursor(job, err);
 }
 
-ti_status ti_queue_list(ti_queues *queues, const ti_event_filter *filter, ti_arena *a,
-                        ti_event_list *list_out, const ti_call *call, ti_err *err)
+ti_status ti_event_list_in(ti_queues *queues, ti_txn *txn, const ti_event_filter *filter,
+                           ti_arena *a, ti_event_list *list_out, const ti_call *call, ti_err *err)
 {
-    list_job job = {.queues = queues, .filter = filter, .a = a, .call = call, .list = list_out};
+    list_job job = {
+        .queues = queues, .filter = filter, .a = a, .txn = txn, .call = call, .list = list_out};
     *list_out = (ti_event_list){.items = NULL};
     TI_TRY(ti_name_check(filter->type, "event type", err));
     if (filter->limit > TI_PAGE_ITEMS_MAX || filter->from_us < 0 || filter->to_us < 0 ||
@@ -300,9 +307,17 @@ ti_status ti_queue_list(ti_queues *queues, const ti_event_filter *filter, ti_are
     list_out->items = ti_arena_alloc(a, job.limit * sizeof(ti_event_info));
     if (list_out->items == NULL)
         return ti_err_no_memory(err);
-    TI_TRY(ti_txn_begin(queues->kv, &(ti_txn_options){.read_only = true}, &job.txn, err));
-    ti_status status = list(&job, err);
-    ti_txn_free(job.txn);
+    return list(&job, err);
+}
+
+ti_status ti_queue_list(ti_queues *queues, const ti_event_filter *filter, ti_arena *a,
+                        ti_event_list *list_out, const ti_call *call, ti_err *err)
+{
+    ti_txn *txn;
+    *list_out = (ti_event_list){.items = NULL};
+    TI_TRY(ti_txn_begin(queues->kv, &(ti_txn_options){.read_only = true}, &txn, err));
+    ti_status status = ti_event_list_in(queues, txn, filter, a, list_out, call, err);
+    ti_txn_free(txn);
     return status;
 }
 

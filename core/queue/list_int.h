@@ -23,5 +23,11 @@ typedef struct ti_ranges {
 /* Ranges, in a, that together hold every pending event of a type. */
 ti_status ti_pending_ranges(ti_queues *queues, ti_txn *txn, ti_arena *a, ti_slice type,
                             ti_ranges *ranges_out, const ti_call *call, ti_err *err);
+/* ti_queue_list in a transaction. */
+ti_status ti_event_list_in(ti_queues *queues, ti_txn *txn, const ti_event_filter *filter,
+                           ti_arena *a, ti_event_list *list_out, const ti_call *call, ti_err *err);
+/* Deletes a stored event's row, and its token when it is pending or parked. */
+ti_status ti_event_row_delete(ti_queues *queues, ti_txn *txn, const ti_event_info *info,
+                              ti_err *err);
 
 #endif

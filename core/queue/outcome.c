@@ -27,6 +27,7 @@ static ti_event_fields fields_of(const ti_event *event)
         .references = info->references,
         .payload = info->payload,
         .last_error = info->last_error,
+        .unique = info->unique,
         .attempts = info->attempts,
     };
 }
@@ -45,6 +46,36 @@ static ti_status put(const ti_outcome_write *write, ti_slice key, ti_sealed_kind
     return ti_txn_put(write->txn, key, value, err);
 }
 
+/* The token is free; or it names the event by its new place. */
+static ti_status free_token(const ti_outcome_write *write, const ti_event *event, ti_err *err)
+{
+    if (event->info.unique.len == 0)
+        return TI_OK;
+    ti_slice key = ti_key_queue_unique(write->worker->queues->keyspace, write->arena,
+                                       event->info.type, event->info.unique);
+    TI_TRY(ti_key_check(key, "queue key", err));
+    return ti_txn_delete(write->txn, key, err);
+}
+
+static ti_status move_token(const ti_outcome_write *write, const ti_event *event,
+                            const ti_event_place *place, ti_err *err)
+{
+    char id[TI_EVENT_ID_SIZE + 1];
+    ti_buf value;
+    if (event->info.unique.len == 0)
+        return TI_OK;
+    ti_slice key = ti_key_queue_unique(write->worker->queues->keyspace, write->arena,
+                                       event->info.type, event->info.unique);
+    TI_TRY(ti_key_check(key, "queue key", err));
+    ti_event_id_format(place, id);
+    ti_buf_init(&value, 256);
+    ti_status status = ti_queue_text_seal(&value, key, ti_slice_of(id), err);
+    if (status == TI_OK)
+        status = ti_txn_put(write->txn, key, ti_buf_slice(&value), err);
+    ti_buf_free(&value);
+    return status;
+}
+
 static ti_status put_history(const ti_outcome_write *write, const ti_event *event, ti_history state,
                              ti_event_fields *fields, ti_err *err)
 {
@@ -56,6 +87,7 @@ static ti_status put_history(const ti_outcome_write *write, const ti_event *even
     key = ti_key_history(write->worker->queues->keyspace, write->arena, event->info.type, state,
                          &place);
     TI_TRY(ti_txn_delete(write->txn, event->row_key, err));
+    TI_TRY(free_token(write, event, err));
     return put(write, key, TI_SEALED_HISTORY, fields, err);
 }
 
@@ -74,8 +106,10 @@ static ti_status put_parked(const ti_outcome_write *write, const ti_event *event
 static ti_status write_ack(const ti_outcome_write *write, const ti_event *event, ti_err *err)
 {
     ti_event_fields fields = fields_of(event);
-    if (event->part->type->retention_us == 0)
+    if (event->part->type->retention_us == 0) {
+        TI_TRY(free_token(write, event, err));
         return ti_txn_delete(write->txn, event->row_key, err);
+    }
     return put_history(write, event, TI_HISTORY_COMPLETED, &fields, err);
 }
 
@@ -124,6 +158,7 @@ static ti_status write_reschedule(const ti_outcome_write *write, ti_event *event
         ti_key_event(write->worker->queues->keyspace, write->arena, event->info.type, &place);
     ti_txn_not_after(write->txn, ti_ts_add_us(write->now, TI_GRACE_US));
     TI_TRY(ti_txn_delete(write->txn, event->row_key, err));
+    TI_TRY(move_token(write, event, &place, err));
     return put(write, key, TI_SEALED_EVENT, &fields, err);
 }
 

@@ -102,6 +102,24 @@ static uint64_t place_time(const outbox_event *event, ti_ts t)
     return (uint64_t)due;
 }
 
+/* The row that says which event has a token. */
+static ti_status put_token(const outbox *box, const outbox_event *event, ti_txn *txn, ti_arena *a,
+                           ti_err *err)
+{
+    char id[TI_EVENT_ID_SIZE + 1];
+    ti_buf value;
+    ti_slice key = ti_key_queue_unique(box->queues->keyspace, a,
+                                       ti_hub_type_name(event->type->type), event->fields.unique);
+    TI_TRY(ti_key_check(key, "queue key", err));
+    ti_event_id_format(&event->place, id);
+    ti_buf_init(&value, 256);
+    ti_status status = ti_queue_text_seal(&value, key, ti_slice_of(id), err);
+    if (status == TI_OK)
+        status = ti_txn_put(txn, key, ti_buf_slice(&value), err);
+    ti_buf_free(&value);
+    return status;
+}
+
 static ti_status put_event(const outbox *box, outbox_event *event, ti_txn *txn,
                            ti_event_sealer *sealer, ti_arena *a, ti_err *err)
 {
@@ -110,6 +128,8 @@ static ti_status put_event(const outbox *box, outbox_event *event, ti_txn *txn,
         ti_key_event(box->queues->keyspace, a, ti_hub_type_name(event->type->type), &event->place);
     TI_TRY(ti_key_check(key, "event key", err));
     TI_TRY(ti_event_seal(sealer, TI_SEALED_EVENT, key, &event->fields, &value, err));
+    if (event->fields.unique.len > 0)
+        TI_TRY(put_token(box, event, txn, a, err));
     return ti_txn_put(txn, key, value, err);
 }
 
@@ -216,7 +236,7 @@ static bool copy_fields(ti_arena *a, ti_event_fields *f)
 {
     return copy_field(a, &f->key) && copy_field(a, &f->action) && copy_field(a, &f->entity) &&
            copy_field(a, &f->entity_id) && copy_field(a, &f->references) &&
-           copy_field(a, &f->payload);
+           copy_field(a, &f->payload) && copy_field(a, &f->unique);
 }
 
 static ti_status outbox_add(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec,
@@ -285,6 +305,9 @@ static ti_status check_spec(const ti_event_spec *spec, const ti_event_fields *fi
     TI_TRY(check_text(spec->action, "action", err));
     TI_TRY(check_text(spec->entity, "entity", err));
     TI_TRY(check_text(spec->entity_id, "entity id", err));
+    if (spec->unique.len > TI_ID_SIZE_MAX || !ti_slice_is_utf8(spec->unique))
+        return ti_err_set(err, TI_INVALID_ARGUMENT,
+                          "the token of an event is UTF-8 of at most %d bytes", TI_ID_SIZE_MAX);
     if (spec->due_us < 0)
         return ti_err_set(err, TI_INVALID_ARGUMENT, "an event can not be due before 1970");
     if (ti_event_fields_size(fields) > TI_EVENT_SIZE_MAX)
@@ -297,9 +320,47 @@ static ti_status check_spec(const ti_event_spec *spec, const ti_event_fields *fi
     return check_json(spec->references, "references", true, err);
 }
 
-static ti_status publish_in(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec,
-                            const ti_call *call, ti_err *err)
+/* Whether this transaction publishes an event with that token already. */
+static bool is_in_outbox(const ti_txn *txn, const ti_event_spec *spec)
 {
+    const outbox *box = ti_txn_slot(txn, &outbox_owner);
+    const outbox_event *event = box != NULL ? box->first : NULL;
+    while (event != NULL && !(ti_slice_equal(event->fields.unique, spec->unique) &&
+                              ti_slice_equal(ti_hub_type_name(event->type->type), spec->type)))
+        event = event->next;
+    return event != NULL;
+}
+
+/* Whether an unfinished event has the token; its id then, "" when this transaction makes it. A row
+ * of the token that names an event which is gone does not count. */
+static ti_status is_taken(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec,
+                          bool *taken_out, char *id_out, const ti_call *call, ti_err *err)
+{
+    ti_arena *a = ti_txn_arena(txn);
+    ti_slice value;
+    ti_slice id;
+    *taken_out = is_in_outbox(txn, spec);
+    if (*taken_out)
+        return TI_OK;
+    ti_slice key = ti_key_queue_unique(queues->keyspace, a, spec->type, spec->unique);
+    TI_TRY(ti_key_check(key, "queue key", err));
+    ti_status status = ti_txn_get(txn, key, a, &value, call, err);
+    if (status == TI_NOT_FOUND)
+        return TI_OK;
+    TI_TRY(status);
+    TI_TRY(ti_queue_text_open(value, key, &id, err));
+    TI_TRY(ti_event_is_unfinished(queues, txn, spec->type, id, taken_out, call, err));
+    if (*taken_out && id_out != NULL && id.len == TI_EVENT_ID_SIZE) {
+        memcpy(id_out, id.data, id.len);
+        id_out[id.len] = '\0';
+    }
+    return TI_OK;
+}
+
+static ti_status publish_in(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec,
+                            bool *added_out, char *id_out, const ti_call *call, ti_err *err)
+{
+    bool taken = false;
     ti_event_fields fields = {
         .key = spec->key,
         .payload = spec->payload,
@@ -307,9 +368,20 @@ static ti_status publish_in(ti_queues *queues, ti_txn *txn, const ti_event_spec 
         .entity = spec->entity,
         .entity_id = spec->entity_id,
         .references = spec->references,
+        .unique = spec->unique,
     };
+    *added_out = false;
     TI_TRY(ti_txn_check(txn, true, err));
     TI_TRY(check_spec(spec, &fields, err));
+    if (spec->unique.len > 0)
+        TI_TRY(is_taken(queues, txn, spec, &taken, id_out, call, err));
+    if (taken && !spec->unique_return)
+        return ti_err_set(err, TI_ALREADY_EXISTS,
+                          "an unfinished event of type '%.*s' has this token already",
+                          (int)spec->type.len, spec->type.data);
+    if (taken)
+        return TI_OK;
+    *added_out = true;
     return outbox_add(queues, txn, spec, &fields, call, err);
 }
 
@@ -354,8 +426,9 @@ typedef struct publish_one {
 static ti_status publish_alone(void *context, ti_txn *txn, const ti_call *call, ti_err *err)
 {
     const publish_one *one = context;
-    TI_TRY(publish_in(one->queues, txn, one->spec, call, err));
-    return one->id_out != NULL ? ti_publish_tell_id(txn, one->id_out, err) : TI_OK;
+    bool added;
+    TI_TRY(publish_in(one->queues, txn, one->spec, &added, one->id_out, call, err));
+    return added && one->id_out != NULL ? ti_publish_tell_id(txn, one->id_out, err) : TI_OK;
 }
 
 ti_status ti_queue_publish(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec, char *id_out,
@@ -365,11 +438,14 @@ ti_status ti_queue_publish(ti_queues *queues, ti_txn *txn, const ti_event_spec *
     ti_err *out = err != NULL ? err : &local;
     ti_assert(queues != NULL);
     ti_assert(spec != NULL);
+    bool added;
+    if (id_out != NULL)
+        id_out[0] = '\0';
     if (txn == NULL) {
         publish_one one = {.queues = queues, .spec = spec, .id_out = id_out};
         return ti_kv_transact(queues->kv, NULL, NULL, publish_alone, &one, NULL, call, out);
     }
-    ti_status status = publish_in(queues, txn, spec, call, out);
+    ti_status status = publish_in(queues, txn, spec, &added, id_out, call, out);
     if (status != TI_OK && ti_txn_is_open(txn))
         ti_txn_doom(txn, out);
     return status;

@@ -13,6 +13,10 @@ ti_status ti_publish_model_event(void *context, ti_txn *txn, const ti_model_even
  * valid until the transaction ends) when it commits. */
 ti_status ti_publish_tell_id(ti_txn *txn, char *id_out, ti_err *err);
 
+/* Whether the event of that id is pending or parked. */
+ti_status ti_event_is_unfinished(ti_queues *queues, ti_txn *txn, ti_slice type, ti_slice id,
+                                 bool *unfinished_out, const ti_call *call, ti_err *err);
+
 /* The place of the n-th event (from 0) of a transaction whose commit began at t. base: a uuid that
  * ti_place_base made for that transaction; the same for all its events. */
 void ti_place_base(const ti_env *env, ti_ts t, char base_out[TI_UUID_TEXT_SIZE + 1]);

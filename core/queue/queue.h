@@ -16,7 +16,7 @@
  *  4. A transaction that does not commit leaves no event and wakes nobody.
  *
  * Thread rule: a ti_queues may be used by any number of threads; a transaction by one at a time.
- * What is NOT here: delivery (worker.h), leases, replay, retention. */
+ * What is NOT here: delivery, leases, retention (worker.h), recurring events (schedule.h). */
 #ifndef TI_QUEUE_QUEUE_H
 #define TI_QUEUE_QUEUE_H
 
@@ -92,13 +92,17 @@ typedef struct ti_event_spec {
     uint32_t partitions; /* what the caller declared: another stored count is SCHEMA_MISMATCH; 0 =
                             follow the stored one */
     bool json_checked;   /* payload and references are known to be valid JSON */
+    ti_slice unique;     /* a token: refused while an unfinished event of the type has it; UTF-8, at
+                            most TI_ID_SIZE_MAX bytes; empty = none */
+    bool unique_return;  /* not refused: nothing is published, and id_out is the other event's */
 } ti_event_spec;
 
 /* Adds an event to a transaction: it is written when that commits. With txn NULL a transaction of
  * its own is run and retried. id_out (TI_EVENT_ID_SIZE + 1 bytes, or NULL) is filled only without
- * txn: before the commit an event has no id. A failure dooms txn.
- * INVALID_ARGUMENT (type, key, payload), LIMIT_EXCEEDED (TI_EVENT_SIZE_MAX), what the commit
- * answers. @thread owner of txn */
+ * txn (else it is ""): before the commit an event has no id; and with unique_return, when there is
+ * another event that has one. A failure dooms txn.
+ * ALREADY_EXISTS (the token), INVALID_ARGUMENT (type, key, payload), LIMIT_EXCEEDED
+ * (TI_EVENT_SIZE_MAX), what the commit answers. @thread owner of txn */
 ti_status ti_queue_publish(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec, char *id_out,
                            const ti_call *call, ti_err *err);
 
@@ -123,6 +127,8 @@ typedef struct ti_event_info {
     ti_slice entity_id;
     ti_slice references;    /* a JSON array; "[]" when there is none */
     ti_slice last_error;    /* empty when it never failed */
+    ti_slice unique;        /* its token; empty = none */
+    ti_slice row_key;       /* of its row */
     uint32_t attempts;      /* failed runs so far */
     int64_t not_before_us;  /* a retry waits until then; 0 = no wait */
     int64_t finished_at_us; /* of history; 0 otherwise */
@@ -134,7 +140,8 @@ ti_slice ti_event_sequence(const ti_event_info *info);
 
 typedef struct ti_event_filter {
     ti_slice type;
-    ti_slice key; /* data NULL = every key */
+    ti_slice key;   /* data NULL = every key */
+    ti_slice owner; /* only events of this entity ("table:user:u1") or entity_id; data NULL = all */
     ti_event_state state;
     int64_t from_us; /* place (history: finished_at) >= from_us; 0 = all */
     int64_t to_us;   /* … < to_us; 0 = all */
@@ -164,6 +171,28 @@ ti_status ti_queue_retry(ti_queues *queues, ti_slice type, ti_slice id, char *id
  * is finished there without effect. NOT_FOUND with a text. @thread any */
 ti_status ti_queue_drop(ti_queues *queues, ti_slice type, ti_slice id, const ti_call *call,
                         ti_err *err);
+
+/* ---- many at once ---- */
+
+/* Deletes every event that fits the filter (its state, or with every_state of pending, parked and
+ * both histories), in transactions of TI_BULK_BATCH rows; limit and cursor do not count. Events
+ * that a handler has in hand are finished there without effect. count_out: how many, also when it
+ * ends early. @thread any */
+ti_status ti_queue_purge(ti_queues *queues, const ti_event_filter *filter, bool every_state,
+                         uint64_t *count_out, const ti_call *call, ti_err *err);
+/* Publishes again what the filter finds in history (COMPLETED or FAILED, which stay), in the order
+ * in which it was finished per partition, as new events of type `into` (empty: the same), due now.
+ * In transactions of TI_BULK_BATCH events: one that ends early has published a part, count_out
+ * says how many. INVALID_ARGUMENT (another state). @thread any */
+ti_status ti_queue_replay(ti_queues *queues, const ti_event_filter *filter, ti_slice into,
+                          uint64_t *count_out, const ti_call *call, ti_err *err);
+/* Stops and lets go on the delivery of a type, in all workers of all processes (within two
+ * seconds): stored, so it outlives them. Publishing goes on; what has started ends. @thread any */
+ti_status ti_queue_set_paused(ti_queues *queues, ti_slice type, bool paused, const ti_call *call,
+                              ti_err *err);
+/* Whether it is stored as paused. @thread any */
+ti_status ti_queue_is_paused(ti_queues *queues, ti_slice type, bool *paused_out,
+                             const ti_call *call, ti_err *err);
 
 /* Counters of one type in this process, over all its handles on the database. */
 typedef struct ti_queue_stats {

@@ -3,8 +3,8 @@
  *   publish, start --> meta known and fresh? --no--> read queue_meta:{type}; absent: write it
  *
  * INVARIANTS
- *  1. queue_meta of a type is written once, in a transaction that has read its absence: of two
- *     first users one meets a conflict, reads, and follows. */
+ *  1. queue_meta of a type is made once, in a transaction that has read its absence: of two first
+ *     users one meets a conflict, reads, and follows. Later only its pause changes. */
 #include "queue/queue.h"
 
 #include "base/assert.h"
@@ -130,22 +130,22 @@ static ti_status read_meta(void *context, ti_txn *txn, const ti_call *call, ti_e
 {
     meta_read *read = context;
     ti_arena *a = ti_txn_arena(txn);
-    uint64_t number = read->wanted;
+    ti_queue_meta_row row = {.partitions = read->wanted};
     ti_slice value;
     read->begun_ns = ti_env_mono_ns(read->queues->kv->env);
     ti_slice key = ti_key_queue_meta(read->queues->keyspace, a, ti_hub_type_name(read->type));
     TI_TRY(ti_key_check(key, "queue key", err));
     ti_status status = ti_txn_get(txn, key, a, &value, call, err);
     if (status == TI_OK)
-        TI_TRY(ti_queue_number_open(value, key, &number, err));
+        TI_TRY(ti_queue_meta_open(value, key, &row, err));
     else if (status == TI_NOT_FOUND)
         TI_TRY(store_meta(txn, key, read->wanted, err));
     else
         return status;
-    if (number == 0 || number > TI_PARTITIONS_MAX)
+    if (row.partitions == 0 || row.partitions > TI_PARTITIONS_MAX)
         return ti_err_set(err, TI_CORRUPT, "the event type '%s' has no valid partition count",
                           read->type->name);
-    read->meta.partitions = (uint32_t)number;
+    read->meta.partitions = (uint32_t)row.partitions;
     read->meta.read_at = ti_txn_start_ts_if_any(txn);
     read->meta.read_ns = read->begun_ns;
     return TI_OK;
@@ -197,6 +197,81 @@ uint32_t ti_queue_partition_of(ti_slice key, uint32_t partitions)
 {
     ti_assert(partitions > 0);
     return (uint32_t)(ti_hash_stable(key) % partitions);
+}
+
+/* ---- pausing ---- */
+
+typedef struct pause_job {
+    ti_queues *queues;
+    const ti_hub_type *type;
+    bool paused;
+} pause_job;
+
+static ti_status read_row(const pause_job *job, ti_txn *txn, ti_slice *key_out,
+                          ti_queue_meta_row *row_out, const ti_call *call, ti_err *err)
+{
+    ti_arena *a = ti_txn_arena(txn);
+    ti_slice value;
+    *key_out = ti_key_queue_meta(job->queues->keyspace, a, ti_hub_type_name(job->type));
+    TI_TRY(ti_key_check(*key_out, "queue key", err));
+    TI_TRY(ti_txn_get(txn, *key_out, a, &value, call, err));
+    return ti_queue_meta_open(value, *key_out, row_out, err);
+}
+
+/* A ti_transact_fn: the row is there. */
+static ti_status put_pause(void *context, ti_txn *txn, const ti_call *call, ti_err *err)
+{
+    const pause_job *job = context;
+    ti_queue_meta_row row;
+    ti_slice key;
+    ti_buf value;
+    TI_TRY(read_row(job, txn, &key, &row, call, err));
+    if (row.paused == job->paused)
+        return TI_OK;
+    row.paused = job->paused;
+    ti_buf_init(&value, 64);
+    ti_status status = ti_queue_meta_seal(&value, key, row, err);
+    if (status == TI_OK)
+        status = ti_txn_put(txn, key, ti_buf_slice(&value), err);
+    ti_buf_free(&value);
+    return status;
+}
+
+ti_status ti_queue_set_paused(ti_queues *queues, ti_slice name, bool paused, const ti_call *call,
+                              ti_err *err)
+{
+    pause_job job = {.queues = queues, .paused = paused};
+    ti_hub_type *type;
+    uint32_t partitions;
+    TI_TRY(ti_queue_partitions(queues, name, &partitions, call, err)); /* makes the row */
+    TI_TRY(ti_hub_type_of(queues->hub, name, &type, err));
+    job.type = type;
+    TI_TRY(ti_kv_transact(queues->kv, NULL, NULL, put_pause, &job, NULL, call, err));
+    atomic_store(&type->paused, paused ? 1 : 0);
+    return TI_OK;
+}
+
+ti_status ti_queue_is_paused(ti_queues *queues, ti_slice name, bool *paused_out,
+                             const ti_call *call, ti_err *err)
+{
+    pause_job job = {.queues = queues};
+    ti_queue_meta_row row;
+    ti_hub_type *type;
+    ti_slice key;
+    ti_txn *txn;
+    *paused_out = false;
+    TI_TRY(ti_name_check(name, "event type", err));
+    TI_TRY(ti_hub_type_of(queues->hub, name, &type, err));
+    job.type = type;
+    TI_TRY(ti_txn_begin(queues->kv, &(ti_txn_options){.read_only = true}, &txn, err));
+    ti_status status = read_row(&job, txn, &key, &row, call, err);
+    ti_txn_free(txn);
+    if (status == TI_NOT_FOUND)
+        return TI_OK; /* nobody has used the type yet */
+    TI_TRY(status);
+    *paused_out = row.paused;
+    atomic_store(&type->paused, row.paused ? 1 : 0);
+    return TI_OK;
 }
 
 /* ---- counters ---- */

@@ -86,6 +86,7 @@ static ti_status retry(void *context, ti_txn *txn, const ti_call *call, ti_err *
         .entity = info.entity,
         .entity_id = info.entity_id,
         .references = info.references,
+        .unique = info.unique,
         .json_checked = true,
     };
     TI_TRY(ti_txn_delete(txn, pair.key, err));
@@ -101,6 +102,44 @@ ti_status ti_queue_retry(ti_queues *queues, ti_slice type, ti_slice id, char *id
     return ti_kv_transact(queues->kv, NULL, NULL, retry, &job, NULL, call, err);
 }
 
+ti_status ti_event_row_delete(ti_queues *queues, ti_txn *txn, const ti_event_info *info,
+                              ti_err *err)
+{
+    bool pending = info->state == TI_EVENT_PENDING || info->state == TI_EVENT_PARKED;
+    TI_TRY(ti_txn_delete(txn, info->row_key, err));
+    if (!pending || info->unique.len == 0)
+        return TI_OK;
+    ti_slice token =
+        ti_key_queue_unique(queues->keyspace, ti_txn_arena(txn), info->type, info->unique);
+    TI_TRY(ti_key_check(token, "queue key", err));
+    return ti_txn_delete(txn, token, err);
+}
+
+static ti_status drop_row(const tend_job *job, ti_txn *txn, ti_event_state state,
+                          const ti_pair *pair, ti_err *err)
+{
+    ti_event_info info;
+    TI_TRY(ti_event_row_read(job->queues->keyspace, ti_txn_arena(txn), state, pair, &info, err));
+    return ti_event_row_delete(job->queues, txn, &info, err);
+}
+
+ti_status ti_event_is_unfinished(ti_queues *queues, ti_txn *txn, ti_slice type, ti_slice id,
+                                 bool *unfinished_out, const ti_call *call, ti_err *err)
+{
+    tend_job job = {.queues = queues, .type = type, .id = id};
+    ti_pair pair;
+    *unfinished_out = true;
+    TI_TRY(ti_event_id_parse(id, &job.place, err));
+    ti_slice key = ti_key_event(queues->keyspace, ti_txn_arena(txn), type, &job.place);
+    TI_TRY(ti_key_check(key, "event key", err));
+    ti_status status = ti_txn_get(txn, key, ti_txn_arena(txn), &pair.value, call, err);
+    if (status != TI_NOT_FOUND)
+        return status;
+    TI_TRY(find_row(&job, txn, TI_EVENT_PARKED, &pair, call, err));
+    *unfinished_out = pair.key.data != NULL;
+    return TI_OK;
+}
+
 /* A ti_transact_fn. */
 static ti_status drop(void *context, ti_txn *txn, const ti_call *call, ti_err *err)
 {
@@ -110,14 +149,15 @@ static ti_status drop(void *context, ti_txn *txn, const ti_call *call, ti_err *e
     ti_slice key = ti_key_event(job->queues->keyspace, ti_txn_arena(txn), job->type, &job->place);
     TI_TRY(ti_key_check(key, "event key", err));
     ti_status status = ti_txn_get(txn, key, ti_txn_arena(txn), &pair.value, call, err);
+    pair.key = key;
     if (status == TI_OK)
-        return ti_txn_delete(txn, key, err);
+        return drop_row(job, txn, TI_EVENT_PENDING, &pair, err);
     if (status != TI_NOT_FOUND)
         return status;
     for (size_t i = 0; i < sizeof(searched) / sizeof(searched[0]); i++) {
         TI_TRY(find_row(job, txn, searched[i], &pair, call, err));
         if (pair.key.data != NULL)
-            return ti_txn_delete(txn, pair.key, err);
+            return drop_row(job, txn, searched[i], &pair, err);
     }
     return not_found(job, "unfinished", err);
 }

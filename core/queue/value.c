@@ -6,8 +6,11 @@
 #include "base/assert.h"
 
 #define FLAG_DAMAGED 1
+#define FLAG_UNIQUE 2
 #define NUMBER_VERSION 1
 #define TEXT_VERSION 2
+#define META_VERSION 3
+#define META_PAUSED 1
 
 /* Above the limit of an event: its error, lengths, numbers. */
 #define VALUE_SIZE_MAX (TI_EVENT_SIZE_MAX + TI_EVENT_ERROR_SIZE_MAX + 1024)
@@ -84,13 +87,14 @@ static ti_status append_fields(ti_buf *b, const ti_event_fields *f, ti_err *err)
 {
     const ti_slice fields[FIELD_COUNT] = {f->key,        f->action,  f->entity,    f->entity_id,
                                           f->references, f->payload, f->last_error};
-    TI_TRY(ti_buf_append_byte(b, f->damaged ? FLAG_DAMAGED : 0, err));
+    unsigned flags = (f->damaged ? FLAG_DAMAGED : 0) | (f->unique.len > 0 ? FLAG_UNIQUE : 0);
+    TI_TRY(ti_buf_append_byte(b, (unsigned char)flags, err));
     TI_TRY(append_varint(b, f->attempts, err));
     TI_TRY(append_varint(b, f->not_before_us, err));
     TI_TRY(append_varint(b, f->origin_us, err));
     for (size_t i = 0; i < FIELD_COUNT; i++)
         TI_TRY(append_field(b, fields[i], err));
-    return TI_OK;
+    return f->unique.len > 0 ? append_field(b, f->unique, err) : TI_OK;
 }
 
 ti_status ti_event_seal(ti_event_sealer *sealer, ti_sealed_kind kind, ti_slice row_key,
@@ -107,12 +111,13 @@ ti_status ti_event_seal(ti_event_sealer *sealer, ti_sealed_kind kind, ti_slice r
     return TI_OK;
 }
 
-static bool take_head(ti_slice *in, ti_event_fields *f)
+static bool take_head(ti_slice *in, ti_event_fields *f, bool *unique_out)
 {
     uint64_t attempts;
-    if (in->len == 0 || ((unsigned char)in->data[0] & ~FLAG_DAMAGED) != 0)
+    if (in->len == 0 || ((unsigned char)in->data[0] & ~(FLAG_DAMAGED | FLAG_UNIQUE)) != 0)
         return false;
-    f->damaged = in->data[0] == FLAG_DAMAGED;
+    f->damaged = (in->data[0] & FLAG_DAMAGED) != 0;
+    *unique_out = (in->data[0] & FLAG_UNIQUE) != 0;
     in->data++;
     in->len--;
     if (!take_varint(in, &attempts) || attempts > UINT32_MAX)
@@ -130,9 +135,12 @@ ti_status ti_event_open(ti_slice value, ti_sealed_kind kind, ti_slice row_key,
                                            &f.references, &f.payload, &f.last_error};
     *fields_out = f;
     TI_TRY(ti_sealed_open(value, kind, row_key, &in, err));
-    bool whole = take_head(&in, &f);
+    bool unique = false;
+    bool whole = take_head(&in, &f, &unique);
     for (size_t i = 0; whole && i < FIELD_COUNT; i++)
         whole = take_field(&in, fields[i]);
+    if (whole && unique)
+        whole = take_field(&in, &f.unique) && f.unique.len > 0;
     if (!whole || in.len > 0)
         return ti_err_set(err, TI_CORRUPT, "a stored event can not be decoded");
     *fields_out = f;
@@ -187,5 +195,40 @@ ti_status ti_queue_text_open(ti_slice value, ti_slice row_key, ti_slice *text_ou
     if (in.len < 1 || in.data[0] != TEXT_VERSION)
         return ti_err_set(err, TI_CORRUPT, "a row of the queue has an unknown form");
     *text_out = (ti_slice){.data = in.data + 1, .len = in.len - 1};
+    return TI_OK;
+}
+
+ti_status ti_queue_meta_seal(ti_buf *b, ti_slice row_key, ti_queue_meta_row meta, ti_err *err)
+{
+    ti_buf payload;
+    if (!meta.paused)
+        return ti_queue_number_seal(b, row_key, meta.partitions, err);
+    ti_buf_init(&payload, 16);
+    ti_status status = ti_buf_append_byte(&payload, META_VERSION, err);
+    if (status == TI_OK)
+        status = ti_buf_append_byte(&payload, META_PAUSED, err);
+    if (status == TI_OK)
+        status = append_varint(&payload, meta.partitions, err);
+    if (status == TI_OK)
+        status = ti_sealed_append(b, TI_SEALED_QUEUE, row_key, ti_buf_slice(&payload), err);
+    ti_buf_free(&payload);
+    return status;
+}
+
+ti_status ti_queue_meta_open(ti_slice value, ti_slice row_key, ti_queue_meta_row *meta_out,
+                             ti_err *err)
+{
+    ti_slice in;
+    *meta_out = (ti_queue_meta_row){.paused = false};
+    TI_TRY(ti_sealed_open(value, TI_SEALED_QUEUE, row_key, &in, err));
+    if (in.len < 1 || in.data[0] != META_VERSION)
+        return ti_queue_number_open(value, row_key, &meta_out->partitions, err);
+    if (in.len < 3 || in.data[1] != META_PAUSED)
+        return ti_err_set(err, TI_CORRUPT, "the row of an event type has an unknown form");
+    meta_out->paused = true;
+    in.data += 2;
+    in.len -= 2;
+    if (!take_varint(&in, &meta_out->partitions) || in.len > 0)
+        return ti_err_set(err, TI_CORRUPT, "the row of an event type can not be decoded");
     return TI_OK;
 }

@@ -1,11 +1,13 @@
 /* What a stored event looks like inside: the payload of a sealed value (codec/record.h), the same
  * for pending, parked and finished events.
  *
- *   flags         1 byte: bit 0 = damaged (payload holds the raw bytes of a row that did not open)
+ *   flags         1 byte: bit 0 = damaged (payload holds the raw bytes of a row that did not open),
+ *                 bit 1 = has a token
  *   attempts      varint
  *   not_before    varint, µs: a retry waits until then; 0 = none
  *   origin        varint, µs: of history, the timestamp of the place it had; 0 otherwise
  *   key action entity entity_id references payload last_error      each: varint length, bytes
+ *   token         the same, when there is one
  *
  * INVARIANTS
  *  1. Decoding copies nothing: slices borrow from the value.
@@ -29,6 +31,7 @@ typedef struct ti_event_fields {
     ti_slice references;
     ti_slice payload;
     ti_slice last_error;
+    ti_slice unique; /* the token; empty = none */
     uint32_t attempts;
     uint64_t not_before_us;
     uint64_t origin_us;
@@ -60,6 +63,17 @@ ti_status ti_event_open(ti_slice value, ti_sealed_kind kind, ti_slice row_key,
 ti_status ti_queue_text_seal(ti_buf *b, ti_slice row_key, ti_slice text, ti_err *err);
 /* The text, borrowed from value. CORRUPT. */
 ti_status ti_queue_text_open(ti_slice value, ti_slice row_key, ti_slice *text_out, ti_err *err);
+
+/* queue_meta: as a number while the type runs, so that those who know numbers only read it, else
+ *
+ *   version 03, flags (bit 0: paused), varint number */
+typedef struct ti_queue_meta_row {
+    uint64_t partitions;
+    bool paused;
+} ti_queue_meta_row;
+ti_status ti_queue_meta_seal(ti_buf *b, ti_slice row_key, ti_queue_meta_row meta, ti_err *err);
+ti_status ti_queue_meta_open(ti_slice value, ti_slice row_key, ti_queue_meta_row *meta_out,
+                             ti_err *err);
 
 /* The queue's own rows (queue_meta, queue_checkpoint, queue_worker: when it expires): one number.
  *
