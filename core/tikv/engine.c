@@ -141,10 +141,11 @@ static ti_status engine_stats(ti_engine *e, ti_buf *out, ti_err *err)
                                 (long long)atomic_load(&s->in_flight)));
     TI_TRY(ti_buf_append_format(
         out, err,
-        ",\"locks_checked\":%llu,\"lock_cache_hits\":%llu,\"locks_resolved\":%llu,\"commits_"
-        "recovered\":%llu",
-        (unsigned long long)locks.checked, (unsigned long long)locks.cache_hits,
-        (unsigned long long)locks.resolved, (unsigned long long)locks.recovered));
+        ",\"locks_checked\":%llu,\"locks_shared\":%llu,\"lock_cache_hits\":%llu,\"locks_resolved\":"
+        "%llu,\"commits_recovered\":%llu",
+        (unsigned long long)locks.checked, (unsigned long long)locks.shared,
+        (unsigned long long)locks.cache_hits, (unsigned long long)locks.resolved,
+        (unsigned long long)locks.recovered));
     return ti_buf_append_format(
         out, err,
         ",\"commits\":%llu,\"commits_1pc\":%llu,\"commits_async\":%llu,\"commits_2pc\":%llu,"
@@ -176,6 +177,8 @@ static void engine_free(ti_tikv *t)
         ti_pd_close(t->cluster.pd);
     if (t->cluster.wire != NULL)
         t->cluster.wire->vt->close(t->cluster.wire);
+    if (t->safe_point_looks.wire != NULL)
+        ti_flights_destroy(&t->safe_point_looks);
     ti_free(t);
 }
 
@@ -222,6 +225,7 @@ static ti_status engine_init(ti_tikv *t, const ti_tikv_options *options, const t
                              ti_err *err)
 {
     ti_cluster *c = &t->cluster;
+    TI_TRY(ti_flights_init(&t->safe_point_looks, c->wire, sizeof(ti_err), err));
     TI_TRY(ti_pd_open(c->wire, t->log, options->endpoints, options->endpoint_count, call, &c->pd,
                       err));
     TI_TRY(ti_regions_create(c->wire, c->pd, &c->regions, err));

@@ -27,9 +27,10 @@ static ti_flight *find(ti_flights *f, uint64_t id)
 ti_status ti_flights_init(ti_flights *f, ti_wire *w, size_t result_size, ti_err *err)
 {
     memset(f, 0, sizeof(*f));
+    TI_TRY(ti_mutex_init(&f->mutex, TI_RANK_CLOCK, err));
     f->wire = w;
     f->result_size = result_size;
-    return ti_mutex_init(&f->mutex, TI_RANK_CLOCK, err);
+    return TI_OK;
 }
 
 void ti_flights_destroy(ti_flights *f)

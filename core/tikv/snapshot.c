@@ -82,13 +82,32 @@ static void look_later(ti_tikv *t)
     atomic_store(&t->safe_point_looking, false);
 }
 
+/* One of those who need it now asks, the others wait. */
+static ti_status look_together(ti_tikv *t, const ti_call *call, ti_err *err)
+{
+    ti_flight mine;
+    ti_err said;
+    bool leads = false;
+    TI_TRY(ti_flight_begin(&t->safe_point_looks, 1, &mine, &leads, &said, call, err));
+    if (leads) {
+        ti_err_clear(&said);
+        look_at_safe_point(t, call, &said);
+        ti_flight_end(&t->safe_point_looks, &mine, &said);
+    } else if (said.status == TI_TIMEOUT || said.status == TI_CANCELLED) {
+        return look_at_safe_point(t, call, err); /* only the other's time was up */
+    }
+    if (said.status != TI_OK && err != NULL)
+        *err = said;
+    return said.status;
+}
+
 /* Now and then in the background; at once when it was never seen, or not for long. */
 static ti_status refresh_safe_point(ti_tikv *t, const ti_call *call, ti_err *err)
 {
     int64_t looked_ms = atomic_load(&t->safe_point_ms);
     int64_t age_ms = ti_env_mono_ns(t->base.env) / 1000000 - looked_ms;
     if (looked_ms == 0 || age_ms > TI_SAFE_POINT_OLD_MS)
-        return look_at_safe_point(t, call, err);
+        return look_together(t, call, err);
     if (age_ms > TI_SAFE_POINT_LOOK_MS)
         look_later(t);
     return TI_OK;

@@ -7,6 +7,7 @@
 
 #include "kv/engine.h"
 #include "tikv/background.h"
+#include "tikv/flight.h"
 #include "tikv/heartbeat.h"
 #include "tikv/resolver.h"
 #include "tikv/tikv.h"
@@ -41,8 +42,9 @@ typedef struct ti_tikv {
     ti_heartbeat *heartbeat;
     const ti_log *log;
     _Atomic(uint64_t) safe_point;
-    _Atomic(int64_t) safe_point_ms; /* when it was looked at; 0 = never */
-    _Atomic(bool) safe_point_looking;
+    _Atomic(int64_t) safe_point_ms;   /* when it was looked at; 0 = never */
+    _Atomic(bool) safe_point_looking; /* in the background */
+    ti_flights safe_point_looks;      /* of those who need it now; results are ti_err */
     _Atomic(uint64_t) commits_one_pc;
     _Atomic(uint64_t) commits_async;
     _Atomic(uint64_t) commits_two_phase;
