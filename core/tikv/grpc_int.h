@@ -1,4 +1,4 @@
-/* The real wire's inside: one completion queue, two threads, channels by address and lane, and the
+/* The real wire's inside: one completion queue, one thread, channels by address and lane, and the
  * calls under way. Private to grpc_*.c.
  *
  * A call (unary or stream) is in the wire's list from its start until its status has arrived, so
@@ -11,7 +11,7 @@
 
 #include "tikv/wire.h"
 
-#define TI_GRPC_THREADS 2
+#define TI_GRPC_THREADS 1 /* more hand events to each other, which costs more than it gains */
 #define TI_GRPC_LANES_MAX 16
 
 typedef struct ti_tag ti_tag;
