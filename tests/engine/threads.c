@@ -164,7 +164,7 @@ static void histories_are_snapshot_isolated(void **state)
     db d;
     worker workers[THREADS];
     _Atomic(ti_ts) acknowledged;
-    unsigned each = (unsigned)test_scaled(20000);
+    unsigned each = (unsigned)test_scaled(db_is("tikv") ? 2500 : 20000);
     uint64_t conflicts = 0;
     (void)state;
     atomic_init(&acknowledged, 0);
@@ -291,7 +291,7 @@ static void money_is_neither_made_nor_lost(void **state)
         ti_err err;
         db_share(&d, &tellers[i].d);
         tellers[i].random = test_random_start(200 + i);
-        tellers[i].count = (unsigned)test_scaled(10000);
+        tellers[i].count = (unsigned)test_scaled(db_is("tikv") ? 2000 : 10000);
         tellers[i].audits = i == THREADS;
         test_ok(ti_thread_start(&tellers[i].thread, "teller", run_teller, &tellers[i], &err), &err);
     }
@@ -339,7 +339,7 @@ static void a_key_is_claimed_once(void **state)
 {
     db d;
     claimer claimers[THREADS];
-    unsigned claims = (unsigned)test_scaled(5000);
+    unsigned claims = (unsigned)test_scaled(db_is("tikv") ? 1000 : 5000);
     (void)state;
     db_open(&d);
     for (unsigned i = 0; i < THREADS; i++) {
@@ -394,7 +394,7 @@ static void no_timestamp_is_given_twice(void **state)
 {
     db d;
     ticker tickers[THREADS];
-    unsigned count = (unsigned)test_scaled(50000);
+    unsigned count = (unsigned)test_scaled(db_is("tikv") ? 10000 : 50000);
     ti_ts *all = ti_alloc(THREADS * count * sizeof(ti_ts));
     (void)state;
     db_open(&d);
