@@ -37,6 +37,10 @@ CONNECT_OPTIONS = {
     "write_buffer_size": "int",
     "threads": "int",
     "log_level": "str",
+    "ca": "str",
+    "cert": "str",
+    "key": "str",
+    "server_name": "str",
 }
 TRANSACTION_OPTIONS = {
     "age": "seconds",
@@ -47,7 +51,25 @@ TRANSACTION_OPTIONS = {
 }
 
 
+TLS_OPTIONS = {"ca": "str", "cert": "str", "key": "str", "server_name": "str"}
+
+
 # ---- Databases
+
+
+def connect_options(given: Mapping[str, Any]) -> Dict[str, Any]:
+    """The library's options; those in `tls` stand beside the others there."""
+    options = {name: value for name, value in given.items() if name != "tls"}
+    out = options_of(options, CONNECT_OPTIONS, "connect")
+    tls = given.get("tls")
+    if tls is None:
+        return out
+    if not isinstance(tls, Mapping):
+        raise WrongType(f"connect: tls must be a dict, not {type(tls).__name__}")
+    found = options_of(tls, TLS_OPTIONS, "connect: tls")
+    if not found.get("ca"):
+        raise InvalidArgument("connect: tls needs ca, the authority of the servers' certificates")
+    return {**out, **found}
 
 
 def target_of(target: Any) -> bytes:
@@ -73,7 +95,7 @@ class BaseDatabase:
     def __init__(self, target: Any, options: Mapping[str, Any]) -> None:
         allow("connect")
         text = target_of(target)
-        handle = options_handle(options_of(options, CONNECT_OPTIONS, "connect"))
+        handle = options_handle(connect_options(options))
         slot, out = error_slot(), ffi.new("tito_db_t **")
         check(lib.tito_db_new(text, len(text), handle, out, slot), slot)
         self._handle = ffi.gc(out[0], lib.tito_db_free)
@@ -171,7 +193,8 @@ def _run_steps(
             progress(info)
         if step == lib.TITO_STEP_DONE:
             info["findings"] = findings
-            return info
+            summary: Dict[str, Any] = info
+            return summary
 
 
 def _step(future: Any) -> Tuple[int, Dict[str, Any]]:
@@ -455,7 +478,8 @@ class BaseModel(Generic[D]):
             except BaseException as error:
                 doom(txn, error)
                 raise
-            return (yield Pending(lib.tito_model_delete(self._handle, txn, key, len(key), write), flag))
+            was_there: bool = yield Pending(lib.tito_model_delete(self._handle, txn, key, len(key), write), flag)
+            return was_there
 
         return self._in_transaction(tx, work)
 

@@ -295,7 +295,8 @@ class Database(BaseDatabase):
             raise WrongType(f"transaction: a coroutine function expected, not {type(work).__name__}")
 
         def steps(tx: Transaction) -> Steps[T]:
-            return (yield _awaitable(work(tx)))
+            result: T = yield _awaitable(work(tx))
+            return result
 
         return await drive_async(run_transaction(self, options, Transaction, steps))
 

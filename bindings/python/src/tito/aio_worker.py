@@ -16,7 +16,7 @@ import inspect
 import signal
 import threading
 from types import TracebackType
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple, Type
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple, Type, overload
 
 from tito._core import BaseDatabase, BaseTx
 from tito._lib import lib
@@ -79,7 +79,13 @@ class Worker(BaseWorker):
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._wake: Optional[asyncio.Event] = None
 
-    def on(self, type: str, handler: Optional[F] = None, **options: Any) -> Any:
+    @overload
+    def on(self, type: str, handler: Callable[..., Any], **options: Any) -> "Worker": ...
+
+    @overload
+    def on(self, type: str, **options: Any) -> Callable[[F], F]: ...
+
+    def on(self, type: str, handler: Optional[Callable[..., Any]] = None, **options: Any) -> Any:
         """Handles the events of a type with handler(event, tx) or handler(event), coroutine functions or plain ones;
         without a handler: a decorator. It acknowledges by returning, and fails the event by raising (or returning
         False). Options: retry, handler_timeout."""
@@ -106,7 +112,8 @@ class Worker(BaseWorker):
 
     def _read(self, on: bool) -> None:
         loop = self._loop
-        assert loop is not None
+        if loop is None:
+            return
         if on and not self._reading and not self._closed:
             loop.add_reader(self._fd, self._ready)
             self._reading = True
@@ -200,16 +207,17 @@ class Worker(BaseWorker):
             self._fd = lib.tito_worker_fd(self._handle)
             self._read(True)
             await self._supervise()
+            await self._cancel_all()
+            drained = await drive_async(self._join())
         except BaseException:
             self.stop(0)
+            await self._cancel_all()
             raise
         finally:
             self._read(False)
-            await self._cancel_all()
             self._restore_signals(before)
             self._running = False
             self._loop = self._wake = None
-        drained = await drive_async(self._join())
         if self._fatal is not None:
             raise self._fatal
         self._drained(drained and not self._gave_up)
@@ -235,6 +243,7 @@ class Worker(BaseWorker):
                 pass
 
     async def _cancel_all(self) -> None:
+        self._read(False)
         if not self._tasks:
             return
         self._gave_up = True
@@ -267,8 +276,8 @@ class Worker(BaseWorker):
         return before
 
     def _restore_signals(self, before: List[Tuple[int, Any]]) -> None:
+        assert self._loop is not None
         for number, handler in before:
-            assert self._loop is not None
             self._loop.remove_signal_handler(number)
             signal.signal(number, handler)
 

@@ -279,7 +279,8 @@ class Database(BaseDatabase):
             raise WrongType(f"transaction: a function expected, not {type(work).__name__}")
 
         def steps(tx: Transaction) -> Steps[T]:
-            return (yield work(tx))
+            result: T = yield work(tx)
+            return result
 
         return drive(run_transaction(self, options, Transaction, steps))
 

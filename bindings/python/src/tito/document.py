@@ -107,16 +107,9 @@ def relationship(source: str, destination: str, model: Any) -> Dict[str, Any]:
 
 
 @dataclass_transform(field_specifiers=(dataclasses.field,))
-class Document:
-    """A record with an id. Subclasses declare its members by annotations."""
+class _Dataclass:
+    """Makes a dataclass of each subclass."""
 
-    id: str
-
-    #: As in the spec of a dict model.
-    indexes: ClassVar[Sequence[Mapping[str, Any]]] = ()
-    unique_indexes: ClassVar[Sequence[Mapping[str, Any]]] = ()
-    relationships: ClassVar[Sequence[Mapping[str, Any]]] = ()
-    timestamps: ClassVar[bool] = False
     __tito_table__: ClassVar[str] = ""
 
     def __init_subclass__(cls, *, table: Optional[str] = None, **options: Any) -> None:
@@ -126,7 +119,16 @@ class Document:
             cls.__tito_table__ = table
 
 
-dataclasses.dataclass(Document)
+class Document(_Dataclass):
+    """A record with an id. Subclasses declare its members by annotations."""
+
+    id: str
+
+    #: As in the spec of a dict model.
+    indexes: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    unique_indexes: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    relationships: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    timestamps: ClassVar[bool] = False
 
 
 # ---- Converters
@@ -241,7 +243,7 @@ class _Record:
         return self._make(members)
 
     def _make(self, members: Dict[str, Any]) -> Any:
-        made = object.__new__(self.kind)
+        made: Any = object.__new__(self.kind)
         try:
             made.__dict__.update(members)
         except AttributeError:  # a dataclass with slots

@@ -250,13 +250,13 @@ def options_of(given: Mapping[str, Any], known: Mapping[str, str], what: str) ->
     return out
 
 
-_OPTION_KINDS = {"int": int, "bool": bool, "str": str}
+_OPTION_KINDS: Dict[str, type] = {"int": int, "bool": bool, "str": str}
 
 
 def _option(value: Any, kind: str, what: str) -> Any:
     if not isinstance(value, _OPTION_KINDS[kind]) or (kind == "int" and isinstance(value, bool)):
         raise WrongType(f"{what} must be {kind}, not {type(value).__name__}")
-    if kind == "int" and not INT_MIN <= value <= INT_MAX:
+    if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
         raise InvalidArgument(f"{what} is an int outside 64 bits")
     return value
 

@@ -22,7 +22,7 @@ import inspect
 import signal
 import threading
 import time
-from typing import Any, Callable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Tuple, overload
 
 from tito._core import BaseDatabase
 from tito._lib import ffi, lib
@@ -50,7 +50,13 @@ class Worker(BaseWorker):
         self._leader_at = 0.0
         self._joining: Optional[Pending[bool]] = None
 
-    def on(self, type: str, handler: Optional[F] = None, **options: Any) -> Any:
+    @overload
+    def on(self, type: str, handler: Callable[..., Any], **options: Any) -> "Worker": ...
+
+    @overload
+    def on(self, type: str, **options: Any) -> Callable[[F], F]: ...
+
+    def on(self, type: str, handler: Optional[Callable[..., Any]] = None, **options: Any) -> Any:
         """Handles the events of a type with handler(event, tx) or handler(event); without a handler: a decorator. It
         acknowledges by returning, and fails the event by raising (or returning False). Options: retry, handler_timeout.
         """
@@ -156,6 +162,7 @@ class Worker(BaseWorker):
                 self._ask_leader()
                 if self._is_over():
                     break
+            drained = drive(self._join())
         except BaseException:
             self.stop(0)
             raise
@@ -163,7 +170,6 @@ class Worker(BaseWorker):
             for number, handler in before:
                 signal.signal(number, handler)
             self._running = False
-        drained = drive(self._join())
         if self._fatal is not None:
             raise self._fatal
         self._drained(drained and self._ended.wait(_POLL_S))
