@@ -305,3 +305,23 @@ void ti_hub_wake_members(ti_hub *hub, const ti_member *but)
     }
     ti_mutex_unlock(&hub->mutex);
 }
+
+/* ---- how long handlers took ---- */
+
+double ti_run_bound_us(uint32_t bucket)
+{
+    double bound = bucket % 2 == 0 ? 1.0 : 1.4142135623730951;
+    for (uint32_t i = 0; i < bucket / 2; i++)
+        bound *= 2;
+    return bound;
+}
+
+void ti_hub_note_run(ti_hub_type *type, int64_t ns)
+{
+    uint64_t us2 = ns > 0 ? (uint64_t)ns / 1000 * ((uint64_t)ns / 1000) : 0; /* squared: one bucket
+                                                                                per doubling */
+    uint32_t bucket = us2 == 0 ? 0 : 64 - (uint32_t)__builtin_clzll(us2);
+    if (bucket >= TI_RUN_BUCKETS || ns > INT64_C(3000000000000))
+        bucket = TI_RUN_BUCKETS - 1;
+    atomic_fetch_add_explicit(&type->runs[bucket], 1, memory_order_relaxed);
+}

@@ -28,6 +28,7 @@
 #include "queue/queue.h"
 
 #define HUB_BUCKETS 64
+#define TI_RUN_BUCKETS 64 /* two per doubling, from 1 µs to an hour */
 
 typedef enum ti_counter {
     TI_COUNT_PUBLISHED = 0,
@@ -86,7 +87,12 @@ struct ti_hub_type {
     ti_listener *listeners;    /* borrowed from workers */
     _Atomic(int) paused;       /* as last stored or read */
     _Atomic(uint64_t) counters[TI_COUNTERS];
+    _Atomic(uint64_t) runs[TI_RUN_BUCKETS]; /* how long handlers took */
 };
+
+/* Bucket b counts runs of less than ti_run_bound_us(b) and no less than that of b - 1. */
+double ti_run_bound_us(uint32_t bucket);
+void ti_hub_note_run(ti_hub_type *type, int64_t ns);
 
 /* A commit under way that writes events. */
 typedef struct ti_inflight ti_inflight;

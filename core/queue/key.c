@@ -115,74 +115,6 @@ static void free_key(ti_worker *w, ti_key *key)
     ti_free(key);
 }
 
-/* ---- ready ---- */
-
-void ti_ready_changed(ti_worker *w)
-{
-    if (w->ready_count == 0 || w->taken >= w->options.concurrency ||
-        w->uncommitted >= TI_UNCOMMITTED_MAX)
-        return;
-    if (w->takers > 0)
-        ti_cond_signal(&w->ready_cond);
-    if (w->want_notify) {
-        w->want_notify = false;
-        w->notify = true;
-    }
-}
-
-static void ready_push(ti_worker *w, ti_key *key)
-{
-    ti_assert(!key->is_ready);
-    key->is_ready = true;
-    key->ready_next = NULL;
-    if (w->ready_last != NULL)
-        w->ready_last->ready_next = key;
-    else
-        w->ready_first = key;
-    w->ready_last = key;
-    w->ready_count++;
-    ti_ready_changed(w);
-}
-
-static void ready_remove(ti_worker *w, ti_key *key)
-{
-    ti_key *before = NULL;
-    ti_key *at = w->ready_first;
-    if (!key->is_ready)
-        return;
-    while (at != key) {
-        ti_require(at != NULL);
-        before = at;
-        at = at->ready_next;
-    }
-    if (before != NULL)
-        before->ready_next = key->ready_next;
-    else
-        w->ready_first = key->ready_next;
-    if (w->ready_last == key)
-        w->ready_last = before;
-    key->is_ready = false;
-    w->ready_count--;
-}
-
-ti_event *ti_ready_take(ti_worker *w)
-{
-    ti_key *key = w->ready_first;
-    ti_mutex_assert_held(&w->mutex);
-    if (key == NULL)
-        return NULL;
-    w->ready_first = key->ready_next;
-    if (w->ready_first == NULL)
-        w->ready_last = NULL;
-    w->ready_count--;
-    key->is_ready = false;
-    ti_event *event = key->is_parked ? key->parked_first : key->window_first;
-    ti_require(event != NULL);
-    ti_key_chain_remove(key, event);
-    key->running = event;
-    return event;
-}
-
 /* ---- what is next ---- */
 
 static void load_push(ti_worker *w, ti_key *key)
@@ -254,7 +186,7 @@ void ti_key_update(ti_worker *w, ti_key *key)
         return;
     }
     if (!must_wait(w, key))
-        ready_push(w, key);
+        ti_ready_push(w, key);
 }
 
 /* ---- parked keys ---- */
@@ -264,7 +196,7 @@ void ti_key_park(ti_worker *w, ti_key *key, const ti_event_place *from)
     ti_mutex_assert_held(&w->mutex);
     if (!key->is_parked) {
         /* a ready one stood for its window, which now comes second */
-        ready_remove(w, key);
+        ti_ready_remove(w, key);
         key->is_parked = true;
         key->parked_from = *from;
         w->parked_size += key_size(key);
@@ -294,7 +226,7 @@ void ti_key_move_window(ti_worker *w, ti_key *key)
 void ti_key_forget_parked(ti_worker *w, ti_key *key)
 {
     ti_mutex_assert_held(&w->mutex);
-    ready_remove(w, key);
+    ti_ready_remove(w, key);
     while (key->parked_first != NULL)
         ti_window_forget(w, key->parked_first);
     key->all_loaded = false;
@@ -310,7 +242,7 @@ void ti_keys_close(ti_worker *w, ti_part *part)
             next = key->hash_next;
             if (key->part != part)
                 continue;
-            ready_remove(w, key);
+            ti_ready_remove(w, key);
             ti_timers_cancel(&w->timers, &key->timer);
             if (key->is_parked)
                 unpark(w, key);

@@ -124,6 +124,9 @@ static void fire(ti_worker *w, ti_timer *timer, int64_t now_ns)
     case TI_TIMER_EVENT:
         ti_event_expire(w, (ti_event *)(void *)(at - offsetof(ti_event, deadline)));
         return;
+    case TI_TIMER_TYPE:
+        ti_ready_changed(w);
+        return;
     }
     ti_require(false);
 }

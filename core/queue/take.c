@@ -26,36 +26,20 @@ static void hand_out(ti_worker *w, ti_event *event)
     event->refs++;
     w->refs++;
     w->taken++;
+    event->taken_ns = ti_env_mono_ns(w->env);
     ti_hub_count(type->type, TI_COUNT_DELIVERED, 1);
     if (type->handler_timeout_us <= 0)
         return;
-    int64_t at_ns = ti_env_mono_ns(w->env) + type->handler_timeout_us * 1000;
+    int64_t at_ns = event->taken_ns + type->handler_timeout_us * 1000;
     ti_timers_set(&w->timers, &event->deadline, at_ns);
     if (at_ns < w->reader_until_ns)
         ti_worker_nudge(w);
 }
 
-/* A worker that was stopped for longer than its lease gives out nothing that it remembers. */
-static bool has_lease(const ti_worker *w)
-{
-    int64_t until_ns = w->ownership->vt->until_ns(w->ownership);
-    return until_ns == TI_NO_DEADLINE || ti_env_mono_ns(w->env) < until_ns;
-}
-
-static size_t takeable(const ti_worker *w, size_t max)
-{
-    if (w->life != TI_LIFE_RUNNING || w->uncommitted >= TI_UNCOMMITTED_MAX || w->ready_count == 0 ||
-        !has_lease(w))
-        return 0;
-    size_t room = w->taken < w->options.concurrency ? w->options.concurrency - w->taken : 0;
-    room = room < max ? room : max;
-    return room < w->ready_count ? room : w->ready_count;
-}
-
 static ti_status take_some(ti_worker *w, ti_event **events, size_t max, size_t *count_out,
                            ti_err *err)
 {
-    size_t count = takeable(w, max);
+    size_t count = ti_ready_count(w, max);
     if (w->broken.status != TI_OK) {
         if (err != NULL)
             *err = w->broken;
@@ -65,13 +49,11 @@ static ti_status take_some(ti_worker *w, ti_event **events, size_t max, size_t *
         return ti_err_set(err, TI_INVALID_STATE, "the worker has not been started");
     if (w->life != TI_LIFE_RUNNING)
         return ti_err_set(err, TI_CLOSED, "the worker is stopping");
-    for (size_t i = 0; i < count; i++) {
-        events[i] = ti_ready_take(w);
-        ti_assert(events[i] != NULL);
-        hand_out(w, events[i]);
-    }
-    *count_out = count;
-    w->want_notify = count < max;
+    size_t taken = 0;
+    while (taken < count && (events[taken] = ti_ready_take(w)) != NULL)
+        hand_out(w, events[taken++]);
+    *count_out = taken;
+    w->want_notify = taken < max;
     return TI_OK;
 }
 
@@ -99,7 +81,7 @@ ti_status ti_worker_take(ti_worker *w, ti_event **events_out, size_t max, int64_
 size_t ti_worker_ready(ti_worker *w, bool *ended_out)
 {
     ti_mutex_lock(&w->mutex);
-    size_t count = takeable(w, SIZE_MAX);
+    size_t count = ti_ready_count(w, SIZE_MAX);
     if (ended_out != NULL)
         *ended_out = w->life >= TI_LIFE_STOPPING || w->broken.status != TI_OK;
     w->want_notify = true;
@@ -213,6 +195,8 @@ static void settle(ti_event *event, ti_outcome outcome, char *text, size_t text_
     event->settled_by_host = true;
     ti_assert(w->taken > 0);
     w->taken--;
+    ti_ready_released(w, event);
+    ti_hub_note_run(event->part->type->type, ti_env_mono_ns(w->env) - event->taken_ns);
     bool late = atomic_load(&event->timed_out) != 0 || w->life == TI_LIFE_ENDED;
     bool effects = keeps && !late && event->txn != NULL && ti_txn_has_effects(event->txn);
     if (!effects)

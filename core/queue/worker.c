@@ -197,6 +197,8 @@ ti_status ti_worker_on(ti_worker *w, ti_slice name, const ti_worker_type_options
     TI_TRY(ti_name_check(name, "event type", err));
     if (options->retry != NULL)
         TI_TRY(check_policy(options->retry, err));
+    if (!(options->rate >= 0) || options->rate > 1e9)
+        return ti_err_set(err, TI_INVALID_ARGUMENT, "a rate is 0 (none) to 1e9 events per second");
     if (w->life != TI_LIFE_NEW)
         return ti_err_set(err, TI_INVALID_STATE, "types are registered before the worker starts");
     TI_TRY(ti_hub_type_of(w->queues->hub, name, &type, err));
@@ -219,6 +221,10 @@ ti_status ti_worker_on(ti_worker *w, ti_slice name, const ti_worker_type_options
                                                                  : w->options.handler_timeout_us;
     if (wtype->handler_timeout_us == 0)
         wtype->handler_timeout_us = TI_HANDLER_TIMEOUT_DEFAULT_US;
+    wtype->concurrency = options->concurrency;
+    wtype->key_concurrency = options->key_concurrency;
+    wtype->rate = options->rate;
+    ti_timer_init(&wtype->timer, TI_TIMER_TYPE);
     wtype->listener = (ti_listener){.context = wtype, .wake = hear};
     wtype->next = w->types;
     w->types = wtype;
@@ -262,7 +268,7 @@ static ti_status make_parts(ti_worker *w, ti_wtype *type, ti_err *err)
         type->inbox_lowest[i] = UINT64_MAX;
         TI_TRY(ti_timers_reserve(&w->timers, err));
     }
-    return TI_OK;
+    return ti_timers_reserve(&w->timers, err);
 }
 
 static ti_status ready_type(ti_worker *w, ti_wtype *type, const ti_call *call, ti_err *err)

@@ -102,6 +102,11 @@ typedef struct ti_worker_type_options {
     void *data;                   /* the host's own, found on each event */
     const ti_retry_policy *retry; /* NULL = the worker's */
     int64_t handler_timeout_us;   /* 0 = the worker's; < 0 = none */
+    uint32_t concurrency;         /* of this type with the host at once; 0 = as the worker */
+    uint32_t key_concurrency;     /* the same of one key, with TI_ORDERING_NONE; 0 = no limit. (With
+                                     an ordering one event of a key runs at a time.) */
+    double rate; /* events per second that this worker gives out; at most one second's worth at
+                    once; 0 = no limit */
 } ti_worker_type_options;
 
 #define TI_HANDLER_TIMEOUT_DEFAULT_US (600ll * 1000000)

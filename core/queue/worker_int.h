@@ -19,8 +19,9 @@
  *
  * Threads: the reader (read.c, parked.c, timers, checkpoints), committers (commit.c), the host.
  * Files: worker.c life; take.c the host's side; event.c objects; window.c, key.c what is in memory
- * and what runs next; reader.c the reader's loop; read.c one partition; parked.c parked keys;
- * commit.c committers; outcome.c what an outcome writes; owner.c the fixed ownership.
+ * and what runs next; ready.c what may run now; reader.c the reader's loop; read.c one partition;
+ * parked.c parked keys; commit.c committers; outcome.c what an outcome writes; owner.c the fixed
+ * ownership.
  *
  * INVARIANTS
  *  1. Everything below is under worker->mutex unless it says otherwise. The inbox has its own.
@@ -43,6 +44,9 @@
 typedef struct ti_key ti_key;
 typedef struct ti_part ti_part;
 typedef struct ti_wtype ti_wtype;
+typedef struct ti_gate ti_gate;
+
+#define TI_GATE_BUCKETS 256
 
 typedef enum ti_stage { TI_WAITING, TI_TAKEN, TI_SETTLED, TI_DONE } ti_stage;
 
@@ -56,7 +60,12 @@ typedef enum ti_outcome {
     TI_OUTCOME_DAMAGED, /* its row does not open: to history as it is */
 } ti_outcome;
 
-typedef enum ti_timer_kind { TI_TIMER_PART, TI_TIMER_KEY, TI_TIMER_EVENT } ti_timer_kind;
+typedef enum ti_timer_kind {
+    TI_TIMER_PART,
+    TI_TIMER_KEY,
+    TI_TIMER_EVENT,
+    TI_TIMER_TYPE
+} ti_timer_kind;
 
 /* One block of memory: this, the row's key, the row's value, the ordering key. */
 struct ti_event {
@@ -75,7 +84,9 @@ struct ti_event {
     size_t size;    /* of the block, and of the text of its outcome */
     uint64_t hash;  /* of its place */
     ti_timer deadline;
-    ti_txn *txn; /* the host's until settled, then the committer's */
+    ti_gate *gate;    /* that it has passed, while it is with the host */
+    int64_t taken_ns; /* when the host got it */
+    ti_txn *txn;      /* the host's until settled, then the committer's */
     ti_outcome outcome;
     char *text; /* owned: the error of FAIL, the payload of ADVANCE */
     size_t text_len;
@@ -95,8 +106,9 @@ struct ti_event {
 
 struct ti_key {
     ti_key *hash_next;
-    ti_key *ready_next;
+    ti_key *ready_next; /* in its type's list or at its gate */
     ti_key *load_next;
+    ti_gate *gate; /* that it waits at */
     uint64_t hash;
     ti_part *part;
     ti_slice text; /* in the same block */
@@ -163,6 +175,16 @@ struct ti_wtype {
     ti_retry_policy retry;
     int64_t handler_timeout_us; /* <= 0: none */
     void *data;
+    uint32_t concurrency;     /* events with the host at once; 0 = as the worker */
+    uint32_t key_concurrency; /* … of one business key, without ordering; 0 = no limit */
+    double rate;              /* events given out per second; 0 = no limit */
+    double tokens;
+    int64_t tokens_ns;
+    ti_timer timer; /* when there is a token */
+    ti_key *ready_first;
+    ti_key *ready_last;
+    uint32_t ready_count;
+    uint32_t taken;
     uint32_t partitions;
     ti_part *parts;
     ti_listener listener;
@@ -221,11 +243,11 @@ struct ti_worker {
     ti_key **keys; /* hash table */
     size_t key_buckets;
     size_t key_count;
-    size_t parked_size; /* bytes of parked keys */
-    ti_event **index;   /* by place */
-    ti_key *ready_first;
-    ti_key *ready_last;
-    uint32_t ready_count;
+    size_t parked_size;   /* bytes of parked keys */
+    ti_event **index;     /* by place */
+    ti_wtype *turn;       /* whose turn it is to be taken; NULL = the first */
+    uint32_t ready_count; /* of all types, without those at gates */
+    ti_gate *gates[TI_GATE_BUCKETS];
     ti_key *load_first;
     ti_key *load_last;
     ti_part *read_first;
@@ -355,6 +377,17 @@ void ti_key_forget_parked(ti_worker *w, ti_key *key);
 void ti_keys_close(ti_worker *w, ti_part *part);
 /* After the threads have ended: frees every key. */
 void ti_keys_free(ti_worker *w);
+
+/* ---- ready.c: the mutex is held ---- */
+
+/* The key's next event may run: in line behind others of its type. */
+void ti_ready_push(ti_worker *w, ti_key *key);
+/* Out of the line; may not be in it. */
+void ti_ready_remove(ti_worker *w, ti_key *key);
+/* How many events can be taken now, at most max. (Some of them may still wait at gates.) */
+size_t ti_ready_count(ti_worker *w, size_t max);
+/* The event is not with the host any more. */
+void ti_ready_released(ti_worker *w, ti_event *event);
 /* Wakes takers, or notes that the host is to be told, when something can be taken. */
 void ti_ready_changed(ti_worker *w);
 /* The next event of the key that has been ready for longest: it is the key's running one. NULL when
