@@ -30,6 +30,7 @@ static const kind_row rows[TI_BACKOFF_COUNT] = {
     [TI_BACKOFF_TXN_NOT_FOUND] = {"transactions not begun yet", 2, 500, false, true},
     [TI_BACKOFF_STALE_COMMAND] = {"stale commands", 2, 1000, false, true},
     [TI_BACKOFF_MAX_TS] = {"unsynchronised timestamps", 2, 500, false, true},
+    [TI_BACKOFF_COMMIT_TS] = {"newer commits", 2, 500, false, true},
     [TI_BACKOFF_NOT_INITIALIZED] = {"regions not initialised", 2, 1000, false, true},
     [TI_BACKOFF_WITNESS] = {"witness replicas", 1000, 10000, true, true},
 };

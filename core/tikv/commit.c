@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/fault.h"
 #include "tikv/commit_int.h"
 
 /* ---- Preparing ---- */
@@ -162,6 +163,8 @@ typedef struct primary_commit {
     ti_committer *committer;
     size_t from; /* the keys [from, to) go with the primary in this request */
     size_t to;
+    bool moved; /* the last answer wanted a later timestamp */
+    uint32_t moves;
 } primary_commit;
 
 static bool goes_along(const ti_committer *c, const ti_region *region, size_t index, size_t *size)
@@ -257,6 +260,7 @@ static ti_status take_primary(void *context, const ti_fan_part *part, ti_slice r
     } else if (r->error->commit_ts_expired != NULL) {
         c->lost_primary = false;
         left[part->indexes[0]] = true;
+        p->moved = true;
         status = move_commit_ts(c, r->error->commit_ts_expired, err);
     } else {
         c->lost_primary = false;
@@ -273,6 +277,19 @@ static void lost_primary(void *context, const ti_fan_part *part)
     p->committer->lost_primary = true;
 }
 
+/* A later timestamp is tried at once; one that is refused again after a wait. */
+static ti_status settle_primary(void *context, ti_backoff *backoff, ti_err *err)
+{
+    primary_commit *p = context;
+    ti_err why;
+    if (!p->moved)
+        return TI_OK;
+    p->moved = false;
+    ti_err_set(&why, TI_CONFLICT, "the commit timestamp was refused");
+    return p->moves++ == 0 ? ti_backoff_count(backoff, &why, err)
+                           : ti_backoff_sleep(backoff, TI_BACKOFF_COMMIT_TS, -1, &why, err);
+}
+
 ti_status ti_committer_commit_primary(ti_committer *c, ti_err *err)
 {
     primary_commit p = {.committer = c};
@@ -285,6 +302,7 @@ ti_status ti_committer_commit_primary(ti_committer *c, ti_err *err)
                   .context = &p,
                   .build = build_primary,
                   .take = take_primary,
+                  .settle = settle_primary,
                   .lost = lost_primary};
     return ti_fan_run(&fan, &backoff, err);
 }
@@ -295,7 +313,9 @@ static ti_status two_phases(ti_committer *c, ti_err *err)
 {
     TI_TRY(ti_pd_timestamp(c->engine->cluster.pd, &c->commit_ts, c->call, err));
     TI_TRY(check_commit_ts(c, err));
+    TI_FAULT(tikv_before_commit);
     TI_TRY(ti_committer_commit_primary(c, err));
+    TI_FAULT(tikv_primary_committed);
     atomic_fetch_add(&c->engine->commits_two_phase, 1);
     return TI_OK;
 }
@@ -382,9 +402,12 @@ static ti_status run_phases(ti_committer *c, ti_err *err)
     bool beating = !c->pessimistic && total_size(c, true) >= TI_BEATING_SIZE;
     if (beating)
         TI_TRY(ti_heartbeat_add(heartbeat, c->request->start_ts, c->keys[c->primary], err));
+    TI_FAULT(tikv_before_prewrite);
     ti_status status = ti_committer_prewrite(c, err);
-    if (status == TI_OK)
+    if (status == TI_OK) {
+        TI_FAULT(tikv_prewritten);
         status = decide(c, err);
+    }
     if (beating)
         ti_heartbeat_remove(heartbeat, c->request->start_ts);
     return status;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/fault.h"
 #include "tikv/fan.h"
 
 typedef struct beat beat;
@@ -68,7 +69,7 @@ static bool send_beat(ti_heartbeat *h, beat *b)
                        &backoff, NULL) == TI_OK) {
         Kvrpcpb__TxnHeartBeatResponse *r =
             ti_pb_unpack(&kvrpcpb__txn_heart_beat_response__descriptor, response, &a, NULL);
-        alive = r != NULL && r->error == NULL;
+        alive = r == NULL || r->error == NULL; /* what can not be read says nothing */
     }
     ti_arena_free(&a);
     return alive;
@@ -91,6 +92,7 @@ static void beat_once(ti_heartbeat *h, beat *b)
     h->beating = b;
     ti_mutex_unlock(&h->mutex);
     bool alive = send_beat(h, b);
+    TI_FAULT(tikv_beaten);
     ti_mutex_lock(&h->mutex);
     h->beating = NULL;
     if (b->removed) {

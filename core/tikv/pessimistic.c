@@ -371,6 +371,19 @@ static void call_ended(lock_call *c, ti_status status, const ti_slice *keys, siz
     ti_met_locks_free(&c->met);
 }
 
+/* One attempt at all keys with a fresh for_update_ts. */
+static ti_status lock_anew(lock_call *c, const ti_lock_request *request, ti_locked *out,
+                           const ti_call *call, ti_err *err)
+{
+    ti_locks *locks = c->locks;
+    c->conflict = false;
+    TI_TRY(ti_pd_timestamp(locks->engine->cluster.pd, &c->for_update_ts, call, err));
+    c->now_ts = c->for_update_ts;
+    if (c->for_update_ts > locks->for_update_ts)
+        locks->for_update_ts = c->for_update_ts;
+    return attempt(c, request->keys, out, request->count, call, err);
+}
+
 ti_status ti_tikv_lock(ti_engine *e, ti_locks **locks_io, const ti_lock_request *request,
                        ti_arena *a, ti_locked *out, const ti_call *call, ti_err *err)
 {
@@ -382,16 +395,19 @@ ti_status ti_tikv_lock(ti_engine *e, ti_locks **locks_io, const ti_lock_request 
     c.wait_until_ns = request->wait_us < 0 ? call->deadline_ns
                                            : ti_env_mono_ns(t->base.env) + request->wait_us * 1000;
     ti_met_locks_init(&c.met);
-    ti_status status;
-    do { /* a commit since for_update_ts: again with a later one */
+    ti_backoff backoff;
+    ti_backoff_init(&backoff, t->cluster.wire, call, TI_BUDGET_COMMIT_MS);
+    ti_status status = lock_anew(&c, request, out, call, err);
+    while (status == TI_CONFLICT && c.conflict) { /* a commit since for_update_ts */
+        ti_err why;
+        ti_err_set(&why, TI_CONFLICT, "the record changes faster than it can be locked");
         c.conflict = false;
-        status = ti_pd_timestamp(t->cluster.pd, &c.for_update_ts, call, err);
-        c.now_ts = c.for_update_ts;
-        if (status == TI_OK && c.for_update_ts > locks->for_update_ts)
-            locks->for_update_ts = c.for_update_ts;
+        status = backoff.attempts == 0
+                     ? ti_backoff_count(&backoff, &why, err)
+                     : ti_backoff_sleep(&backoff, TI_BACKOFF_COMMIT_TS, -1, &why, err);
         if (status == TI_OK)
-            status = attempt(&c, request->keys, out, request->count, call, err);
-    } while (status == TI_CONFLICT && c.conflict && ti_call_check(call, "locking", NULL) == TI_OK);
+            status = lock_anew(&c, request, out, call, err);
+    }
     call_ended(&c, status, request->keys, request->count);
     if (status == TI_OK)
         TI_FAULT(tikv_locked);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/fault.h"
 #include "tikv/commit_int.h"
 
 /* Under pessimistic locks absence was checked before: an INSERT is a PUT, an assertion a LOCK. */
@@ -171,6 +172,15 @@ static void take_success(ti_committer *c, const ti_fan_part *part,
         c->async_ts = r->min_commit_ts;
 }
 
+/* An answer did not come. It matters only where a prewrite can be the commit point. */
+static void lost_prewrite(void *context, const ti_fan_part *part)
+{
+    ti_committer *c = context;
+    c->touched = true;
+    if (c->one_pc || c->async)
+        set_lost(c, part, true);
+}
+
 static ti_status take_prewrite(void *context, const ti_fan_part *part, ti_slice response,
                                bool *left, ti_err *err)
 {
@@ -178,10 +188,12 @@ static ti_status take_prewrite(void *context, const ti_fan_part *part, ti_slice 
     ti_arena a;
     ti_err unpacked;
     ti_status status = TI_OK;
+    TI_FAULT(tikv_prewrite_answered);
     ti_arena_init(&a);
     Kvrpcpb__PrewriteResponse *r =
         ti_pb_unpack(&kvrpcpb__prewrite_response__descriptor, response, &a, &unpacked);
-    if (r == NULL) {
+    if (r == NULL) { /* an answer that says nothing */
+        lost_prewrite(c, part);
         status = ti_err_set(err, unpacked.status, "%s", unpacked.message);
     } else if (r->n_errors == 0) {
         take_success(c, part, r);
@@ -211,15 +223,6 @@ static ti_status settle_prewrite(void *context, ti_backoff *backoff, ti_err *err
     if (wait_ms == 0)
         return ti_backoff_count(backoff, &why, err);
     return ti_backoff_sleep(backoff, TI_BACKOFF_LOCK, wait_ms, &why, err);
-}
-
-/* An answer did not come. It matters only where a prewrite can be the commit point. */
-static void lost_prewrite(void *context, const ti_fan_part *part)
-{
-    ti_committer *c = context;
-    c->touched = true;
-    if (c->one_pc || c->async)
-        set_lost(c, part, true);
 }
 
 static size_t size_of_mutation(void *context, size_t index)

@@ -405,12 +405,42 @@ void ti_regions_invalidate(ti_regions *c, ti_region *r)
     atomic_store(&r->valid, false);
 }
 
+/* Puts a copy of r into its place that has one more peer, which leads. PD may lag behind the stores
+ * for minutes (client-go#1398): what the store says is believed; the peer then tells the new epoch.
+ * false when out of memory. */
+static bool insert_with_leader(ti_regions *c, ti_region *r, ti_peer peer)
+{
+    ti_peer peers[TI_REGION_PEERS_MAX + 1];
+    ti_region_info info = {.id = r->id,
+                           .conf_ver = r->conf_ver,
+                           .version = r->version,
+                           .start = r->start,
+                           .end = r->end,
+                           .peers = peers,
+                           .leader = peer};
+    ti_assert(r->peer_count <= TI_REGION_PEERS_MAX);
+    peers[info.peer_count++] = peer;
+    for (size_t i = 0; i < r->peer_count; i++) {
+        if (r->peers[i].store_id != peer.store_id)
+            peers[info.peer_count++] = r->peers[i];
+    }
+    ti_region *with = region_create(c, &info, 0);
+    if (with == NULL)
+        return false;
+    atomic_store(&with->hops, atomic_load(&r->hops) + 1);
+    ti_mutex_lock(&c->mutex);
+    bool done = insert(c, with);
+    ti_mutex_unlock(&c->mutex);
+    return done;
+}
+
 bool ti_regions_set_leader(ti_regions *c, ti_region *r, ti_peer peer)
 {
     size_t index = peer_index(r, peer.id, peer.store_id);
     if (index == r->peer_count) {
+        bool was_valid = atomic_load(&r->valid);
         ti_regions_invalidate(c, r);
-        return false;
+        return was_valid && peer.store_id != 0 && insert_with_leader(c, r, peer);
     }
     atomic_store(&r->leader, index);
     atomic_store(&r->busy, 0);

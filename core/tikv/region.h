@@ -68,7 +68,8 @@ bool ti_regions_knows(ti_regions *c, ti_slice key);
 /* Loads what is not cached of [from, to), up to one batch of regions. Best effort. */
 void ti_regions_preload(ti_regions *c, ti_slice from, ti_slice to, const ti_call *call);
 void ti_regions_invalidate(ti_regions *c, ti_region *r);
-/* Makes the peer lead; one that the region does not have makes it invalid and answers false. */
+/* Makes the peer lead; one that the region does not have joins it, in a new entry. false: r is
+ * invalid, and nothing took its place. */
 bool ti_regions_set_leader(ti_regions *c, ti_region *r, ti_peer peer);
 /* Enters what a store told (EpochNotMatch); ones older than the cached are dropped. Who leads is
  * guessed: the peer on store `asked`. false when out of memory. */

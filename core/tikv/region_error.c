@@ -1,5 +1,8 @@
 /* Region errors. See region_error.h. Source of kinds, order and actions: client-go's onRegionError,
- * as told in the protocol reference, 1.1. */
+ * as told in the protocol reference, 1.1. Where that goes on at once after it has found the region
+ * anew (KeyNotInRegion, StoreNotMatch, MismatchPeerId, BucketVersionNotMatch) or asks a replica
+ * (DataIsNotReady, which a leader does not answer), tito waits 2 ms first: it has no count of
+ * attempts per replica that would end a quarrel between stores. */
 #include "tikv/region_error.h"
 
 #include <string.h>
@@ -74,6 +77,17 @@ static const row rows[] = {
 };
 #define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))
 
+/* Errors that a store tells in words only. */
+static const struct {
+    const char *text;
+    row row;
+} texts[] = {
+    {"Deadline is exceeded", /* it was too slow to begin: like a busy one */
+     {"DeadlineExceeded", 0, KEEP, TI_VERDICT_AGAIN, true, TI_BACKOFF_SERVER_BUSY}},
+    {"invalid max_ts update",
+     {"InvalidMaxTsUpdate", 0, KEEP, TI_VERDICT_FATAL, false, TI_BACKOFF_RPC}},
+};
+
 /* Any kind that a newer store may add: look for the region anew. */
 static const row unknown_row = {"an unknown region error", 0,    INVALIDATE,
                                 TI_VERDICT_AGAIN,          true, TI_BACKOFF_REGION_MISS};
@@ -85,6 +99,10 @@ static const row *row_of(const error_t_ *e)
         memcpy(&kind, (const char *)e + rows[i].offset, sizeof(kind));
         if (kind != NULL)
             return &rows[i];
+    }
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (strstr(e->message, texts[i].text) != NULL)
+            return &texts[i].row;
     }
     return &unknown_row;
 }
@@ -212,8 +230,9 @@ ti_region_action ti_region_error_apply(ti_slice response, ti_regions *regions, t
     ti_arena a;
     ti_arena_init(&a);
     error_t_ *e = ti_pb_unpack(&errorpb__error__descriptor, field.bytes, &a, why);
-    if (e == NULL) {
+    if (e == NULL) { /* what can not be read does not say that nothing was done */
         action.verdict = TI_VERDICT_FATAL;
+        action.undetermined = true;
     } else {
         const row *r = row_of(e);
         explain(r, e, region, why);
