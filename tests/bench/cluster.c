@@ -19,7 +19,7 @@ static void take_peer_line(bench_rows *rows, char *line)
     long n, of;
     double rate, p50_us, p99_us, seconds;
     if (sscanf(line, "drain %*d partitions: %ld of %ld in %lfs", &n, &of, &seconds) == 3) {
-        if (n != of)
+        if (n < of) // more: it delivers some twice
             bench_fail("the original drained %ld of %ld events", n, of);
         bench_row *row = bench_rows_add(rows, "peer", "drain");
         row->n = n;
