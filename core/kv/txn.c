@@ -290,8 +290,16 @@ static ti_status add_hook(ti_txn *txn, ti_txn_hooks *hooks, ti_txn_hook hook, ti
 ti_status ti_txn_on_commit(ti_txn *txn, ti_txn_commit_hook hook, void *context, ti_err *err)
 {
     ti_assert(hook != NULL);
+    txn->timed_hooks = true;
     return add_hook(txn, &txn->commit_hooks, (ti_txn_hook){.at_commit = hook, .context = context},
                     err);
+}
+
+ti_status ti_txn_before_commit(ti_txn *txn, ti_txn_commit_hook hook, void *context, ti_err *err)
+{
+    ti_assert(hook != NULL);
+    return add_hook(txn, &txn->commit_hooks,
+                    (ti_txn_hook){.at_commit = hook, .context = context, .check = true}, err);
 }
 
 ti_status ti_txn_on_end(ti_txn *txn, ti_txn_end_hook hook, void *context, ti_err *err)
@@ -335,14 +343,27 @@ ti_status ti_txn_set_slot(ti_txn *txn, const void *owner, void *value, ti_err *e
 static ti_status run_commit_hooks(ti_txn *txn, ti_ts t, ti_err *err)
 {
     ti_status status = TI_OK;
+    size_t mutations = 0;
     txn->committing = true;
     for (ti_txn_hook *hook = txn->commit_hooks.first; hook != NULL && status == TI_OK;
-         hook = hook->next)
+         hook = hook->next) {
+        mutations = txn->writes.mutations;
         status = hook->at_commit(hook->context, txn, t, err);
+        ti_assert(!hook->check || mutations == txn->writes.mutations);
+    }
+    (void)mutations;
     txn->committing = false;
     if (status == TI_OK && txn->state == TI_TXN_DOOMED)
         status = doomed(txn, err);
     return status;
+}
+
+/* What the database's clock shows by now, as far as this machine can tell. */
+static ti_ts about_now(const ti_txn *txn)
+{
+    ti_assert(txn->snapshot != NULL);
+    int64_t begun_ns = txn->age_end_ns - txn->age_us_max * 1000;
+    return ti_ts_add_us(txn->start_ts, (ti_env_mono_ns(txn->kv->env) - begun_ns) / 1000);
 }
 
 /* Hands the write set to the engine. */
@@ -376,12 +397,12 @@ static ti_status commit_open(ti_txn *txn, ti_ts *commit_ts_out, const ti_call *c
     TI_TRY(ti_txn_check(txn, false, err));
     if (txn->state == TI_TXN_DOOMED)
         return doomed(txn, err);
-    bool has_hooks = txn->commit_hooks.first != NULL;
-    bool blind = txn->snapshot == NULL && txn->writes.mutations > 0;
-    if (has_hooks || blind)
+    bool effects = txn->writes.mutations > 0 || txn->timed_hooks;
+    bool blind = txn->snapshot == NULL && effects;
+    if (txn->timed_hooks || blind)
         TI_TRY(ti_kv_now(txn->kv, &t, call, err));
-    if (has_hooks)
-        TI_TRY(run_commit_hooks(txn, t, err));
+    if (effects && txn->commit_hooks.first != NULL)
+        TI_TRY(run_commit_hooks(txn, t != TI_TS_NONE ? t : about_now(txn), err));
     *commit_ts_out = txn->start_ts;
     if (txn->writes.mutations == 0)
         return TI_OK;

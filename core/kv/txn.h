@@ -91,6 +91,9 @@ ti_status ti_txn_doom(ti_txn *txn, const ti_err *err);
  * is borrowed until the transaction ends. */
 typedef ti_status (*ti_txn_commit_hook)(void *context, ti_txn *txn, ti_ts t, ti_err *err);
 ti_status ti_txn_on_commit(ti_txn *txn, ti_txn_commit_hook hook, void *context, ti_err *err);
+/* As ti_txn_on_commit, for a hook that only checks and writes nothing: no time is fetched for it, t
+ * is about the database's time then. Not called when there is nothing to commit. */
+ti_status ti_txn_before_commit(ti_txn *txn, ti_txn_commit_hook hook, void *context, ti_err *err);
 /* Runs once when the transaction ends (committed, failed, unknown or rolled back), after its locks
  * are released. */
 typedef void (*ti_txn_end_hook)(void *context, ti_status status, ti_ts commit_ts);

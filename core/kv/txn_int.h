@@ -20,6 +20,7 @@ struct ti_txn_hook {
     ti_txn_commit_hook at_commit; /* one of the two */
     ti_txn_end_hook at_end;
     void *context;
+    bool check; /* at_commit: only looks, and needs no time fetched for it */
 };
 
 typedef struct ti_txn_hooks {
@@ -51,6 +52,7 @@ struct ti_txn {
     ti_status doom_status; /* of state DOOMED */
     ti_err *doom;          /* its error, in the arena; NULL when there was no memory for it */
     ti_txn_hooks commit_hooks;
+    bool timed_hooks; /* one of them needs the time */
     ti_txn_hooks end_hooks;
     ti_txn_slot_node *slots;
     ti_arena arena;

@@ -206,7 +206,7 @@ ti_status ti_catalog_rely(ti_store *store, ti_slice table, ti_txn *txn, ti_schem
     TI_TRY(ti_catalog_open_table(store, table, &catalog, &entry, err));
     TI_TRY(uses_of(store, txn, &all, err));
     if (!all->hooked) {
-        TI_TRY(ti_txn_on_commit(txn, commit_begins, all, err));
+        TI_TRY(ti_txn_before_commit(txn, commit_begins, all, err));
         all->hooked = true;
     }
     use *u = find_use(all, table);

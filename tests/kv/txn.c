@@ -296,6 +296,62 @@ static void hooks_run_in_order_and_write(void **state)
     handle_close(&h);
 }
 
+static int times_asked;
+static const ti_engine_vt *engine_below;
+
+static ti_status count_now(ti_engine *e, ti_ts *ts_out, const ti_call *call, ti_err *err)
+{
+    times_asked++;
+    return engine_below->now(e, ts_out, call, err);
+}
+
+static ti_status check_in_hook(void *context, ti_txn *txn, ti_ts t, ti_err *err)
+{
+    trace *tr = context;
+    (void)err;
+    note(tr, "check");
+    tr->t = t;
+    assert_true(t >= ti_txn_start_ts_if_any(txn));
+    return TI_OK;
+}
+
+/* A request for the time costs a round trip on a cluster. */
+static void checks_need_no_time(void **state)
+{
+    static const struct {
+        bool reads, writes, timed;
+        int asked;
+        const char *text;
+    } cases[] = {{true, true, false, 0, "check "},     {true, false, false, 0, ""},
+                 {false, false, false, 0, ""},         {false, true, false, 1, "check "},
+                 {true, true, true, 1, "check hook "}, {false, false, true, 1, "check hook "}};
+    handle h;
+    (void)state;
+    handle_open(&h);
+    engine_below = h.kv.engine->vt;
+    ti_engine_vt counting = *engine_below;
+    counting.now = count_now;
+    h.kv.engine->vt = &counting;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        trace tr = {.h = &h};
+        ti_txn *txn = handle_begin(&h);
+        test_ok(ti_txn_before_commit(txn, check_in_hook, &tr, &h.err), &h.err);
+        if (cases[i].timed)
+            test_ok(ti_txn_on_commit(txn, write_in_hook, &tr, &h.err), &h.err);
+        if (cases[i].reads)
+            handle_expect(&h, txn, "none", NULL);
+        if (cases[i].writes)
+            test_ok(ti_txn_put(txn, TI_SLICE("a"), TI_SLICE("1"), &h.err), &h.err);
+        times_asked = 0;
+        test_ok(ti_txn_commit(txn, NULL, &h.call, &h.err), &h.err);
+        assert_int_equal(times_asked, cases[i].asked);
+        assert_string_equal(tr.text, cases[i].text);
+        ti_txn_free(txn);
+    }
+    h.kv.engine->vt = engine_below;
+    handle_close(&h);
+}
+
 static ti_status let_others_write(void *context, ti_txn *txn, ti_ts t, ti_err *err)
 {
     handle *h = context;
@@ -628,6 +684,7 @@ int main(void)
         cmocka_unit_test(a_full_transaction_commits),
         cmocka_unit_test(the_age_is_limited),
         cmocka_unit_test(hooks_run_in_order_and_write),
+        cmocka_unit_test(checks_need_no_time),
         cmocka_unit_test(a_transaction_that_read_nothing_has_no_conflicts),
         cmocka_unit_test(a_failing_hook_fails_the_commit),
         cmocka_unit_test(end_hooks_run_once_however_it_ends),
