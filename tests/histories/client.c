@@ -7,15 +7,18 @@
 #include <inttypes.h>
 
 #define CALL_US 60000000
+#define HELD_UP_NS 150000000 /* a transaction that takes longer is held up by something */
+#define GROUP_TRIES 12
 
 void hist_client_open(hist_client *c, ti_engine *engine, const hist_load *load, hist_shared *shared,
-                      uint32_t number, int log)
+                      uint32_t number, uint32_t seat, int log)
 {
     ti_kv_options options = {.prefix = ti_slice_of(shared->prefix), .timeout_us = CALL_US};
     memset(c, 0, sizeof(*c));
     c->load = load;
     c->shared = shared;
     c->number = number;
+    c->seat = seat;
     c->log = log;
     c->random = (test_random){.state = shared->seed ^ ((uint64_t)number << 32)};
     ti_arena_init(&c->arena);
@@ -56,6 +59,28 @@ uint64_t hist_fresh_value(hist_client *c)
     return atomic_fetch_add(&c->shared->values, 1) + 1;
 }
 
+static bool is_held_up(const hist_shared *shared, int group, int64_t now_ns)
+{
+    for (size_t i = 0; i < HIST_SEATS; i++) {
+        int64_t begun_ns = atomic_load(&shared->seats[i].begun_ns);
+        if (begun_ns != 0 && now_ns - begun_ns > HELD_UP_NS &&
+            atomic_load(&shared->seats[i].group) == group)
+            return true;
+    }
+    return false;
+}
+
+static void take_seat(hist_client *c)
+{
+    for (int i = 0; i < GROUP_TRIES; i++) {
+        c->group = (int)test_random_below(&c->random, HIST_GROUPS);
+        if (!is_held_up(c->shared, c->group, c->begun_ns))
+            break;
+    }
+    atomic_store(&c->shared->seats[c->seat].group, c->group);
+    atomic_store(&c->shared->seats[c->seat].begun_ns, c->begun_ns);
+}
+
 void hist_begin(hist_client *c)
 {
     ti_arena_reset(&c->arena);
@@ -65,6 +90,7 @@ void hist_begin(hist_client *c)
     c->id = atomic_fetch_add(&c->shared->transactions, 1) + 1;
     c->call = ti_call_within(ti_env_real(), CALL_US);
     c->begun_ns = ti_env_mono_ns(ti_env_real());
+    take_seat(c);
     ti_status status = ti_txn_begin(&c->kv, NULL, &c->txn, &c->err);
     ti_require(status == TI_OK);
 }
@@ -209,6 +235,7 @@ ti_status hist_finish(hist_client *c, ti_status status)
     log_end(c, status, commit_ts);
     ti_txn_free(c->txn);
     c->txn = NULL;
+    atomic_store(&c->shared->seats[c->seat].begun_ns, 0);
     if (status == TI_OK)
         atomic_fetch_add(&c->shared->committed, 1);
     else if (status == TI_OUTCOME_UNKNOWN)

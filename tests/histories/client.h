@@ -26,7 +26,9 @@
 
 #include "kv/txn.h"
 
-#define HIST_SLOTS 16
+#define HIST_GROUPS 6
+#define HIST_LISTS 5 /* of a group */
+#define HIST_SEATS 64
 #define HIST_KEY_SIZE 64
 #define HIST_VALUE_SIZE 4096
 #define HIST_LINE_SIZE (1 << 20)
@@ -43,7 +45,12 @@ typedef struct hist_shared {
     _Atomic(uint64_t) one_pc; /* engine statistics of processes that ended in order */
     _Atomic(uint64_t) async;
     _Atomic(uint64_t) two_phase;
-    _Atomic(uint32_t) generation[HIST_SLOTS]; /* of the lists: a full one gives way to the next */
+    _Atomic(uint32_t) generation[HIST_GROUPS][HIST_LISTS]; /* a full list gives way to the next */
+    struct {
+        _Atomic(int) group;
+        _Atomic(int64_t) begun_ns; /* 0: idle */
+    } seats[HIST_SEATS]; /* what each client does: those of a killed one stay until it is replaced
+                          */
     _Atomic(int) stop;
 } hist_shared;
 
@@ -53,7 +60,9 @@ typedef struct hist_client {
     ti_kv kv;
     const hist_load *load;
     hist_shared *shared;
-    uint32_t number;
+    uint32_t number; /* never given twice */
+    uint32_t seat;
+    int group; /* of the transaction */
     int log;
     test_random random;
     ti_txn *txn;
@@ -84,11 +93,12 @@ extern const hist_load hist_register;
 
 /* Takes over the engine reference. */
 void hist_client_open(hist_client *c, ti_engine *engine, const hist_load *load, hist_shared *shared,
-                      uint32_t number, int log);
+                      uint32_t number, uint32_t seat, int log);
 void hist_client_close(hist_client *c);
 
 /* One transaction: begin, reads and writes as long as they answer TI_OK, finish with the first
- * status that is not. */
+ * status that is not. begin picks a group of keys in c->group, one where nobody is held up when it
+ * can: a lock of the dead stops those who meet it, not everybody. */
 void hist_begin(hist_client *c);
 /* The value as text in the client's arena, "" when absent. */
 ti_status hist_get(hist_client *c, const char *key, const char **value_out);

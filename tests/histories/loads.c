@@ -12,21 +12,24 @@
 
 #include <inttypes.h>
 
-/* ---- bank ---- */
+/* Of so many transactions one takes locks: the locks of the dead live for 20 s. */
+#define LOCKING_ONE_IN 24
 
-#define ACCOUNTS 32
+/* ---- Bank ---- */
+
+#define ACCOUNTS 8
 #define OPENING 100
 
-static void bank_key(uint64_t account, char out[HIST_KEY_SIZE])
+static void bank_key(int group, uint64_t account, char out[HIST_KEY_SIZE])
 {
-    snprintf(out, HIST_KEY_SIZE, "bank/%02u", (unsigned)account);
+    snprintf(out, HIST_KEY_SIZE, "bank/%d/%02u", group, (unsigned)account);
 }
 
-static ti_status put_balance(hist_client *c, uint64_t account, int64_t balance)
+static ti_status put_balance(hist_client *c, int group, uint64_t account, int64_t balance)
 {
     char key[HIST_KEY_SIZE];
     char value[64];
-    bank_key(account, key);
+    bank_key(group, account, key);
     snprintf(value, sizeof(value), "%" PRId64 "_%" PRIu64, balance, hist_fresh_value(c));
     return hist_put(c, key, value);
 }
@@ -35,28 +38,42 @@ static void bank_set_up(hist_client *c)
 {
     ti_status status = TI_OK;
     hist_begin(c);
-    for (uint64_t i = 0; status == TI_OK && i < ACCOUNTS; i++)
-        status = put_balance(c, i, OPENING);
+    for (int group = 0; group < HIST_GROUPS; group++)
+        for (uint64_t i = 0; status == TI_OK && i < ACCOUNTS; i++)
+            status = put_balance(c, group, i, OPENING);
     ti_require(hist_finish(c, status) == TI_OK);
+}
+
+/* Reads all keys of the group, in one of three ways. */
+static ti_status read_group(hist_client *c, const char *name, unsigned count,
+                            void (*key_of)(int group, uint64_t i, char out[HIST_KEY_SIZE]))
+{
+    char from[HIST_KEY_SIZE];
+    char to[HIST_KEY_SIZE];
+    char keys[16][HIST_KEY_SIZE];
+    const char *values[16];
+    uint64_t how = test_random_below(&c->random, 3);
+    ti_require(count <= 16);
+    if (how < 2) {
+        snprintf(from, sizeof(from), "%s/%d/", name, c->group);
+        snprintf(to, sizeof(to), "%s/%d0", name, c->group);
+        return hist_scan(c, from, to, how == 1);
+    }
+    for (uint64_t i = 0; i < count; i++)
+        key_of(c->group, i, keys[i]);
+    return hist_batch_get(c, (const char(*)[HIST_KEY_SIZE])keys, count, values);
 }
 
 static ti_status bank_audit(hist_client *c)
 {
-    char keys[ACCOUNTS][HIST_KEY_SIZE];
-    const char *values[ACCOUNTS];
-    uint64_t how = test_random_below(&c->random, 3);
-    if (how < 2)
-        return hist_scan(c, "bank/", "bank0", how == 1);
-    for (uint64_t i = 0; i < ACCOUNTS; i++)
-        bank_key(i, keys[i]);
-    return hist_batch_get(c, (const char(*)[HIST_KEY_SIZE])keys, ACCOUNTS, values);
+    return read_group(c, "bank", ACCOUNTS, bank_key);
 }
 
 static ti_status read_balance(hist_client *c, uint64_t account, bool locked, int64_t *balance_out)
 {
     char key[HIST_KEY_SIZE];
     const char *value = "";
-    bank_key(account, key);
+    bank_key(c->group, account, key);
     TI_TRY(locked ? hist_get_locked(c, key, &value) : hist_get(c, key, &value));
     *balance_out = strtoll(value, NULL, 10);
     return TI_OK;
@@ -66,7 +83,7 @@ static ti_status bank_transfer(hist_client *c)
 {
     int64_t from_has = 0;
     int64_t to_has = 0;
-    bool locked = test_random_one_in(&c->random, 8);
+    bool locked = test_random_one_in(&c->random, LOCKING_ONE_IN);
     uint64_t from = test_random_below(&c->random, ACCOUNTS);
     uint64_t to = (from + 1 + test_random_below(&c->random, ACCOUNTS - 1)) % ACCOUNTS;
     TI_TRY(read_balance(c, from, locked, &from_has));
@@ -74,14 +91,14 @@ static ti_status bank_transfer(hist_client *c)
     if (from_has == 0)
         return TI_OK;
     int64_t amount = 1 + (int64_t)test_random_below(&c->random, (uint64_t)from_has);
-    TI_TRY(put_balance(c, from, from_has - amount));
-    return put_balance(c, to, to_has + amount);
+    TI_TRY(put_balance(c, c->group, from, from_has - amount));
+    return put_balance(c, c->group, to, to_has + amount);
 }
 
 static void bank_step(hist_client *c)
 {
     hist_begin(c);
-    (void)hist_finish(c, test_random_one_in(&c->random, 4) ? bank_audit(c) : bank_transfer(c));
+    (void)hist_finish(c, test_random_one_in(&c->random, 3) ? bank_audit(c) : bank_transfer(c));
 }
 
 /* Until it is answered: the cluster is whole by then. */
@@ -96,15 +113,20 @@ static void read_until_answered(hist_client *c, ti_status (*read)(hist_client *c
     ti_require(status == TI_OK);
 }
 
+static ti_status bank_scan(hist_client *c)
+{
+    return hist_scan(c, "bank/", "bank0", false);
+}
+
 static void bank_read_all(hist_client *c)
 {
-    read_until_answered(c, bank_audit);
+    read_until_answered(c, bank_scan);
 }
 
 static void bank_any_key(hist_shared *shared, test_random *random, char out[HIST_KEY_SIZE])
 {
     (void)shared;
-    bank_key(test_random_below(random, ACCOUNTS), out);
+    bank_key((int)test_random_below(random, HIST_GROUPS), test_random_below(random, ACCOUNTS), out);
 }
 
 const hist_load hist_bank = {
@@ -115,38 +137,38 @@ const hist_load hist_bank = {
     .any_key = bank_any_key,
 };
 
-/* ---- append ---- */
+/* ---- Append ---- */
 
 #define LIST_LONG 40
 #define OPS_MAX 4
 
-static void list_key(uint64_t slot, uint32_t generation, char out[HIST_KEY_SIZE])
+static void list_key(int group, uint64_t slot, uint32_t generation, char out[HIST_KEY_SIZE])
 {
-    snprintf(out, HIST_KEY_SIZE, "append/%02u/%05u", (unsigned)slot, (unsigned)generation);
+    snprintf(out, HIST_KEY_SIZE, "append/%d/%u/%05u", group, (unsigned)slot, (unsigned)generation);
 }
 
-/* A list that is long enough gives way to the next of its slot. */
+/* A list that is long enough gives way to the next in its place. */
 static void retire(hist_client *c, uint64_t slot, uint32_t generation, const char *list)
 {
     size_t commas = 0;
     for (const char *at = list; *at != '\0'; at++)
         commas += *at == ',';
     if (commas + 1 >= LIST_LONG)
-        (void)atomic_compare_exchange_strong(&c->shared->generation[slot], &generation,
+        (void)atomic_compare_exchange_strong(&c->shared->generation[c->group][slot], &generation,
                                              generation + 1);
 }
 
 static ti_status append_ops(hist_client *c)
 {
     ti_status status = TI_OK;
-    bool locked = test_random_one_in(&c->random, 8);
+    bool locked = test_random_one_in(&c->random, LOCKING_ONE_IN);
     uint64_t count = 1 + test_random_below(&c->random, OPS_MAX);
     for (uint64_t i = 0; status == TI_OK && i < count; i++) {
         char key[HIST_KEY_SIZE];
         const char *list = "";
-        uint64_t slot = test_random_below(&c->random, HIST_SLOTS);
-        uint32_t generation = atomic_load(&c->shared->generation[slot]);
-        list_key(slot, generation, key);
+        uint64_t slot = test_random_below(&c->random, HIST_LISTS);
+        uint32_t generation = atomic_load(&c->shared->generation[c->group][slot]);
+        list_key(c->group, slot, generation, key);
         if (test_random_one_in(&c->random, 2))
             status = hist_get(c, key, &list);
         else
@@ -180,8 +202,9 @@ static void append_read_all(hist_client *c)
 
 static void append_any_key(hist_shared *shared, test_random *random, char out[HIST_KEY_SIZE])
 {
-    uint64_t slot = test_random_below(random, HIST_SLOTS);
-    list_key(slot, atomic_load(&shared->generation[slot]), out);
+    int group = (int)test_random_below(random, HIST_GROUPS);
+    uint64_t slot = test_random_below(random, HIST_LISTS);
+    list_key(group, slot, atomic_load(&shared->generation[group][slot]), out);
 }
 
 const hist_load hist_append = {
@@ -192,20 +215,20 @@ const hist_load hist_append = {
     .any_key = append_any_key,
 };
 
-/* ---- ring ---- */
+/* ---- Ring ---- */
 
-#define NODES 24
+#define NODES 8
 
-static void node_key(uint64_t node, char out[HIST_KEY_SIZE])
+static void node_key(int group, uint64_t node, char out[HIST_KEY_SIZE])
 {
-    snprintf(out, HIST_KEY_SIZE, "ring/%02u", (unsigned)node);
+    snprintf(out, HIST_KEY_SIZE, "ring/%d/%02u", group, (unsigned)node);
 }
 
-static ti_status put_next(hist_client *c, uint64_t node, uint64_t next)
+static ti_status put_next(hist_client *c, int group, uint64_t node, uint64_t next)
 {
     char key[HIST_KEY_SIZE];
     char value[64];
-    node_key(node, key);
+    node_key(group, node, key);
     snprintf(value, sizeof(value), "%" PRIu64 "_%" PRIu64, next, hist_fresh_value(c));
     return hist_put(c, key, value);
 }
@@ -214,7 +237,7 @@ static ti_status read_next(hist_client *c, uint64_t node, bool locked, uint64_t 
 {
     char key[HIST_KEY_SIZE];
     const char *value = "";
-    node_key(node, key);
+    node_key(c->group, node, key);
     TI_TRY(locked ? hist_get_locked(c, key, &value) : hist_get(c, key, &value));
     *next_out = strtoull(value, NULL, 10) % NODES;
     return TI_OK;
@@ -224,20 +247,15 @@ static void ring_set_up(hist_client *c)
 {
     ti_status status = TI_OK;
     hist_begin(c);
-    for (uint64_t i = 0; status == TI_OK && i < NODES; i++)
-        status = put_next(c, i, (i + 1) % NODES);
+    for (int group = 0; group < HIST_GROUPS; group++)
+        for (uint64_t i = 0; status == TI_OK && i < NODES; i++)
+            status = put_next(c, group, i, (i + 1) % NODES);
     ti_require(hist_finish(c, status) == TI_OK);
 }
 
 static ti_status ring_walk(hist_client *c)
 {
-    char keys[NODES][HIST_KEY_SIZE];
-    const char *values[NODES];
-    if (test_random_one_in(&c->random, 2))
-        return hist_scan(c, "ring/", "ring0", test_random_one_in(&c->random, 2));
-    for (uint64_t i = 0; i < NODES; i++)
-        node_key(i, keys[i]);
-    return hist_batch_get(c, (const char(*)[HIST_KEY_SIZE])keys, NODES, values);
+    return read_group(c, "ring", NODES, node_key);
 }
 
 /* a → b → c and d → e become a → c and d → b → e. */
@@ -246,7 +264,7 @@ static ti_status ring_move(hist_client *c)
     uint64_t b = 0;
     uint64_t after_b = 0;
     uint64_t e = 0;
-    bool locked = test_random_one_in(&c->random, 8);
+    bool locked = test_random_one_in(&c->random, LOCKING_ONE_IN);
     uint64_t a = test_random_below(&c->random, NODES);
     uint64_t d = test_random_below(&c->random, NODES);
     TI_TRY(read_next(c, a, locked, &b));
@@ -254,9 +272,9 @@ static ti_status ring_move(hist_client *c)
     if (d == a || d == b)
         return TI_OK;
     TI_TRY(read_next(c, d, locked, &e));
-    TI_TRY(put_next(c, a, after_b));
-    TI_TRY(put_next(c, d, b));
-    return put_next(c, b, e);
+    TI_TRY(put_next(c, c->group, a, after_b));
+    TI_TRY(put_next(c, c->group, d, b));
+    return put_next(c, c->group, b, e);
 }
 
 static void ring_step(hist_client *c)
@@ -265,15 +283,20 @@ static void ring_step(hist_client *c)
     (void)hist_finish(c, test_random_one_in(&c->random, 3) ? ring_walk(c) : ring_move(c));
 }
 
+static ti_status ring_scan(hist_client *c)
+{
+    return hist_scan(c, "ring/", "ring0", false);
+}
+
 static void ring_read_all(hist_client *c)
 {
-    read_until_answered(c, ring_walk);
+    read_until_answered(c, ring_scan);
 }
 
 static void ring_any_key(hist_shared *shared, test_random *random, char out[HIST_KEY_SIZE])
 {
     (void)shared;
-    node_key(test_random_below(random, NODES), out);
+    node_key((int)test_random_below(random, HIST_GROUPS), test_random_below(random, NODES), out);
 }
 
 const hist_load hist_ring = {
@@ -284,16 +307,15 @@ const hist_load hist_ring = {
     .any_key = ring_any_key,
 };
 
-/* ---- register ---- */
+/* ---- Register ---- */
 
-/* One key at a time, for so many transactions: a history in which some never ended is hard to
- * check when it is long. */
-#define REGISTER_OPS 400
+/* A register for so many transactions, then the next: long histories are hard to check. A register
+ * that is held up is left alone by most, but never by those who are in it. */
+#define REGISTER_OPS 3000
 
-static void register_key(const hist_shared *shared, uint64_t id, char out[HIST_KEY_SIZE])
+static void register_key(uint64_t id, int group, char out[HIST_KEY_SIZE])
 {
-    (void)shared;
-    snprintf(out, HIST_KEY_SIZE, "register/%05u", (unsigned)(id / REGISTER_OPS));
+    snprintf(out, HIST_KEY_SIZE, "register/%d/%05u", group / 2, (unsigned)(id / REGISTER_OPS));
 }
 
 static ti_status put_fresh(hist_client *c, const char *key)
@@ -307,13 +329,17 @@ static ti_status register_op(hist_client *c)
 {
     char key[HIST_KEY_SIZE];
     const char *value = "";
-    register_key(c->shared, c->id, key);
+    register_key(c->id, c->group, key);
+    if (test_random_one_in(&c->random, LOCKING_ONE_IN)) {
+        TI_TRY(hist_get_locked(c, key, &value));
+        return put_fresh(c, key);
+    }
     uint64_t how = test_random_below(&c->random, 10);
     if (how < 5)
         return hist_get(c, key, &value);
     if (how < 7)
         return put_fresh(c, key);
-    TI_TRY(how == 7 ? hist_get_locked(c, key, &value) : hist_get(c, key, &value));
+    TI_TRY(hist_get(c, key, &value));
     return put_fresh(c, key);
 }
 
@@ -341,7 +367,8 @@ static void register_read_all(hist_client *c)
 static void register_any_key(hist_shared *shared, test_random *random, char out[HIST_KEY_SIZE])
 {
     uint64_t ahead = test_random_below(random, REGISTER_OPS);
-    register_key(shared, atomic_load(&shared->transactions) + ahead, out);
+    register_key(atomic_load(&shared->transactions) + ahead,
+                 (int)test_random_below(random, HIST_GROUPS), out);
 }
 
 const hist_load hist_register = {

@@ -3,13 +3,7 @@
 
 #include "base/assert.h"
 
-void nemesis_begin(nemesis *n, const cluster *c, hist_shared *shared, const hist_load *load)
-{
-    *n = (nemesis){.cluster = c, .shared = shared, .load = load};
-    n->random = test_random_start(0xbad);
-    n->store_count = cluster_stores(c, n->stores, NEMESIS_STORES_MAX);
-    assert_true(n->store_count > 0);
-}
+#define FIRST_REGIONS 16
 
 static unsigned below(nemesis *n, unsigned bound)
 {
@@ -54,6 +48,18 @@ static void merge(nemesis *n)
 static void move_leader(nemesis *n)
 {
     at_some_key(n, "leader");
+}
+
+void nemesis_begin(nemesis *n, const cluster *c, hist_shared *shared, const hist_load *load)
+{
+    *n = (nemesis){.cluster = c, .shared = shared, .load = load};
+    n->random = test_random_start(0xbad);
+    n->store_count = cluster_stores(c, n->stores, NEMESIS_STORES_MAX);
+    assert_true(n->store_count > 0);
+    for (int i = 0; i < FIRST_REGIONS; i++) {
+        split(n);
+        move_leader(n);
+    }
 }
 
 static const char *const kinds[] = {
@@ -111,14 +117,21 @@ static void delay(nemesis *n)
 static void region_error(nemesis *n)
 {
     static const char *const errors[] = {
-        "NotLeader",    "RegionNotFound", "EpochNotMatch",         "ServerIsBusy",
-        "StaleCommand", "DiskFull",       "MaxTimestampNotSynced", "ReadIndexNotReady",
+        "NotLeader",    "RegionNotFound", "EpochNotMatch",         "NotLeader",
+        "StaleCommand", "EpochNotMatch",  "MaxTimestampNotSynced", "ReadIndexNotReady",
         "Unknown",      "MismatchPeerId", "ProposalInMergingMode", "RegionNotInitialized",
     };
     char more[96];
     snprintf(more, sizeof(more), ",\"error\":\"%s\"",
              errors[below(n, (unsigned)(sizeof(errors) / sizeof(errors[0])))]);
     fault_next(n, "region_error", more);
+}
+
+/* Waited for in seconds, with locks held. */
+static void trouble(nemesis *n)
+{
+    fault_next(n, "region_error",
+               below(n, 2) == 0 ? ",\"error\":\"ServerIsBusy\"" : ",\"error\":\"DiskFull\"");
 }
 
 static void restart_store(nemesis *n)
@@ -178,10 +191,10 @@ void nemesis_act(nemesis *n)
         void (*act)(nemesis *n);
         unsigned weight;
     } actions[] = {
-        {split, 12},        {merge, 10},     {move_leader, 12},  {break_stream, 14},
+        {split, 12},        {merge, 9},      {move_leader, 12},  {break_stream, 14},
         {lose_answer, 1},   {delay, 6},      {region_error, 12}, {disturb_answers, 6},
         {restart_store, 2}, {move_store, 1}, {freeze_store, 2},  {add_store, 1},
-        {move_pd, 2},       {freeze_pd, 1},  {forget_rules, 2},
+        {move_pd, 2},       {freeze_pd, 1},  {trouble, 1},       {forget_rules, 2},
     };
     unsigned sum = 0;
     for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)

@@ -23,6 +23,7 @@ typedef struct nemesis {
     uint64_t actions;
 } nemesis;
 
+/* Cuts the load's keys into a few regions to begin with. */
 void nemesis_begin(nemesis *n, const cluster *c, hist_shared *shared, const hist_load *load);
 /* One misfortune; returns when it is over, or lasting when it is one that clients overcome by
  * themselves. Takes up to half a second. */

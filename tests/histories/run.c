@@ -18,6 +18,8 @@
 #define END_S 120     /* clients end within that when told to */
 #define PAUSE_MS 4500 /* longer than locks live */
 
+_Static_assert(PROCESSES *THREADS < HIST_SEATS, "each client has a seat, and the single one");
+
 extern char **environ;
 
 typedef struct run {
@@ -73,7 +75,7 @@ static void *run_client(void *context)
 }
 
 /* Clients until told to stop. own: each has an engine of its own. */
-static void run_clients(const run *r, uint32_t first, bool own, int log)
+static void run_clients(const run *r, uint32_t first, uint32_t seat, bool own, int log)
 {
     hist_client clients[THREADS];
     ti_engine *e = own ? NULL : open_engine(r);
@@ -81,7 +83,7 @@ static void run_clients(const run *r, uint32_t first, bool own, int log)
         ti_engine *its = own ? open_engine(r) : e;
         if (!own)
             e->vt->ref(e);
-        hist_client_open(&clients[i], its, r->options.load, r->shared, first + i, log);
+        hist_client_open(&clients[i], its, r->options.load, r->shared, first + i, seat + i, log);
     }
     for (uint32_t i = 0; i < THREADS; i++) {
         ti_status status =
@@ -103,7 +105,7 @@ static void run_clients(const run *r, uint32_t first, bool own, int log)
 static void run_one(const run *r, void (*deed)(hist_client *c), int log)
 {
     hist_client c;
-    hist_client_open(&c, open_engine(r), r->options.load, r->shared, 0, log);
+    hist_client_open(&c, open_engine(r), r->options.load, r->shared, 0, HIST_SEATS - 1, log);
     deed(&c);
     hist_client_close(&c);
 }
@@ -151,7 +153,7 @@ static void start_process(run *r, size_t i)
     r->clients += THREADS;
     r->pids[i] = fork_off();
     if (r->pids[i] == 0) {
-        run_clients(r, first, i % 2 == 1, log);
+        run_clients(r, first, (uint32_t)(i * THREADS), i % 2 == 1, log);
         _exit(0);
     }
     close(log);
@@ -237,10 +239,10 @@ static void begin(run *r, const hist_run_options *options)
     test_dir_make(r->dir);
     r->began_ns = now_ns();
     deed_in_process(r, options->load->set_up);
-    for (size_t i = 0; i < PROCESSES; i++)
-        start_process(r, i);
     if (!cluster_is_own())
         nemesis_begin(&r->nemesis, &r->cluster, r->shared, options->load);
+    for (size_t i = 0; i < PROCESSES; i++)
+        start_process(r, i);
 }
 
 /* Kills at even steps of progress, so that small runs have them too. */

@@ -30,86 +30,82 @@ func keysOfFirst(h *History) map[string]string {
 	return keys
 }
 
-// whole gives the snapshot of a transaction that read every key, else nil.
-func whole(t *Txn, keys map[string]string) map[string]string {
-	if t.writes() || t.locks() {
-		return nil
-	}
-	state := map[string]string{}
-	for _, op := range t.Ops {
-		state[op.Key] = op.Value
-	}
-	for key := range keys {
-		if _, is := state[key]; !is {
-			return nil
-		}
-	}
-	return state
+// groupOf is the group of keys that a key belongs to.
+func groupOf(key string) string {
+	return key[:strings.LastIndexByte(key, '/')+1]
 }
 
-// torn are the reads by range that ended well and do not show all keys, though no key is ever deleted.
-func torn(h *History, keys map[string]string) []Anomaly {
-	var found []Anomaly
+// groups are the keys that there are, by group, in order.
+func groups(keys map[string]string) map[string][]string {
+	all := map[string][]string{}
+	for key := range keys {
+		all[groupOf(key)] = append(all[groupOf(key)], key)
+	}
+	for _, names := range all {
+		sort.Strings(names)
+	}
+	return all
+}
+
+// snapshots gives what each reading transaction saw of each group that it read as a whole. No key is ever deleted: who saw more than three
+// keys of a group and not all has missed some.
+func snapshots(h *History, visit func(t *Txn, names []string, state map[string]string)) (anomalies []Anomaly, seen int) {
+	all := groups(keysOfFirst(h))
 	for _, t := range h.Txns {
-		if t.Outcome == Committed && !t.writes() && !t.locks() && len(t.Ops) > 3 && whole(t, keys) == nil {
-			found = append(found, Anomaly{"missing keys", fmt.Sprintf("not all keys were seen by %v", t)})
+		if t.writes() || t.locks() {
+			continue
+		}
+		states := map[string]map[string]string{}
+		for _, op := range t.Ops {
+			group := groupOf(op.Key)
+			if states[group] == nil {
+				states[group] = map[string]string{}
+			}
+			states[group][op.Key] = op.Value
+		}
+		for group, state := range states {
+			if len(state) == len(all[group]) {
+				visit(t, all[group], state)
+				seen++
+			} else if len(state) > 3 && t.Outcome == Committed {
+				anomalies = append(anomalies, Anomaly{"missing keys", fmt.Sprintf("not all keys of %s were seen by %v", group, t)})
+			}
 		}
 	}
-	return found
+	if seen == 0 {
+		anomalies = append(anomalies, Anomaly{"nothing checked", "nobody read all keys"})
+	}
+	return anomalies, seen
 }
 
 func checkBank(h *History) []Anomaly {
-	keys := keysOfFirst(h)
-	anomalies := torn(h, keys)
-	sum := 0
-	for _, value := range keys {
-		n, _ := number(value)
-		sum += n
-	}
-	audits := 0
-	for _, t := range h.Txns {
-		state := whole(t, keys)
-		if state == nil {
-			continue
-		}
-		audits++
-		total := 0
-		for key, value := range state {
-			n, err := number(value)
+	first := keysOfFirst(h)
+	var anomalies []Anomaly
+	missing, audits := snapshots(h, func(t *Txn, names []string, state map[string]string) {
+		total, sum := 0, 0
+		for _, key := range names {
+			opening, _ := number(first[key])
+			sum += opening
+			n, err := number(state[key])
 			if err != nil || n < 0 {
-				anomalies = append(anomalies, Anomaly{"balance", fmt.Sprintf("%s holds %q: seen by %v", key, value, t)})
+				anomalies = append(anomalies, Anomaly{"balance", fmt.Sprintf("%s holds %q: seen by %v", key, state[key], t)})
 			}
 			total += n
 		}
 		if total != sum {
 			anomalies = append(anomalies, Anomaly{"total", fmt.Sprintf("%d instead of %d: seen by %v", total, sum, t)})
 		}
-	}
+	})
 	fmt.Printf("bank: %d audits\n", audits)
-	if audits == 0 {
-		anomalies = append(anomalies, Anomaly{"nothing checked", "nobody read all accounts"})
-	}
-	return anomalies
+	return append(anomalies, missing...)
 }
 
 func checkRing(h *History) []Anomaly {
-	keys := keysOfFirst(h)
-	anomalies := torn(h, keys)
-	var names []string
-	for key := range keys {
-		names = append(names, key)
-	}
-	sort.Strings(names)
-	walks := 0
-	for _, t := range h.Txns {
-		state := whole(t, keys)
-		if state == nil {
-			continue
-		}
-		walks++
+	var anomalies []Anomaly
+	missing, walks := snapshots(h, func(t *Txn, names []string, state map[string]string) {
 		seen := map[int]bool{}
 		at := 0
-		for !seen[at] && at >= 0 && at < len(names) {
+		for at >= 0 && at < len(names) && !seen[at] {
 			seen[at] = true
 			next, err := number(state[names[at]])
 			if err != nil {
@@ -120,12 +116,9 @@ func checkRing(h *History) []Anomaly {
 		if at != 0 || len(seen) != len(names) {
 			anomalies = append(anomalies, Anomaly{"ring", fmt.Sprintf("%d of %d nodes are in the ring of the first: seen by %v", len(seen), len(names), t)})
 		}
-	}
+	})
 	fmt.Printf("ring: %d walks\n", walks)
-	if walks == 0 {
-		anomalies = append(anomalies, Anomaly{"nothing checked", "nobody walked the ring"})
-	}
-	return anomalies
+	return append(anomalies, missing...)
 }
 
 // ---- the register
