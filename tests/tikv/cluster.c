@@ -284,6 +284,18 @@ size_t cluster_stores(const cluster *c, uint64_t *ids, size_t max)
     return count;
 }
 
+void cluster_store_address(const cluster *c, char address[CLUSTER_ADDRESS_SIZE])
+{
+    char *out = malloc(CLUSTER_STATE_SIZE);
+    char id[CLUSTER_ADDRESS_SIZE];
+    assert_non_null(out);
+    control(c, "/state", NULL, out, CLUSTER_STATE_SIZE);
+    const char *at = value_of(out, "stores");
+    assert_true(next_text(&at, id, sizeof(id)));
+    assert_true(next_text(&at, address, CLUSTER_ADDRESS_SIZE));
+    free(out);
+}
+
 /* ---- Engines ---- */
 
 ti_status cluster_try_open(const cluster *c, const ti_tikv_options *base, int64_t timeout_us,

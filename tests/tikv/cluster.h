@@ -61,6 +61,8 @@ uint64_t cluster_count(const cluster *c, const char *name, const char *format, .
 uint64_t cluster_number(const cluster *c, const char *name);
 /* The ids of the stores, ascending; answers how many. */
 size_t cluster_stores(const cluster *c, uint64_t *ids, size_t max);
+/* Where the first store listens. */
+void cluster_store_address(const cluster *c, char address[CLUSTER_ADDRESS_SIZE]);
 
 /* An engine on the cluster, with these options besides the endpoints (or NULL). */
 ti_status cluster_try_open(const cluster *c, const ti_tikv_options *base, int64_t timeout_us,
