@@ -145,9 +145,9 @@ typedef struct bench_rows {
 
 /* Runs a part of this program and takes its result lines. Ends the run when it fails. */
 void bench_plan_part(const bench_options *options, bench_rows *rows, const char *part);
-/* Runs a program, whose lines take reads. argv ends with NULL. Ends the run when it fails. */
+/* Runs a program, whose lines take reads. argv ends with NULL. Returns whether it exited with 0. */
 typedef void (*bench_take)(bench_rows *rows, char *line);
-void bench_plan_program(bench_rows *rows, char *const *argv, bench_take take);
+bool bench_plan_program(bench_rows *rows, char *const *argv, bench_take take);
 /* A row more, empty but for its names. */
 bench_row *bench_rows_add(bench_rows *rows, const char *engine, const char *workload);
 /* Tells people what was measured. */

@@ -84,7 +84,7 @@ static void take_line(bench_rows *rows, char *line)
     bench_row_show(row);
 }
 
-void bench_plan_program(bench_rows *rows, char *const *argv, bench_take take)
+bool bench_plan_program(bench_rows *rows, char *const *argv, bench_take take)
 {
     int ends[2];
     if (pipe(ends) != 0)
@@ -108,8 +108,13 @@ void bench_plan_program(bench_rows *rows, char *const *argv, bench_take take)
         take(rows, line);
     fclose(in);
     int status = 0;
-    if (waitpid(child, &status, 0) != child || status != 0)
-        bench_fail("a part failed: %s %s", argv[0], argv[1] ? argv[1] : "");
+    return waitpid(child, &status, 0) == child && status == 0;
+}
+
+static void run(bench_rows *rows, command *c)
+{
+    if (!bench_plan_program(rows, c->argv, take_line))
+        bench_fail("a part failed: %s %s", c->argv[0], c->argv[1]);
 }
 
 void bench_plan_part(const bench_options *options, bench_rows *rows, const char *part)
@@ -119,7 +124,7 @@ void bench_plan_part(const bench_options *options, bench_rows *rows, const char 
     push(&c, "/proc/self/exe", "");
     push(&c, "--part=", part);
     push_options(&c, options);
-    bench_plan_program(rows, c.argv, take_line);
+    run(rows, &c);
 }
 
 static void run_lua(const bench_options *options, bench_rows *rows)
@@ -131,7 +136,7 @@ static void run_lua(const bench_options *options, bench_rows *rows)
     push(&c, "lua5.4", "");
     push(&c, BENCH_SOURCE_DIR "/tests/bench/bench.lua", "");
     push_options(&c, options);
-    bench_plan_program(rows, c.argv, take_line);
+    run(rows, &c);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
