@@ -125,7 +125,7 @@ ctest_in() {
 
 # ---- C tests: the label of a test is its folder under tests/
 
-own_labels='^(engine|tikv|model|queue|crash|abi)$'
+own_labels='^(engine|tikv|model|queue|crash|histories|abi)$'
 
 suite_unit() {
     build_test all && ctest_in test "$scale" -LE "$own_labels"
@@ -138,6 +138,7 @@ suite_tikv() { labelled tikv; }
 suite_model() { labelled model; }
 suite_queue() { labelled queue; }
 suite_crash() { labelled crash; }
+suite_histories() { labelled histories; }
 suite_abi() { labelled abi; }
 
 suite_clang() {
@@ -148,7 +149,7 @@ suite_clang() {
 }
 
 # The tests on a mock cluster measure waits in real time, which a sanitizer stretches; the simulated wire's tests run.
-on_mock_cluster='^(engine_.*_tikv|tikv_(basics|outcome|killed)|cluster_build)$'
+on_mock_cluster='^(engine_.*_tikv|tikv_(basics|outcome|killed.*)|histories.*|cluster_build)$'
 
 suite_asan() {
     build asan "-DCMAKE_BUILD_TYPE=RelWithDebInfo -DTITO_TESTING=ON -DTITO_SANITIZE=address" all || return
