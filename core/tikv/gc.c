@@ -24,7 +24,7 @@ static ti_slice build_scan_lock(const sweep *s, const ti_region *region, ti_aren
 {
     ti_context c;
     Kvrpcpb__ScanLockRequest request = KVRPCPB__SCAN_LOCK_REQUEST__INIT;
-    ti_context_fill(&c, region, false);
+    ti_context_fill(&c, region, s->backoff.attempts > 0);
     request.context = &c.message;
     request.max_version = s->safe_point;
     request.start_key = ti_pb_bytes(s->position);
@@ -115,15 +115,18 @@ static ti_status sweep_step(sweep *s, ti_err *err)
     return status;
 }
 
-/* Resolves every lock older than the safe point, in all regions. Each region has a budget of its
- * own. */
+/* Resolves every lock older than the safe point, in all regions. Each position has a budget of its
+ * own, however often it is asked about. */
 static ti_status sweep_locks(ti_tikv *t, uint64_t safe_point, const ti_call *call, ti_err *err)
 {
     sweep s = {.engine = t, .safe_point = safe_point, .position = TI_SLICE("")};
     ti_status status = TI_OK;
+    const char *at = NULL;
     ti_arena_init(&s.positions);
     while (status == TI_OK && !s.at_end) {
-        ti_backoff_init(&s.backoff, t->cluster.wire, call, TI_BUDGET_RANGE_MS);
+        if (s.position.data != at)
+            ti_backoff_init(&s.backoff, t->cluster.wire, call, TI_BUDGET_RANGE_MS);
+        at = s.position.data;
         status = sweep_step(&s, err);
     }
     ti_arena_free(&s.positions);

@@ -92,10 +92,9 @@ struct world {
     deed deed;
     ti_slice keys[KEYS]; /* two in each of four regions */
     /* Under the cluster's gate. */
-    int seen;     /* requests that count */
-    int hits;     /* troubles made */
-    bool tripped; /* RETRY: the first sending was refused */
-    bool quiet;   /* no more trouble */
+    int seen;   /* requests that count */
+    int hits;   /* troubles made */
+    bool quiet; /* no more trouble */
     /* Of the thread that runs the cell. */
     ti_arena a;
     attempt commits[COMMITS_MAX];

@@ -12,6 +12,9 @@ typedef struct tally {
 
 static tally tallies[CLASSES];
 
+/* First sendings that are refused before a second one comes. */
+#define TRIPS_MAX 16
+
 void complain(world *w, const char *format, ...)
 {
     va_list args;
@@ -40,7 +43,6 @@ static void trip(world *w, fake_ask *ask)
 {
     Errorpb__Error error = ERRORPB__ERROR__INIT;
     Errorpb__RegionNotFound gone = ERRORPB__REGION_NOT_FOUND__INIT;
-    w->tripped = true;
     error.region_not_found = &gone;
     fake_region_error(ask, &error);
 }
@@ -55,7 +57,7 @@ static bool is_its_turn(world *w, fake_ask *ask)
     case LAST:
         return w->seen == w->scene->last;
     case RETRY:
-        return w->tripped && w->hits == 0 && is_again(ask);
+        return w->hits == 0 && is_again(ask);
     default:
         return true;
     }
@@ -67,7 +69,7 @@ static void answer(fake_ask *ask)
     bool counts = !w->quiet && ask->kind == w->scene->kind &&
                   (w->scene->counts == NULL || w->scene->counts(w, ask));
     w->seen += counts;
-    if (counts && w->place == RETRY && !w->tripped)
+    if (counts && w->place == RETRY && w->hits == 0 && !is_again(ask) && w->seen < TRIPS_MAX)
         trip(w, ask);
     else if (counts && is_its_turn(w, ask))
         trouble_make(w, ask);
@@ -313,9 +315,9 @@ static void run_cell(world *w)
     if (w->hits == 0)
         complain(w, "the trouble was never made: %d requests", w->seen);
     if (!fits(w))
-        complain(w, "it ended with %s (%s) after %lld ms and %d troubles, where the table says '%c'",
-                 ti_status_name(w->status), w->err.message, (long long)w->elapsed_ms, w->hits,
-                 w->deed);
+        complain(
+            w, "it ended with %s (%s) after %lld ms and %d troubles, where the table says '%c'",
+            ti_status_name(w->status), w->err.message, (long long)w->elapsed_ms, w->hits, w->deed);
     judge_time(w);
     read_back(w);
 }

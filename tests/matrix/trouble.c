@@ -39,6 +39,7 @@ enum {
     WIRE_LATE,
     WIRE_GARBAGE,
     WIRE_TRUNCATED,
+    WIRE_BAD_ERROR,
     WIRE_WRONG_KIND,
     WIRE_TWICE,
     WIRE_STRANGER,
@@ -298,6 +299,13 @@ const trouble troubles[] = {
      "+++"},
     {"garbage before", TRANSPORT, WIRE_GARBAGE, 0, 0, false, false, BROKEN},
     {"garbage after", TRANSPORT, WIRE_GARBAGE, 0, 0, true, false, BROKEN},
+    {"a garbled region error", TRANSPORT, WIRE_BAD_ERROR, 0, 0, true, false,
+     "xxxx"
+     "??x?"
+     "?bb"
+     "xb"
+     "xxx"
+     "+x-"},
     {"truncated", TRANSPORT, WIRE_TRUNCATED, 0, 0, true, false, BROKEN},
     {"another kind before", TRANSPORT, WIRE_WRONG_KIND, 0, 0, false, false,
      "xxxx"
@@ -624,6 +632,9 @@ static void make_transport(world *w, fake_ask *ask)
         return;
     case WIRE_TRUNCATED: /* a field is promised that does not come */
         ask->answer = TI_SLICE("\x12\x7f\x0a");
+        return;
+    case WIRE_BAD_ERROR:
+        ask->answer = TI_SLICE("\x0a\x03\x12\x7f\x0a");
         return;
     case WIRE_WRONG_KIND:
         ask->as_number = 255;
