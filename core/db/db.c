@@ -225,6 +225,8 @@ ti_status ti_db_open(ti_db *db, const ti_call *call, ti_err *err)
 {
     TI_TRY(begin_open(db, err));
     ti_status status = open_rooms(db, call, err);
+    if (status != TI_OK)
+        ti_db_engine_gone(db);
     set_state(db, DB_OPENING, status == TI_OK ? DB_OPEN : DB_NEW);
     return status;
 }
@@ -302,6 +304,7 @@ ti_status ti_db_close(ti_db *db, ti_err *err)
     ti_store_close(db->store);
     if (was_open)
         ti_kv_close(&db->kv);
+    ti_db_engine_gone(db);
     set_state(db, DB_CLOSING, DB_CLOSED);
     return TI_OK;
 }

@@ -51,11 +51,15 @@ struct ti_db {
     ti_queues *queues;            /* owned; open while OPEN and CLOSING */
     db_declaration *declarations; /* owned; under mutex */
     db_shard shards[DB_SHARDS];
-    ti_kv kv; /* open while OPEN and CLOSING */
+    ti_kv kv;                /* open while OPEN and CLOSING */
+    ti_log_hub *engine_logs; /* of an engine that may outlive the handle: one reference, owned */
 };
 
-/* Opens the engine that the target names; the reference is the caller's. */
-ti_status ti_db_engine(const ti_db *db, ti_engine **engine_out, const ti_call *call, ti_err *err);
+/* Opens the engine that the target names; the reference is the caller's. Its lines come to db's log
+ * until ti_db_engine_gone, which is called after that reference has been dropped, or not at all
+ * when opening failed. */
+ti_status ti_db_engine(ti_db *db, ti_engine **engine_out, const ti_call *call, ti_err *err);
+void ti_db_engine_gone(ti_db *db);
 
 /* tls.c: checks the TLS options against the target and each other, and copies them into the arena
  * and db's options, where they were empty. Wipe is for the key, before the arena is freed. */

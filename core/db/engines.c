@@ -10,7 +10,7 @@ static ti_rocks_options rocks_options(const ti_db *db)
         .block_cache_size = (size_t)db->options.block_cache_size,
         .write_buffer_size = (size_t)db->options.write_buffer_size,
         .open_wait_us = db->options.open_wait_us,
-        .log = NULL, /* the engine may outlive this handle and its sink; what fails is answered */
+        .log = &db->log,
     };
 }
 
@@ -29,15 +29,34 @@ static ti_status open_tikv(const ti_db *db, ti_engine **engine_out, const ti_cal
     return ti_tikv_open(db->env, &options, call, engine_out, err);
 }
 
-ti_status ti_db_engine(const ti_db *db, ti_engine **engine_out, const ti_call *call, ti_err *err)
+/* The engine may be shared, and outlive this handle: its lines come as long as the handle wants. */
+static ti_status open_rocks(ti_db *db, ti_engine **engine_out, const ti_call *call, ti_err *err)
 {
     ti_rocks_options options = rocks_options(db);
+    if (db->target.kind == TI_TARGET_MEMORY)
+        TI_TRY(ti_rocks_open_memory(&options, db->env, engine_out, call, err));
+    else
+        TI_TRY(ti_rocks_open(db->target.path.data, &options, db->env, engine_out, call, err));
+    db->engine_logs = ti_log_hub_ref(ti_rocks_logs(*engine_out));
+    return TI_OK;
+}
+
+void ti_db_engine_gone(ti_db *db)
+{
+    if (db->engine_logs == NULL)
+        return;
+    ti_log_hub_leave(db->engine_logs, &db->log);
+    ti_log_hub_unref(db->engine_logs);
+    db->engine_logs = NULL;
+}
+
+ti_status ti_db_engine(ti_db *db, ti_engine **engine_out, const ti_call *call, ti_err *err)
+{
     *engine_out = NULL;
     switch (db->target.kind) {
     case TI_TARGET_ROCKSDB:
-        return ti_rocks_open(db->target.path.data, &options, db->env, engine_out, call, err);
     case TI_TARGET_MEMORY:
-        return ti_rocks_open_memory(&options, db->env, engine_out, call, err);
+        return open_rocks(db, engine_out, call, err);
     case TI_TARGET_TIKV:
         return open_tikv(db, engine_out, call, err);
     }

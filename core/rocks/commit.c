@@ -314,6 +314,8 @@ ti_status ti_rocks_renew_clock(ti_rocks *e, const ti_call *call, ti_err *err)
         ti_clock_set_bound(&e->clock, bound);
     if (result == TI_WRITE_STALLED)
         e->base.env->sleep_ns(e->base.env, TI_ROCKS_STALL_SLEEP_US * 1000);
+    if (result == TI_WRITE_FAILED)
+        ti_rocks_tell_failure(e, text);
     ti_mutex_lock(&e->mutex);
     e->renewing = false;
     if (result == TI_WRITE_FAILED)

@@ -264,9 +264,15 @@ void ti_rocks_poison(ti_rocks *e, const char *text)
         return;
     (void)snprintf(e->poison, sizeof(e->poison), "%s", text);
     e->poisoned = true;
-    ti_log_write(e->options.log, TI_LOG_ERROR,
-                 "a write to the embedded database failed, no commit is accepted any more: %s",
-                 e->poison);
+}
+
+void ti_rocks_tell_failure(ti_rocks *e, const char *text)
+{
+    ti_mutex_assert_none_held();
+    if (!atomic_exchange(&e->failure_told, true))
+        ti_log_write(ti_log_hub_log(e->logs), TI_LOG_ERROR,
+                     "a write to the embedded database failed, no commit is accepted any more: %s",
+                     text);
 }
 
 ti_status ti_rocks_poisoned(const ti_rocks *e, ti_err *err)
@@ -352,6 +358,8 @@ static void lead(ti_rocks *e, const ti_rocks_entry *own)
     e->writing = true;
     ti_mutex_unlock(&e->mutex);
     ti_write_result result = write_group(e, own, bound, text);
+    if (result == TI_WRITE_FAILED)
+        ti_rocks_tell_failure(e, text);
     ti_mutex_lock(&e->mutex);
     e->writing = false;
     ti_rocks_view *old = publish(e, result, text);

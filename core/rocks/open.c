@@ -197,7 +197,7 @@ static void close_db(ti_rocks *e)
     if (e->db != NULL && e->path != NULL && !e->poisoned) {
         rocksdb_flush_wal(e->db, 1, &failed);
         if (failed != NULL)
-            ti_log_write(e->options.log, TI_LOG_ERROR, "closing the database: %s", failed);
+            ti_log_write(ti_log_hub_log(e->logs), TI_LOG_ERROR, "closing the database: %s", failed);
         rocksdb_free(failed);
     }
     if (e->family != NULL)
@@ -238,12 +238,19 @@ void ti_rocks_abandon(ti_rocks *e)
     ti_lock_table_drop(&e->locks);
     ti_recent_free(&e->recent);
     ti_process_guard_destroy(&e->guard);
+    e->logs = NULL; /* its mutex may be locked for ever */
+}
+
+ti_log_hub *ti_rocks_logs(ti_engine *engine)
+{
+    return ti_rocks_of(engine)->logs;
 }
 
 void ti_rocks_free(ti_rocks *e)
 {
     if (e == NULL)
         return;
+    ti_log_hub_unref(e->logs);
     ti_free(e->path);
     ti_free(e);
 }

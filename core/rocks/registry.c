@@ -78,26 +78,42 @@ static const char *difference(const ti_rocks_options *a, const ti_rocks_options 
     return NULL;
 }
 
-/* A new engine with one reference, not started. path NULL: in memory. */
-static ti_rocks *new_engine(const char *path, const ti_rocks_options *options, const ti_env *env)
+/* Fills a new engine. path NULL: in memory. */
+static ti_status init_engine(ti_rocks *e, const char *path, const ti_rocks_options *options,
+                             ti_err *err)
 {
-    ti_rocks *e = ti_alloc_zero(sizeof(*e));
-    if (e == NULL)
-        return NULL;
-    e->base.vt = path == NULL ? &ti_rocks_memory_vt : &ti_rocks_vt;
-    e->base.env = env;
     e->options = *options;
+    e->options.log = NULL; /* it has joined, and may leave */
     e->refs = 1;
+    TI_TRY(ti_log_hub_create(&e->logs, err));
+    if (options->log != NULL)
+        TI_TRY(ti_log_hub_join(e->logs, options->log, err));
     if (path == NULL)
-        return e;
+        return TI_OK;
     size_t size = strlen(path) + 1;
     e->path = ti_alloc(size);
-    if (e->path == NULL) {
-        ti_rocks_free(e);
-        return NULL;
-    }
+    if (e->path == NULL)
+        return ti_err_no_memory(err);
     memcpy(e->path, path, size);
-    return e;
+    return TI_OK;
+}
+
+/* A new engine with one reference, not started. path NULL: in memory. */
+static ti_status new_engine(const char *path, const ti_rocks_options *options, const ti_env *env,
+                            ti_rocks **engine_out, ti_err *err)
+{
+    ti_rocks *e = ti_alloc_zero(sizeof(*e));
+    *engine_out = NULL;
+    if (e == NULL)
+        return ti_err_no_memory(err);
+    e->base.vt = path == NULL ? &ti_rocks_memory_vt : &ti_rocks_vt;
+    e->base.env = env;
+    ti_status status = init_engine(e, path, options, err);
+    if (status == TI_OK)
+        *engine_out = e;
+    else
+        ti_rocks_free(e);
+    return status;
 }
 
 static ti_rocks **find_place(const ti_rocks_place *place)
@@ -182,13 +198,17 @@ static ti_status try_open(const char *path, const ti_rocks_options *options, con
     bool entered;
     *engine_out = NULL;
     TI_TRY(ti_rocks_place_prepare(path, &place, err));
-    ti_rocks *fresh = new_engine(place.path, options, env);
-    if (fresh == NULL)
-        return ti_err_no_memory(err);
+    ti_rocks *fresh;
+    TI_TRY(new_engine(place.path, options, env, &fresh, err));
     ti_status status = enter_registry(fresh, &place, &there, &entered, err);
     if (!entered) {
         ti_rocks_free(fresh);
-        *engine_out = there;
+        if (there != NULL && options->log != NULL)
+            status = ti_log_hub_join(there->logs, options->log, err);
+        if (there != NULL && status != TI_OK)
+            ti_rocks_unref(&there->base);
+        else
+            *engine_out = there;
         return status;
     }
     TI_TRY(start_registered(fresh, err));
@@ -228,9 +248,8 @@ ti_status ti_rocks_open_memory(const ti_rocks_options *options, const ti_env *en
     *engine_out = NULL;
     TI_TRY(ti_call_check(call, "opening the database", err));
     TI_TRY(check_process(err));
-    ti_rocks *e = new_engine(NULL, &complete_options, env);
-    if (e == NULL)
-        return ti_err_no_memory(err);
+    ti_rocks *e;
+    TI_TRY(new_engine(NULL, &complete_options, env, &e, err));
     atomic_store(&user_pid, getpid());
     ti_status status = ti_rocks_start(e, err);
     if (status != TI_OK) {

@@ -24,7 +24,7 @@ typedef struct ti_rocks_options {
     int open_files_max;       /* 0 = TI_ROCKS_OPEN_FILES_DEFAULT */
     int background_jobs_max;  /* flushes and compactions at once; 0 = TI_ROCKS_JOBS_DEFAULT */
     int64_t open_wait_us;     /* how long to wait for another process that has the directory open */
-    const ti_log *log;        /* borrowed for the engine's life; or NULL */
+    const ti_log *log;        /* joins the engine's logs (ti_rocks_logs); or NULL */
 } ti_rocks_options;
 
 /* Opens the database in the directory path, creating the directory (mode 0700) and the database
@@ -41,5 +41,10 @@ ti_status ti_rocks_open(const char *path, const ti_rocks_options *options, const
 /* A new, empty database that lives in memory until its last reference is dropped. @thread any */
 ti_status ti_rocks_open_memory(const ti_rocks_options *options, const ti_env *env,
                                ti_engine **engine_out, const ti_call *call, ti_err *err);
+
+/* Where the engine's lines go: every log that it was opened with, until that one leaves. Borrowed
+ * from the engine; who wants to leave after dropping its reference on the engine takes one on the
+ * hub. @thread any */
+ti_log_hub *ti_rocks_logs(ti_engine *engine);
 
 #endif

@@ -108,6 +108,8 @@ struct ti_rocks {
     ti_engine base;
     ti_rocks_options options; /* with the defaults filled in */
     ti_process_guard guard;
+    ti_log_hub *logs; /* one reference, owned */
+    _Atomic(bool) failure_told;
 
     rocksdb_t *db;
     rocksdb_column_family_handle_t *family;
@@ -238,6 +240,9 @@ typedef enum ti_write_result {
 ti_write_result ti_rocks_write_result(char *message, char text[TI_ROCKS_POISON_SIZE]);
 /* No commit is accepted from here on. With the mutex held. */
 void ti_rocks_poison(ti_rocks *e, const char *text);
+/* Writes once to the log that a write has failed, for which the engine is about to be poisoned.
+ * @locks none */
+void ti_rocks_tell_failure(ti_rocks *e, const char *text);
 /* IO, because of an earlier failure. */
 ti_status ti_rocks_poisoned(const ti_rocks *e, ti_err *err);
 /* The lowest timestamp in flight, TI_TS_NONE when there is none. */

@@ -63,6 +63,54 @@ static void a_failed_write_poisons(void **state)
     db_close(&d);
 }
 
+typedef struct lines {
+    ti_log log;
+    int count;
+    char last[200];
+} lines;
+
+static void keep_line(void *context, ti_log_level level, const char *line)
+{
+    lines *l = context;
+    ti_mutex_assert_none_held();
+    assert_int_equal(level, TI_LOG_ERROR);
+    (void)snprintf(l->last, sizeof l->last, "%s", line);
+    l->count++;
+}
+
+/* An engine is shared: every handle's log hears of it while the handle is open. */
+static void a_failure_is_logged_to_every_handle(void **state)
+{
+    static const ti_fault fault = {.name = "rocks_write_fails", .action = TI_FAULT_FAIL, .at = 1};
+    db d;
+    lines l[3] = {{.count = 0}, {.count = 0}, {.count = 0}};
+    ti_rocks_options options = db_small_options();
+    ti_engine *more[3];
+    (void)state;
+    db_open_with(&d, ti_env_real(), false);
+    (void)db_set(&d, "a", "1");
+    for (int i = 0; i < 3; i++) {
+        l[i].log = (ti_log){.sink = keep_line, .context = &l[i], .level = TI_LOG_ERROR};
+        options.log = &l[i].log;
+        test_ok(ti_rocks_open(d.dir, &options, d.env, &more[i], &d.call, &d.err), &d.err);
+        assert_ptr_equal(more[i], d.e);
+    }
+    ti_log_hub_leave(ti_rocks_logs(d.e), &l[1].log);
+    d.vt->unref(more[1]);
+    ti_fault_arm(&fault);
+    assert_int_equal(db_commit(&d, db_now(&d), SET("a", "2")), TI_OUTCOME_UNKNOWN);
+    ti_fault_arm(NULL);
+    assert_int_equal(db_commit(&d, db_now(&d), SET("a", "3")), TI_IO);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(l[i].count, i == 1 ? 0 : 1);
+        if (i != 1)
+            assert_non_null(strstr(l[i].last, "no commit is accepted any more: a test wants it"));
+    }
+    d.vt->unref(more[0]);
+    d.vt->unref(more[2]);
+    db_close(&d);
+}
+
 /* The answer of a commit in a thread of its own. */
 typedef struct committer {
     db d;
@@ -554,6 +602,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failed_write_poisons),
+        cmocka_unit_test(a_failure_is_logged_to_every_handle),
         cmocka_unit_test(everybody_in_the_queue_is_told),
         cmocka_unit_test(a_stall_is_waited_out_or_answered_busy),
         cmocka_unit_test(a_leader_that_leaves_hands_over),
