@@ -69,11 +69,16 @@ static ti_status give_up(const ti_backoff *b, const ti_err *why, ti_err *err)
 }
 
 /* A deadline's or a cancel's error with what was seen before it. */
-static ti_status stopped(const ti_backoff *b, ti_status status, const ti_err *why, ti_err *err)
+static ti_status stopped(const ti_backoff *b, ti_status status, const char *seen, ti_err *err)
 {
     const char *what = status == TI_CANCELLED ? "cancelled" : "the deadline passed";
     return ti_err_set(err, status, "%s after %u attempts and %lld ms of waiting; last: %s", what,
-                      b->attempts, (long long)(b->slept_ms + b->slept_busy_ms), why->message);
+                      b->attempts, (long long)(b->slept_ms + b->slept_busy_ms), seen);
+}
+
+ti_status ti_backoff_interrupted(const ti_backoff *b, ti_status status, ti_err *err)
+{
+    return b->attempts == 0 ? status : stopped(b, status, b->seen, err);
 }
 
 static int64_t jittered(ti_backoff *b, int64_t ms)
@@ -96,10 +101,11 @@ static int64_t sleep_of(ti_backoff *b, ti_backoff_kind kind)
 ti_status ti_backoff_count(ti_backoff *b, const ti_err *why, ti_err *err)
 {
     b->attempts++;
+    memcpy(b->seen, why->message, sizeof(b->seen));
     if (b->attempts >= TI_BACKOFF_ATTEMPTS_MAX)
         return give_up(b, why, err);
     ti_status status = ti_call_check(b->call, "the operation", NULL);
-    return status == TI_OK ? TI_OK : stopped(b, status, why, err);
+    return status == TI_OK ? TI_OK : stopped(b, status, why->message, err);
 }
 
 /* Sleeps in pieces where the call can be cancelled; false when it was. */
@@ -128,9 +134,10 @@ ti_status ti_backoff_sleep(ti_backoff *b, ti_backoff_kind kind, int64_t max_ms, 
         ms = max_ms;
     int64_t left_ns = ti_call_left_ns(b->call);
     if (left_ns / 1000000 < ms)
-        return stopped(b, TI_TIMEOUT, why, err); /* sleeping up to the deadline helps nobody */
+        return stopped(b, TI_TIMEOUT, why->message,
+                       err); /* sleeping up to the deadline helps nobody */
     if (!sleep_through(b, ms))
-        return stopped(b, TI_CANCELLED, why, err);
+        return stopped(b, TI_CANCELLED, why->message, err);
     b->attempts_of[kind]++;
     b->slept_of[kind] += ms;
     if (rows[kind].charged)

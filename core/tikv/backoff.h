@@ -54,6 +54,7 @@ typedef struct ti_backoff {
     uint32_t attempts;
     uint32_t attempts_of[TI_BACKOFF_COUNT];
     int64_t slept_of[TI_BACKOFF_COUNT];
+    char seen[TI_ERR_MESSAGE_SIZE]; /* what the last attempt ended with; "" before the first */
 } ti_backoff;
 
 void ti_backoff_init(ti_backoff *b, ti_wire *wire, const ti_call *call, int64_t budget_ms);
@@ -64,6 +65,9 @@ ti_status ti_backoff_sleep(ti_backoff *b, ti_backoff_kind kind, int64_t max_ms, 
                            ti_err *err);
 /* Counts an attempt that needs no sleep. Same answers. */
 ti_status ti_backoff_count(ti_backoff *b, const ti_err *why, ti_err *err);
+/* The call has ended (status TIMEOUT or CANCELLED, err as ti_call_check sets it) while an attempt
+ * was under way: adds what the attempts before it ended with. Returns status. */
+ti_status ti_backoff_interrupted(const ti_backoff *b, ti_status status, ti_err *err);
 /* Merges a parallel branch (a copy made before) back: the longer of the two. */
 void ti_backoff_merge(ti_backoff *b, const ti_backoff *branch);
 

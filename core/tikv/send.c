@@ -82,8 +82,9 @@ static void submit(ti_cluster *c, ti_request *r, ti_latch *latch, const ti_call 
 
 /* Waits for the answers within the call and the round's time; takes back what did not come. */
 static ti_status wait_for_all(ti_cluster *c, ti_request *requests, size_t count, ti_latch *latch,
-                              int64_t timeout_us, const ti_call *call, ti_err *err)
+                              int64_t timeout_us, const ti_backoff *backoff, ti_err *err)
 {
+    const ti_call *call = backoff->call;
     ti_call within = *call;
     int64_t limit_ns = ti_env_mono_ns(c->wire->env) + timeout_us * 1000;
     within.deadline_ns = limit_ns < call->deadline_ns ? limit_ns : call->deadline_ns;
@@ -97,8 +98,8 @@ static ti_status wait_for_all(ti_cluster *c, ti_request *requests, size_t count,
     while (ti_latch_open(latch) > 0)
         c->wire->vt->wait(c->wire, latch, TI_NO_DEADLINE);
     bool only_slow = status == TI_TIMEOUT && limit_ns < call->deadline_ns;
-    return only_slow ? TI_OK : status; /* a slow store is a trouble of its region's, the caller's
-                                          deadline is not */
+    /* A slow store is a trouble of its region's, the caller's deadline is not. */
+    return only_slow ? TI_OK : ti_backoff_interrupted(backoff, status, err);
 }
 
 /* Reads what became of a request that was submitted. */
@@ -173,7 +174,7 @@ ti_status ti_send_round(ti_cluster *c, ti_request *requests, size_t count, ti_ba
     int64_t timeout_us = round_timeout_us(requests, count);
     for (size_t i = 0; i < count; i++)
         submit(c, &requests[i], &latch, backoff->call);
-    ti_status status = wait_for_all(c, requests, count, &latch, timeout_us, backoff->call, err);
+    ti_status status = wait_for_all(c, requests, count, &latch, timeout_us, backoff, err);
     for (size_t i = 0; i < count; i++) {
         if (requests[i].submitted)
             judge(c, &requests[i], backoff->call);

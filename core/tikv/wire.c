@@ -103,6 +103,8 @@ ti_status ti_wire_call(ti_wire *w, const char *address, const char *method, ti_s
         if (status != TI_OK) {
             w->vt->cancel(w, unary);
             wait_for_end(w, &wait.latch);
+            if (status == TI_TIMEOUT)
+                ti_err_set(err, status, "%s did not answer in time", address);
         } else if (wait.err.status != TI_OK) {
             if (err != NULL)
                 *err = wait.err;
