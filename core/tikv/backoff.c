@@ -10,7 +10,8 @@
 #define CANCEL_LOOK_MS 20
 
 typedef struct kind_row {
-    const char *name;
+    const char *name;  /* in statistics */
+    const char *words; /* in errors */
     int64_t base_ms;
     int64_t cap_ms;
     bool jitter;  /* sleep between half and the whole */
@@ -18,21 +19,24 @@ typedef struct kind_row {
 } kind_row;
 
 static const kind_row rows[TI_BACKOFF_COUNT] = {
-    [TI_BACKOFF_RPC] = {"connection failures", 100, 2000, true, true},
-    [TI_BACKOFF_LOCK] = {"locks of other transactions", 100, 3000, true, true},
-    [TI_BACKOFF_LOCK_FAST] = {"locks of other transactions", 10, 3000, true, true},
-    [TI_BACKOFF_PD] = {"PD failures", 500, 3000, true, true},
-    [TI_BACKOFF_REGION_MISS] = {"moved regions", 2, 500, false, true},
-    [TI_BACKOFF_REGION_SCHEDULING] = {"regions without leader", 2, 500, false, true},
-    [TI_BACKOFF_SERVER_BUSY] = {"busy stores", 2000, 10000, true, false},
-    [TI_BACKOFF_DISK_FULL] = {"full disks", 500, 5000, false, true},
-    [TI_BACKOFF_RECOVERY] = {"regions in recovery", 100, 10000, true, true},
-    [TI_BACKOFF_TXN_NOT_FOUND] = {"transactions not begun yet", 2, 500, false, true},
-    [TI_BACKOFF_STALE_COMMAND] = {"stale commands", 2, 1000, false, true},
-    [TI_BACKOFF_MAX_TS] = {"unsynchronised timestamps", 2, 500, false, true},
-    [TI_BACKOFF_COMMIT_TS] = {"newer commits", 2, 500, false, true},
-    [TI_BACKOFF_NOT_INITIALIZED] = {"regions not initialised", 2, 1000, false, true},
-    [TI_BACKOFF_WITNESS] = {"witness replicas", 1000, 10000, true, true},
+    [TI_BACKOFF_RPC] = {"rpc", "connection failures", 100, 2000, true, true},
+    [TI_BACKOFF_LOCK] = {"lock", "locks of other transactions", 100, 3000, true, true},
+    [TI_BACKOFF_LOCK_FAST] = {"lock_fast", "locks of other transactions", 10, 3000, true, true},
+    [TI_BACKOFF_PD] = {"pd", "PD failures", 500, 3000, true, true},
+    [TI_BACKOFF_REGION_MISS] = {"region_miss", "moved regions", 2, 500, false, true},
+    [TI_BACKOFF_REGION_SCHEDULING] = {"region_scheduling", "regions without leader", 2, 500, false,
+                                      true},
+    [TI_BACKOFF_SERVER_BUSY] = {"server_busy", "busy stores", 2000, 10000, true, false},
+    [TI_BACKOFF_DISK_FULL] = {"disk_full", "full disks", 500, 5000, false, true},
+    [TI_BACKOFF_RECOVERY] = {"recovery", "regions in recovery", 100, 10000, true, true},
+    [TI_BACKOFF_TXN_NOT_FOUND] = {"txn_not_found", "transactions not begun yet", 2, 500, false,
+                                  true},
+    [TI_BACKOFF_STALE_COMMAND] = {"stale_command", "stale commands", 2, 1000, false, true},
+    [TI_BACKOFF_MAX_TS] = {"max_ts", "unsynchronised timestamps", 2, 500, false, true},
+    [TI_BACKOFF_COMMIT_TS] = {"commit_ts", "newer commits", 2, 500, false, true},
+    [TI_BACKOFF_NOT_INITIALIZED] = {"not_initialized", "regions not initialised", 2, 1000, false,
+                                    true},
+    [TI_BACKOFF_WITNESS] = {"witness", "witness replicas", 1000, 10000, true, true},
 };
 
 void ti_backoff_init(ti_backoff *b, ti_wire *wire, const ti_call *call, int64_t budget_ms)
@@ -64,7 +68,7 @@ static ti_status give_up(const ti_backoff *b, const ti_err *why, ti_err *err)
     return ti_err_set(
         err, tells ? why->status : TI_UNAVAILABLE,
         "gave up after %u attempts and %lld ms of waiting, mostly for %s (%u times); last: %s",
-        b->attempts, (long long)(b->slept_ms + b->slept_busy_ms), rows[kind].name,
+        b->attempts, (long long)(b->slept_ms + b->slept_busy_ms), rows[kind].words,
         b->attempts_of[kind], why->message);
 }
 
@@ -98,7 +102,20 @@ static int64_t sleep_of(ti_backoff *b, ti_backoff_kind kind)
     return row->jitter ? jittered(b, ms) : ms;
 }
 
-ti_status ti_backoff_count(ti_backoff *b, const ti_err *why, ti_err *err)
+const char *ti_backoff_name(size_t kind)
+{
+    ti_assert(kind < TI_BACKOFF_COUNTS);
+    return kind == TI_BACKOFF_AT_ONCE ? "at_once" : rows[kind].name;
+}
+
+static void count_retry(const ti_backoff *b, size_t kind)
+{
+    if (b->wire->retries != NULL)
+        atomic_fetch_add_explicit(&b->wire->retries[kind], 1, memory_order_relaxed);
+}
+
+/* One attempt more, of whatever kind. */
+static ti_status count_attempt(ti_backoff *b, const ti_err *why, ti_err *err)
 {
     b->attempts++;
     memcpy(b->seen, why->message, sizeof(b->seen));
@@ -106,6 +123,12 @@ ti_status ti_backoff_count(ti_backoff *b, const ti_err *why, ti_err *err)
         return give_up(b, why, err);
     ti_status status = ti_call_check(b->call, "the operation", NULL);
     return status == TI_OK ? TI_OK : stopped(b, status, why->message, err);
+}
+
+ti_status ti_backoff_count(ti_backoff *b, const ti_err *why, ti_err *err)
+{
+    count_retry(b, TI_BACKOFF_AT_ONCE);
+    return count_attempt(b, why, err);
 }
 
 /* Sleeps in pieces where the call can be cancelled; false when it was. */
@@ -126,7 +149,7 @@ ti_status ti_backoff_sleep(ti_backoff *b, ti_backoff_kind kind, int64_t max_ms, 
                            ti_err *err)
 {
     ti_assert(kind < TI_BACKOFF_COUNT);
-    TI_TRY(ti_backoff_count(b, why, err));
+    TI_TRY(count_attempt(b, why, err));
     if (b->slept_ms >= b->budget_ms || b->slept_busy_ms >= TI_BACKOFF_BUSY_MAX_MS)
         return give_up(b, why, err);
     int64_t ms = sleep_of(b, kind);
@@ -138,6 +161,7 @@ ti_status ti_backoff_sleep(ti_backoff *b, ti_backoff_kind kind, int64_t max_ms, 
                        err); /* sleeping up to the deadline helps nobody */
     if (!sleep_through(b, ms))
         return stopped(b, TI_CANCELLED, why->message, err);
+    count_retry(b, kind);
     b->attempts_of[kind]++;
     b->slept_of[kind] += ms;
     if (rows[kind].charged)

@@ -8,7 +8,8 @@
  *  1. Deadline and cancel are looked at before every sleep; no sleep passes the deadline.
  *  2. Attempts are bounded (TI_BACKOFF_ATTEMPTS_MAX) whatever the kinds.
  *  3. A backoff belongs to one operation and one thread.
- *  4. When it gives up, the error is that of the kind that slept longest, and says how often and
+ *  4. Every retry is counted in the wire's counts, by its kind.
+ *  5. When it gives up, the error is that of the kind that slept longest, and says how often and
  * how long. */
 #ifndef TI_TIKV_BACKOFF_H
 #define TI_TIKV_BACKOFF_H
@@ -34,6 +35,10 @@ typedef enum ti_backoff_kind {
     TI_BACKOFF_COUNT,
 } ti_backoff_kind;
 
+/* In counts of retries, behind the kinds: such without a wait. */
+#define TI_BACKOFF_AT_ONCE TI_BACKOFF_COUNT
+#define TI_BACKOFF_COUNTS (TI_BACKOFF_COUNT + 1)
+
 #define TI_BACKOFF_ATTEMPTS_MAX 4096
 #define TI_BACKOFF_BUSY_MAX_MS 600000
 
@@ -57,6 +62,8 @@ typedef struct ti_backoff {
     char seen[TI_ERR_MESSAGE_SIZE]; /* what the last attempt ended with; "" before the first */
 } ti_backoff;
 
+/* The name of a count of retries: a word. Static. */
+const char *ti_backoff_name(size_t kind);
 void ti_backoff_init(ti_backoff *b, ti_wire *wire, const ti_call *call, int64_t budget_ms);
 /* Sleeps because of why (what was seen; why->status decides nothing), at most max_ms when max_ms >=
  * 0. OK to try again; else the answer of the operation: TIMEOUT, CANCELLED, or why's status where

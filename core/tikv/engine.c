@@ -109,6 +109,11 @@ static ti_status put_kinds(ti_tikv *t, ti_buf *out, ti_err *err)
         TI_TRY(ti_buf_append_format(
             out, err, "%s\"%s\":%llu", id > 0 ? "," : "", ti_command_kind_of(id)->name,
             (unsigned long long)atomic_load(&t->cluster.stats.by_kind[id])));
+    TI_TRY(ti_buf_append_text(out, "},\"retries\":{", err));
+    for (size_t kind = 0; kind < TI_BACKOFF_COUNTS; kind++)
+        TI_TRY(ti_buf_append_format(
+            out, err, "%s\"%s\":%llu", kind > 0 ? "," : "", ti_backoff_name(kind),
+            (unsigned long long)atomic_load(&t->cluster.stats.retries[kind])));
     return ti_buf_append_text(out, "}", err);
 }
 
@@ -253,6 +258,7 @@ ti_status ti_tikv_open(const ti_env *env, const ti_tikv_options *options, const 
     t->pid = getpid();
     t->log = options->log;
     t->cluster.wire = wire;
+    wire->retries = t->cluster.stats.retries;
     atomic_store(&t->refs, 1);
     ti_status status = engine_init(t, options, call, err);
     if (status != TI_OK) {

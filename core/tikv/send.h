@@ -27,6 +27,7 @@
 
 typedef struct ti_send_stats {
     _Atomic(uint64_t) by_kind[TI_COMMAND_COUNT];
+    _Atomic(uint64_t) retries[TI_BACKOFF_COUNTS]; /* by kind */
     _Atomic(uint64_t) region_errors;
     _Atomic(uint64_t) silences;
     _Atomic(uint64_t) bytes_sent;

@@ -17,6 +17,8 @@
 #ifndef TI_TIKV_WIRE_H
 #define TI_TIKV_WIRE_H
 
+#include <stdatomic.h>
+
 #include "base/env.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -97,7 +99,8 @@ typedef struct ti_wire_vt {
 
 struct ti_wire {
     const ti_wire_vt *vt;
-    const ti_env *env; /* borrowed */
+    const ti_env *env;          /* borrowed */
+    _Atomic(uint64_t) *retries; /* counts by ti_backoff_kind, or NULL; borrowed */
 };
 
 /* TLS. ca, cert and key are PEM text, or the path of a file with it, which is looked at again: a
