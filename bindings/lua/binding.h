@@ -11,6 +11,7 @@
  *   event.c        an event in a handler    task.c     its coroutine, its outcome
  *   worker.c       the worker and its loop  signals.c  SIGINT and SIGTERM while it runs
  *   script.c       states and threads of a script worker
+ *   log.c          log lines for a function of the program
  *
  * Conventions of the functions in the module's table: handles come first; what may fail returns
  * nil and an error table; what is wrong in the calling program raises an error table.
@@ -51,6 +52,7 @@ typedef struct tl_buffer {
 } tl_buffer;
 
 typedef struct tl_task tl_task;
+typedef struct tl_log tl_log;
 
 typedef struct tl_state {
     tito_json_t *json;   /* the reader of decode.c; NULL until first used */
@@ -59,6 +61,7 @@ typedef struct tl_state {
     tl_buffer buffer;    /* the text encode.c has made last */
     tito_write_t *write; /* reused by model.c; NULL until first used */
     tl_task *running;    /* the event whose handler runs now, or NULL */
+    tl_log *logs;        /* whose functions are this state's */
 } tl_state;
 
 static inline tl_state *tl_state_of(lua_State *L)
@@ -180,6 +183,26 @@ tl_db *tl_db_ref(lua_State *L, int index);
 void tl_db_unref(tl_db *db);
 /* Pushes a handle of a shared database (with a reference of its own). */
 void tl_db_push(lua_State *L, tl_db *db);
+
+/* ---- Log lines ---- */
+
+/* A log for the function at index, owned by the state and by the caller, who ends with
+ * tl_log_close. NULL: no memory. Never raises. */
+tl_log *tl_log_new(lua_State *L, tl_state *state, int index);
+/* Keeps a line for the function: a tito_log_sink, whose context is the log. Any thread. */
+void tl_log_line(void *context, int32_t level, const char *text);
+/* No more lines will come. NULL is allowed. Any thread. */
+void tl_log_close(tl_log *log);
+/* Hands lines that wait to the state's functions. Never raises; see tl_log_look. */
+void tl_log_deliver(lua_State *L, tl_state *state);
+/* The same, at the price of one load where there is no log. */
+static inline void tl_log_look(lua_State *L, tl_state *state)
+{
+    if (state->logs != NULL)
+        tl_log_deliver(L, state);
+}
+/* The state ends: lines that wait are lost. */
+void tl_log_end(tl_state *state);
 
 /* Release functions of the kinds; called once with a pointer that is not NULL. */
 void tl_event_release(void *pointer);

@@ -14,6 +14,7 @@
 struct tl_db {
     atomic_int references;
     tito_db_t *db;
+    tl_log *log; /* of the state that connected, or NULL */
 };
 
 /* ---- The box ---- */
@@ -36,6 +37,7 @@ void tl_db_unref(tl_db *box)
     if (atomic_fetch_sub(&box->references, 1) != 1)
         return;
     tito_db_free(box->db);
+    tl_log_close(box->log);
     free(box);
 }
 
@@ -46,24 +48,50 @@ void tl_db_push(lua_State *L, tl_db *box)
     *slot = box;
 }
 
-/* db_open(target, options): a handle. */
+/* Connects; with a log from the first line on. */
+static int32_t connect(tl_db *box, tito_slice target, const tito_options_t *options, int32_t level,
+                       tito_error_t **error_out)
+{
+    int32_t status = tito_db_new(target.data, target.len, options, &box->db, error_out);
+    if (status != TITO_OK)
+        return status;
+    if (box->log != NULL)
+        status = tito_db_set_log(box->db, tl_log_line, box->log, level);
+    if (status == TITO_OK) {
+        tito_future_t *opened = tito_db_open(box->db);
+        status = tito_future_wait(opened, -1, error_out);
+        tito_future_free(opened);
+    }
+    if (status != TITO_OK)
+        tito_db_free(box->db);
+    return status;
+}
+
+/* db_open(target, options, log or nil, its level): a handle. */
 static int db_open(lua_State *L)
 {
-    size_t len;
-    const char *target = luaL_checklstring(L, 1, &len);
+    tito_slice target;
     tito_options_t *options;
     tito_error_t *error = NULL;
+    int32_t status = TITO_OUT_OF_MEMORY;
+    target.data = luaL_checklstring(L, 1, &target.len);
+    lua_settop(L, 4);
+    bool logs = !lua_isnil(L, 3);
+    int32_t level = (int32_t)luaL_optinteger(L, 4, 1);
     void **slot = tl_handle_new(L, TL_DB);
     tl_options(L, 2, &options);
+    tl_log *log = logs ? tl_log_new(L, tl_state_of(L), 3) : NULL;
     tl_db *box = malloc(sizeof(*box));
-    int32_t status = TITO_OUT_OF_MEMORY;
-    if (box != NULL) {
+    if (box != NULL && (log != NULL || !logs)) {
         atomic_init(&box->references, 1);
-        status = tito_connect(target, len, options, &box->db, &error);
+        box->log = log;
+        status = connect(box, target, options, level, &error);
     }
     tito_options_free(options);
     if (status != TITO_OK) {
+        tl_log_close(log);
         free(box);
+        tl_log_look(L, tl_state_of(L));
         return tl_fail(L, status, error);
     }
     *slot = box;
@@ -77,6 +105,7 @@ static int db_close(lua_State *L)
     int32_t status = tito_db_close(tl_check_db(L, 1), &error);
     if (status != TITO_OK)
         return tl_fail(L, status, error);
+    tl_log_look(L, tl_state_of(L));
     lua_pushboolean(L, 1);
     return 1;
 }

@@ -20,6 +20,7 @@ static int state_gc(lua_State *L)
     tito_json_free(state->json);
     tito_write_free(state->write);
     tl_buffer_free(&state->buffer);
+    tl_log_end(state);
     *state = (tl_state){.json = NULL};
     return 0;
 }

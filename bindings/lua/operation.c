@@ -47,7 +47,9 @@ static int finish(lua_State *L, tl_state *state, tito_future_t *future, tl_push 
     tito_future_free(future);
     if (called != LUA_OK)
         return lua_error(L);
-    return lua_gettop(L) - top;
+    int count = lua_gettop(L) - top;
+    tl_log_look(L, state);
+    return count;
 }
 
 int tl_finish(lua_State *L, tl_state *state, tito_future_t *future, tl_push push)

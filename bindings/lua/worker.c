@@ -378,6 +378,7 @@ static int32_t turn(lua_State *L, tl_state *state, int anchor, tl_worker *worker
     *error_out = NULL;
     worker->rested = false;
     tl_worker_signals(worker);
+    tl_log_look(L, state);
     ask_leader(L, anchor, worker);
     bool progress = resume_waiting(L, state, anchor, worker);
     bool started;

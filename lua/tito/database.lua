@@ -18,6 +18,7 @@ local OPTIONS = {
   open_wait = "seconds", block_cache_size = "number", write_buffer_size = "number", threads = "number",
   log_level = "string", ca = "string", cert = "string", key = "string", server_name = "string",
 }
+local LEVELS = { error = 0, warn = 1, info = 2, debug = 3 }
 local TLS = { ca = "string", cert = "string", key = "string", server_name = "string" }
 
 --- A list of PD endpoints as one text.
@@ -59,8 +60,22 @@ local function options_of(given)
   return out
 end
 
+--- Takes `log` out of the options: the rest, the function, and the number of its level.
+local function log_of(given)
+  if type(given) ~= "table" or given.log == nil then
+    return given
+  end
+  errors.expect(given.log, "function", "connect: log")
+  local rest = {}
+  for name, value in pairs(given) do
+    rest[name] = name ~= "log" and value or nil
+  end
+  return rest, given.log, LEVELS[given.log_level or "warn"]
+end
+
 function database.connect(target, options)
-  local handle, err = driver.db_open(target_of(target), options_of(options))
+  local rest, log, level = log_of(options)
+  local handle, err = driver.db_open(target_of(target), options_of(rest), log, level)
   if not handle then
     return nil, err
   end

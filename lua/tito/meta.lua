@@ -41,6 +41,7 @@ local tito = {}
 ---@field write_buffer_size integer?
 ---@field threads integer?
 ---@field log_level "error"|"warn"|"info"|"debug"|nil
+---@field log (fun(level: "error"|"warn"|"info"|"debug", line: string))? gets log lines instead of stderr, in this state's thread
 ---@field tls tito.TlsOptions? TLS to TiKV; its fields may also stand here
 ---@field ca string?
 ---@field cert string?

@@ -204,6 +204,8 @@ describe("bad databases", function()
     support.raised("invalid_argument", function() return tito.connect("memory:", "x") end)
     support.raised("invalid_argument", function() return tito.connect("memory:", { colour = 1 }) end)
     support.raised("invalid_argument", function() return tito.connect("memory:", { timeout = "1" }) end)
+    support.raised("invalid_argument", function() return tito.connect("memory:", { log = "stderr" }) end)
+    assert.fails("invalid_argument", tito.connect("memory:", { log = print, log_level = "loud" }))
     assert.fails("invalid_argument", tito.connect(""))
     assert.fails("invalid_argument", tito.connect("http://x"))
     assert.fails("invalid_argument", tito.connect("memory:", { durability = "maybe" }))
@@ -305,7 +307,13 @@ describe("bad databases", function()
 
   it("on a full disk say so, and keep what was acknowledged", function()
     on_own_disk("12m", function(path, remount)
-      local db = support.open(path .. "/db")
+      local logged, other_logged = {}, {}
+      local other = support.open(path .. "/db", { log = function(...) table.insert(other_logged, { ... }) end })
+      local db = support.open(path .. "/db", { log_level = "error", log = function(level, line)
+        table.insert(logged, { level, line })
+        assert.is_false((pcall(other.stats, other)), "tito can not be called from a log function")
+        error "is a warning, no more"
+      end })
       local Thing = db:model { table = "thing", indexes = { { name = "i", fields = { { name = "n", type = "number" } } } } }
       local stored, failure = 0, nil
       local filler = ("x"):rep(50000)
@@ -322,6 +330,13 @@ describe("bad databases", function()
       assert.is_true(failure.code == "outcome_unknown" or failure.code == "io", tostring(failure))
       assert.fails("io", Thing:build { id = "after", n = 1 })
       db:close()
+      other:close()
+      for _, lines in ipairs { logged, other_logged } do
+        assert.equal(1, #lines)
+        assert.equal("error", lines[1][1])
+        assert.matches("no commit is accepted any more", lines[1][2])
+        assert.is_nil(lines[1][2]:find("xxxx", 1, true))
+      end
       remount("size=200m")
       db = support.open(path .. "/db")
       Thing = db:model { table = "thing", indexes = { { name = "i", fields = { { name = "n", type = "number" } } } } }
