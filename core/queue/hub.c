@@ -324,4 +324,17 @@ void ti_hub_note_run(ti_hub_type *type, int64_t ns)
     if (bucket >= TI_RUN_BUCKETS || ns > INT64_C(3000000000000))
         bucket = TI_RUN_BUCKETS - 1;
     atomic_fetch_add_explicit(&type->runs[bucket], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&type->runs_ns, ns > 0 ? (uint64_t)ns : 0, memory_order_relaxed);
+}
+
+uint64_t ti_hub_oldest_us(ti_hub *hub, const ti_hub_type *type)
+{
+    uint64_t oldest = UINT64_MAX;
+    ti_mutex_lock(&hub->mutex);
+    for (const ti_listener *l = type->listeners; l != NULL; l = l->next) {
+        uint64_t us = atomic_load(&l->oldest_us);
+        oldest = us < oldest ? us : oldest;
+    }
+    ti_mutex_unlock(&hub->mutex);
+    return oldest;
 }

@@ -43,6 +43,7 @@ typedef enum ti_counter {
     TI_COUNT_DROPPED,
     TI_COUNT_PARKED,
     TI_COUNT_LOST,
+    TI_COUNT_EXPIRED,
     TI_COUNT_LEASES_TAKEN,
     TI_COUNT_LEASES_GIVEN,
     TI_COUNT_LEASES_LOST,
@@ -55,6 +56,7 @@ typedef struct ti_listener ti_listener;
 struct ti_listener {
     ti_listener *next;
     bool is_on;
+    _Atomic(uint64_t) oldest_us; /* the oldest unfinished event that is due; UINT64_MAX = none */
     void *context;
     /* place_us: of an event of that partition which has just been committed. */
     void (*wake)(void *context, uint32_t partition, uint64_t place_us);
@@ -88,10 +90,15 @@ struct ti_hub_type {
     _Atomic(int) paused;       /* as last stored or read */
     _Atomic(uint64_t) counters[TI_COUNTERS];
     _Atomic(uint64_t) runs[TI_RUN_BUCKETS]; /* how long handlers took */
+    _Atomic(uint64_t) runs_ns;              /* in all */
 };
+
+typedef struct ti_hub ti_hub;
 
 /* Bucket b counts runs of less than ti_run_bound_us(b) and no less than that of b - 1. */
 double ti_run_bound_us(uint32_t bucket);
+/* The oldest place that a worker of the type in this process knows of; UINT64_MAX = none. */
+uint64_t ti_hub_oldest_us(ti_hub *hub, const ti_hub_type *type);
 void ti_hub_note_run(ti_hub_type *type, int64_t ns);
 
 /* A commit under way that writes events. */
@@ -103,7 +110,6 @@ struct ti_inflight {
     bool is_in;
 };
 
-typedef struct ti_hub ti_hub;
 struct ti_hub {
     ti_hub *next; /* in the engine's slot, under its busy flag */
     uint32_t refs;

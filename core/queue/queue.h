@@ -207,6 +207,7 @@ typedef struct ti_queue_stats {
     uint64_t conflicts;    /* runs thrown away by a conflict of their transaction */
     uint64_t dropped;      /* outcomes whose row was gone or had changed */
     uint64_t lost;         /* outcomes whose partition had gone to another worker */
+    uint64_t expired;      /* completed events deleted after their retention */
     uint64_t leases_taken; /* partitions taken, given back, lost because the lease had run out */
     uint64_t leases_given;
     uint64_t leases_lost;
@@ -214,6 +215,29 @@ typedef struct ti_queue_stats {
     uint64_t waiting;     /* events in the memory of workers now */
     uint64_t parked_keys; /* keys that workers hold back now */
 } ti_queue_stats;
+
+/* How a type is now. */
+typedef struct ti_queue_state {
+    ti_queue_stats stats; /* of this process */
+    bool paused;
+    uint64_t pending; /* stored, counted up to TI_DEPTH_MAX */
+    uint64_t parked;
+    uint64_t failed;
+    int64_t lag_us;        /* how long the oldest due event has been waiting, as the workers of this
+                              process know it (within a second) */
+    double handler_p50_us; /* of this process; 0 = none ran; exact to a factor of 1.5 */
+    double handler_p99_us;
+    double handler_max_us;
+} ti_queue_state;
+
+/* Counts what is stored, and adds what this process knows. @thread any */
+ti_status ti_queue_state_of(ti_queues *queues, ti_slice type, ti_queue_state *state_out,
+                            const ti_call *call, ti_err *err);
+/* Appends it as a JSON object; times in seconds. */
+ti_status ti_queue_state_write(const ti_queue_state *state, ti_buf *out, ti_err *err);
+/* Appends the counters, lags and latencies of all types that this process has met, as Prometheus
+ * text (version 0.0.4). Reads nothing from the store. @thread any */
+ti_status ti_queues_metrics(ti_queues *queues, ti_buf *out, ti_err *err);
 
 /* Zeroes for a type that nobody has met yet. @thread any */
 void ti_queue_stats_of(ti_queues *queues, ti_slice type, ti_queue_stats *stats_out);

@@ -294,6 +294,7 @@ void ti_queue_stats_of(ti_queues *queues, ti_slice name, ti_queue_stats *stats_o
         .conflicts = n[TI_COUNT_CONFLICTS],
         .dropped = n[TI_COUNT_DROPPED],
         .lost = n[TI_COUNT_LOST],
+        .expired = n[TI_COUNT_EXPIRED],
         .leases_taken = n[TI_COUNT_LEASES_TAKEN],
         .leases_given = n[TI_COUNT_LEASES_GIVEN],
         .leases_lost = n[TI_COUNT_LEASES_LOST],

@@ -15,6 +15,7 @@ static const char *const counter_names[TI_COUNTERS] = {
     [TI_COUNT_DROPPED] = "dropped",
     [TI_COUNT_PARKED] = "parked",
     [TI_COUNT_LOST] = "lost",
+    [TI_COUNT_EXPIRED] = "expired",
     [TI_COUNT_LEASES_TAKEN] = "leases_taken",
     [TI_COUNT_LEASES_GIVEN] = "leases_given",
     [TI_COUNT_LEASES_LOST] = "leases_lost",

@@ -11,6 +11,7 @@
 #define TEXT_VERSION 2
 #define META_VERSION 3
 #define META_PAUSED 1
+#define SCHEDULE_VERSION 4
 
 /* Above the limit of an event: its error, lengths, numbers. */
 #define VALUE_SIZE_MAX (TI_EVENT_SIZE_MAX + TI_EVENT_ERROR_SIZE_MAX + 1024)
@@ -230,5 +231,47 @@ ti_status ti_queue_meta_open(ti_slice value, ti_slice row_key, ti_queue_meta_row
     in.len -= 2;
     if (!take_varint(&in, &meta_out->partitions) || in.len > 0)
         return ti_err_set(err, TI_CORRUPT, "the row of an event type can not be decoded");
+    return TI_OK;
+}
+
+static ti_status append_schedule(ti_buf *b, const ti_schedule *s, ti_err *err)
+{
+    const ti_slice fields[] = {s->type, s->key, s->cron, s->timezone, s->payload};
+    TI_TRY(ti_buf_append_byte(b, SCHEDULE_VERSION, err));
+    TI_TRY(ti_buf_append_byte(b, (unsigned char)s->catch_up, err));
+    TI_TRY(append_varint(b, s->next_us == INT64_MAX ? 0 : (uint64_t)s->next_us, err));
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+        TI_TRY(append_field(b, fields[i], err));
+    return TI_OK;
+}
+
+ti_status ti_schedule_seal(ti_buf *b, ti_slice row_key, const ti_schedule *schedule, ti_err *err)
+{
+    ti_buf payload;
+    ti_buf_init(&payload, TI_SCHEDULE_PAYLOAD_SIZE_MAX + 4 * TI_KEY_SIZE_MAX);
+    ti_status status = append_schedule(&payload, schedule, err);
+    if (status == TI_OK)
+        status = ti_sealed_append(b, TI_SEALED_QUEUE, row_key, ti_buf_slice(&payload), err);
+    ti_buf_free(&payload);
+    return status;
+}
+
+ti_status ti_schedule_open(ti_slice value, ti_slice row_key, ti_schedule *s, ti_err *err)
+{
+    ti_slice *const fields[] = {&s->type, &s->key, &s->cron, &s->timezone, &s->payload};
+    uint64_t next_us = 0;
+    ti_slice in;
+    TI_TRY(ti_sealed_open(value, TI_SEALED_QUEUE, row_key, &in, err));
+    if (in.len < 3 || in.data[0] != SCHEDULE_VERSION || in.data[1] > TI_CATCH_UP_NONE)
+        return ti_err_set(err, TI_CORRUPT, "the row of a schedule has an unknown form");
+    s->catch_up = (ti_catch_up)in.data[1];
+    in.data += 2;
+    in.len -= 2;
+    bool whole = take_varint(&in, &next_us) && next_us <= INT64_MAX;
+    for (size_t i = 0; whole && i < sizeof(fields) / sizeof(fields[0]); i++)
+        whole = take_field(&in, fields[i]);
+    if (!whole || in.len > 0)
+        return ti_err_set(err, TI_CORRUPT, "the row of a schedule can not be decoded");
+    s->next_us = next_us == 0 ? INT64_MAX : (int64_t)next_us;
     return TI_OK;
 }

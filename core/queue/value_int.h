@@ -22,6 +22,7 @@
 #include "base/limits.h"
 #include "base/slice.h"
 #include "codec/record.h"
+#include "queue/schedule.h"
 
 typedef struct ti_event_fields {
     ti_slice key;
@@ -63,6 +64,11 @@ ti_status ti_event_open(ti_slice value, ti_sealed_kind kind, ti_slice row_key,
 ti_status ti_queue_text_seal(ti_buf *b, ti_slice row_key, ti_slice text, ti_err *err);
 /* The text, borrowed from value. CORRUPT. */
 ti_status ti_queue_text_open(ti_slice value, ti_slice row_key, ti_slice *text_out, ti_err *err);
+
+/* queue_schedule, laid out in schedule.c. name is not in the row: set by the caller. CORRUPT;
+ * slices borrow from value. */
+ti_status ti_schedule_seal(ti_buf *b, ti_slice row_key, const ti_schedule *schedule, ti_err *err);
+ti_status ti_schedule_open(ti_slice value, ti_slice row_key, ti_schedule *schedule_io, ti_err *err);
 
 /* queue_meta: as a number while the type runs, so that those who know numbers only read it, else
  *

@@ -225,7 +225,7 @@ ti_status ti_worker_on(ti_worker *w, ti_slice name, const ti_worker_type_options
     wtype->key_concurrency = options->key_concurrency;
     wtype->rate = options->rate;
     ti_timer_init(&wtype->timer, TI_TIMER_TYPE);
-    wtype->listener = (ti_listener){.context = wtype, .wake = hear};
+    wtype->listener = (ti_listener){.context = wtype, .wake = hear, .oldest_us = UINT64_MAX};
     wtype->next = w->types;
     w->types = wtype;
     w->type_count++;
@@ -292,6 +292,8 @@ static ti_status start_threads(ti_worker *w, ti_err *err)
         w->options.concurrency < TI_COMMITTERS_MAX ? w->options.concurrency : TI_COMMITTERS_MAX;
     TI_TRY(ti_thread_start(&w->reader, "tito-reader", ti_reader_run, w, err));
     w->reader_started = true;
+    TI_TRY(ti_thread_start(&w->keeper, "tito-keeper", ti_keeper_run, w, err));
+    w->keeper_started = true;
     while (w->committer_count < wanted) {
         TI_TRY(ti_thread_start(&w->committers[w->committer_count], "tito-commit", ti_committer_run,
                                w, err));
@@ -411,6 +413,8 @@ static void end_threads(ti_worker *w)
     ti_worker_nudge(w);
     if (w->reader_started)
         ti_thread_join(&w->reader);
+    if (w->keeper_started)
+        ti_thread_join(&w->keeper);
     for (uint32_t i = 0; i < w->committer_count; i++)
         ti_thread_join(&w->committers[i]);
     if (w->ownership->vt->stop != NULL)

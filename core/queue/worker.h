@@ -91,6 +91,8 @@ typedef struct ti_worker_options {
     bool follower;           /* begin without leadership: see ti_worker_set_leader */
     ti_retry_policy retry;   /* all zero = the default */
     int64_t handler_timeout_us; /* 0 = 10 min; < 0 = none */
+    int64_t gc_retention_us;    /* has old versions of the whole database removed (ti_engine's gc)
+                                   while    it works on partition 0 of its first type; 0 = not */
     /* Called when events became ready (or the worker ended) after a take that came back with fewer
      * than it asked for, without locks of tito held, on a thread of the worker or on the one that
      * settles an event; may be spurious. Must not call tito. Or NULL. */

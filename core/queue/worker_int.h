@@ -156,6 +156,7 @@ struct ti_part {
     uint64_t floor_us;      /* every place below has been seen */
     uint64_t checkpoint_us; /* as stored */
     uint64_t finished_us;   /* the highest place of a finished event row */
+    uint64_t cleaned_us;    /* the keeper's: no completed event is older */
     uint64_t sweep_to_us;
     uint64_t sweep_floor_us;
     int64_t swept_ns;
@@ -185,6 +186,7 @@ struct ti_wtype {
     ti_key *ready_last;
     uint32_t ready_count;
     uint32_t taken;
+    uint32_t clean_next; /* the keeper's: the partition that is cleaned next */
     uint32_t partitions;
     ti_part *parts;
     ti_listener listener;
@@ -238,6 +240,9 @@ struct ti_worker {
     ti_thread committers[TI_COMMITTERS_MAX];
     uint32_t committer_count;
     bool reader_started;
+    ti_thread keeper;
+    bool keeper_started;
+    int64_t gc_ns; /* the keeper's: next time */
 
     ti_timers timers;
     ti_key **keys; /* hash table */
@@ -409,6 +414,10 @@ ti_status ti_part_open(ti_worker *w, ti_part *part, ti_arena *a, ti_err *err);
 ti_status ti_key_load(ti_worker *w, ti_key *key, ti_arena *a, ti_err *err);
 /* Writes the checkpoints that are due; all: also those that are not. @locks none */
 ti_status ti_checkpoints_write(ti_worker *w, bool all, ti_arena *a, ti_err *err);
+
+/* ---- keeper.c ---- */
+
+void *ti_keeper_run(void *worker);
 
 /* ---- commit.c, outcome.c ---- */
 
