@@ -33,6 +33,12 @@ static inline bool db_is(const char *engine)
     return strcmp(name == NULL ? "memory" : name, engine) == 0;
 }
 
+/* Whether the engine's keys have the prefix of tests on the user's cluster in front of ours. */
+static inline bool db_is_spaced(void)
+{
+    return db_is("tikv") && cluster_is_own();
+}
+
 static inline bool db_is_memory(void)
 {
     return db_is("memory");

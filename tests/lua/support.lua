@@ -39,9 +39,34 @@ function support.clean()
   folders = {}
 end
 
---- A database in memory, or in a folder.
+--- The PDs of the TiKV cluster that open() without a target uses instead of memory (TITO_TEST_PD), or nil.
+support.cluster = nil
+for endpoint in (os.getenv("TITO_TEST_PD") or ""):gmatch("[^,]+") do
+  support.cluster = support.cluster or {}
+  table.insert(support.cluster, endpoint)
+end
+
+local spaces = 0
+
+--- An empty database: in memory, or on the cluster in a namespace of its own.
+local function open_new(options)
+  if not support.cluster then
+    return tito.connect("memory:", options)
+  end
+  spaces = spaces + 1
+  local all = { namespace = ("%s.%d"):format(assert(os.getenv("TITO_TEST_NAMESPACE")), spaces) }
+  for name, value in pairs(options or {}) do
+    all[name] = name == "namespace" and all.namespace .. "." .. value or value
+  end
+  return tito.connect(support.cluster, all)
+end
+
+--- A new database, or the one in a folder.
 function support.open(target, options)
-  return assert(tito.connect(target or "memory:", options))
+  if target then
+    return assert(tito.connect(target, options))
+  end
+  return assert(open_new(options))
 end
 
 -- ---- other processes
