@@ -39,7 +39,7 @@ static bool is_again(fake_ask *ask)
 }
 
 /* A refusal that every operation overcomes, before the second sending. */
-static void trip(world *w, fake_ask *ask)
+static void trip(fake_ask *ask)
 {
     Errorpb__Error error = ERRORPB__ERROR__INIT;
     Errorpb__RegionNotFound gone = ERRORPB__REGION_NOT_FOUND__INIT;
@@ -70,7 +70,7 @@ static void answer(fake_ask *ask)
                   (w->scene->counts == NULL || w->scene->counts(w, ask));
     w->seen += counts;
     if (counts && w->place == RETRY && w->hits == 0 && !is_again(ask) && w->seen < TRIPS_MAX)
-        trip(w, ask);
+        trip(ask);
     else if (counts && is_its_turn(w, ask))
         trouble_make(w, ask);
     else
