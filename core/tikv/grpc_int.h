@@ -1,4 +1,4 @@
-/* The real wire's inside: one completion queue, one thread, channels by address and lane, and the
+/* The real wire's inside: one completion queue, channels by address and lane, and the
  * calls under way. Private to grpc_*.c.
  *
  * A call (unary or stream) is in the wire's list from its start until its status has arrived, so
@@ -9,9 +9,8 @@
 
 #include <grpc/grpc.h>
 
-#include "tikv/wire.h"
+#include "tikv/grpc_poll.h"
 
-#define TI_GRPC_THREADS 1 /* more hand events to each other, which costs more than it gains */
 #define TI_GRPC_LANES_MAX 16
 
 typedef struct ti_tag ti_tag;
@@ -54,8 +53,8 @@ typedef struct ti_grpc {
     const ti_log *log;
     grpc_completion_queue *queue;
     ti_grpc_tls *tls; /* owned */
-    ti_thread threads[TI_GRPC_THREADS];
-    size_t thread_count;
+    ti_poll poll;
+    bool polled;                           /* poll has been started */
     ti_mutex mutex;                        /* rank TI_RANK_WIRE: all below */
     ti_cond idle;                          /* links became empty */
     grpc_channel_credentials *credentials; /* of channels made from now on */

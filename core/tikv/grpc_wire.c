@@ -1,4 +1,4 @@
-/* The real wire: gRPC core's completion queue, its threads, the channels. See wire.h and
+/* The real wire: gRPC core's completion queue, the channels, the end. See wire.h and
  * grpc_int.h.
  *
  * Channel arguments (source: the protocol reference, section 6.1): local subchannel pools, or equal
@@ -21,23 +21,10 @@
 /* What gRPC calls the minimal backoff is the time that an attempt to connect gets. */
 #define CONNECT_WITHIN_MS 5000
 #define RECONNECT_MAX_MS 3000
-#define CHANNEL_ARGS_MAX 16
-
-static void *io_thread(void *context)
-{
-    ti_grpc *g = context;
-    for (;;) {
-        grpc_event event =
-            grpc_completion_queue_next(g->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
-        if (event.type == GRPC_QUEUE_SHUTDOWN)
-            return NULL;
-        if (event.type != GRPC_OP_COMPLETE)
-            continue;
-        ti_tag *tag = event.tag;
-        TI_TAG_OUT(tag);
-        tag->run(tag, event.success != 0);
-    }
-}
+#define CHANNEL_ARGS_MAX 18
+/* What a store may send ahead of the reader on one stream. Fixed and large, as client-go's, so that
+ * there is no ping and seldom a window update per answer. */
+#define WINDOW_SIZE (16 << 20)
 
 gpr_timespec ti_grpc_timeout(int64_t timeout_ns)
 {
@@ -70,8 +57,10 @@ static grpc_channel *channel_create(const ti_grpc *g, const char *address, unsig
         int_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_MAX_MS),
         int_arg(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
         int_arg(GRPC_ARG_ENABLE_CHANNELZ, 0),
+        int_arg(GRPC_ARG_HTTP2_BDP_PROBE, 0),
+        int_arg(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, WINDOW_SIZE),
     };
-    size_t count = 13;
+    size_t count = 15;
     if (ti_grpc_tls_server_name(g->tls) != NULL) {
         list[count].type = GRPC_ARG_STRING;
         list[count].key = (char *)(uintptr_t)GRPC_SSL_TARGET_NAME_OVERRIDE_ARG;
@@ -258,10 +247,7 @@ static ti_status wire_diagnose(ti_wire *w, const char *address, const ti_call *c
 
 static bool wire_wait(ti_wire *w, ti_latch *latch, int64_t deadline_ns)
 {
-    uint32_t open = atomic_load(&latch->open);
-    if (open > 0)
-        ti_word_wait(&latch->open, open, w->env, deadline_ns);
-    return atomic_load(&latch->open) == 0;
+    return ti_poll_wait(&((ti_grpc *)w)->poll, latch, deadline_ns);
 }
 
 static void wire_sleep(ti_wire *w, int64_t ns)
@@ -284,13 +270,15 @@ static void end_calls(ti_grpc *g)
 static void wire_close(ti_wire *w)
 {
     ti_grpc *g = (ti_grpc *)w;
+    if (g->polled)
+        ti_poll_close(&g->poll);
     end_calls(g);
     free_channels(g->channels);
     grpc_completion_queue_shutdown(g->queue);
-    if (g->thread_count == 0)
+    if (g->polled)
+        ti_poll_join(&g->poll);
+    else
         grpc_completion_queue_next(g->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
-    for (size_t i = 0; i < g->thread_count; i++)
-        ti_thread_join(&g->threads[i]);
     grpc_completion_queue_destroy(g->queue);
     grpc_channel_credentials_release(g->credentials);
     ti_grpc_tls_free(g->tls);
@@ -318,16 +306,6 @@ static const ti_wire_vt grpc_vt = {
     .diagnose = wire_diagnose,
 };
 
-/* Mutex, condition and threads; on failure everything is undone by wire_close or here. */
-static ti_status start_threads(ti_grpc *g, ti_err *err)
-{
-    for (size_t i = 0; i < TI_GRPC_THREADS; i++) {
-        TI_TRY(ti_thread_start(&g->threads[i], "tito-wire", io_thread, g, err));
-        g->thread_count++;
-    }
-    return TI_OK;
-}
-
 ti_status ti_wire_grpc_open(const ti_env *env, const ti_wire_options *options, ti_wire **wire_out,
                             ti_err *err)
 {
@@ -354,7 +332,8 @@ ti_status ti_wire_grpc_open(const ti_env *env, const ti_wire_options *options, t
     g->queue = grpc_completion_queue_create_for_next(NULL);
     status = ti_grpc_tls_create(env, options, &g->tls, &g->credentials, err);
     if (status == TI_OK)
-        status = start_threads(g, err);
+        status = ti_poll_start(&g->poll, env, g->queue, err);
+    g->polled = status == TI_OK;
     if (status != TI_OK) {
         wire_close(&g->base);
         return status;

@@ -21,14 +21,21 @@ void ti_latch_add(ti_latch *latch, size_t count)
 void ti_latch_done(ti_latch *latch)
 {
     uint32_t before = atomic_fetch_sub(&latch->open, 1);
-    ti_require(before > 0);
-    if (before == 1) /* from here on the latch may be gone */
+    ti_require((before & ~TI_LATCH_SLEEPS) > 0);
+    if (before == (TI_LATCH_SLEEPS | 1)) /* from here on the latch may be gone */
         ti_word_wake(&latch->open);
 }
 
 size_t ti_latch_open(const ti_latch *latch)
 {
-    return atomic_load(&latch->open);
+    return atomic_load(&latch->open) & ~TI_LATCH_SLEEPS;
+}
+
+void ti_latch_sleep(ti_latch *latch, const ti_env *env, int64_t deadline_ns)
+{
+    uint32_t seen = atomic_fetch_or(&latch->open, TI_LATCH_SLEEPS) | TI_LATCH_SLEEPS;
+    if (seen != TI_LATCH_SLEEPS)
+        ti_word_wait(&latch->open, seen, env, deadline_ns);
 }
 
 ti_status ti_wire_wait(ti_wire *w, ti_latch *latch, const ti_call *call, const char *what,

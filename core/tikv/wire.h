@@ -31,8 +31,10 @@ typedef struct ti_stream ti_stream;
 
 /* A count of answers still to come. Waiting threads sleep on it through the wire. */
 typedef struct ti_latch {
-    ti_word open;
+    ti_word open; /* and TI_LATCH_SLEEPS: somebody sleeps on it */
 } ti_latch;
+
+#define TI_LATCH_SLEEPS (UINT32_C(1) << 31)
 
 void ti_latch_init(ti_latch *latch, size_t open);
 void ti_latch_add(ti_latch *latch, size_t count);
@@ -40,6 +42,8 @@ void ti_latch_add(ti_latch *latch, size_t count);
  * any */
 void ti_latch_done(ti_latch *latch);
 size_t ti_latch_open(const ti_latch *latch);
+/* Sleeps until the latch is down, or env's clock shows deadline_ns; may wake early. */
+void ti_latch_sleep(ti_latch *latch, const ti_env *env, int64_t deadline_ns);
 
 /* The end of a unary call: response is borrowed for the call when err->status is OK. */
 typedef void (*ti_unary_done)(void *context, ti_slice response, const ti_err *err);

@@ -43,6 +43,10 @@ type engine struct {
 	lockCommits map[string]uint64   // committed LOCKs
 }
 
+// window is the flow-control window of a store's connections and streams, as TiKV sets it (grpc-stream-initial-window-size): with a fixed one
+// the server sends no pings to find it out.
+const window = 2 << 20
+
 func (s *store) meta() *metapb.Store { return &metapb.Store{Id: s.id, Address: s.address} }
 
 // start listens at address ("127.0.0.1:0" picks a port).
@@ -52,7 +56,8 @@ func (s *store) start(address string) error {
 		return err
 	}
 	s.address = l.Addr().String()
-	s.server = grpc.NewServer(append(s.cluster.options, grpc.UnaryInterceptor(guard), grpc.MaxRecvMsgSize(1<<30), grpc.MaxSendMsgSize(1<<30))...)
+	s.server = grpc.NewServer(append(s.cluster.options, grpc.UnaryInterceptor(guard), grpc.MaxRecvMsgSize(1<<30), grpc.MaxSendMsgSize(1<<30),
+		grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(window))...)
 	tikvpb.RegisterTikvServer(s.server, &kvFront{store: s})
 	go s.server.Serve(l)
 	return nil

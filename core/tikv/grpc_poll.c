@@ -1,0 +1,163 @@
+/* Polling gRPC's completion queue. See grpc_poll.h. */
+#include "tikv/grpc_poll.h"
+
+#include <grpc/support/time.h>
+
+#include "base/assert.h"
+#include "tikv/grpc_int.h"
+
+/* How long a caller polls before it looks at its latch, which others may count down, and its clock.
+ */
+#define LOOK_NS (20 * 1000 * 1000)
+#define FOREIGN_LOOK_NS (1000 * 1000)
+
+/* Runs the next event's handler. false: the queue has been shut down. */
+static bool poll_once(ti_poll *p, gpr_timespec deadline)
+{
+    grpc_event event = grpc_completion_queue_next(p->queue, deadline, NULL);
+    if (event.type == GRPC_QUEUE_SHUTDOWN)
+        return false;
+    if (event.type == GRPC_OP_COMPLETE) {
+        ti_tag *tag = event.tag;
+        TI_TAG_OUT(tag);
+        tag->run(tag, event.success != 0);
+    }
+    return true;
+}
+
+/* ---- Callers ---- */
+
+/* Enters a caller; true: it has the role. */
+static bool enter(ti_poll *p, const ti_latch *latch)
+{
+    ti_mutex_lock(&p->mutex);
+    bool mine = !p->taken && !p->closing;
+    p->waiting++;
+    p->alone = p->waiting == 1 ? latch : NULL;
+    if (mine) {
+        p->taken = true;
+        p->turns++;
+    }
+    ti_mutex_unlock(&p->mutex);
+    return mine;
+}
+
+static void leave(ti_poll *p, bool mine)
+{
+    ti_mutex_lock(&p->mutex);
+    p->waiting--;
+    p->alone = NULL; /* who of several is left is not known */
+    if (mine) {
+        p->taken = false;
+        if (p->waiting > 0 || p->closing)
+            ti_cond_signal(&p->wanted);
+    }
+    ti_mutex_unlock(&p->mutex);
+}
+
+/* Polls until the latch is down or for a while. */
+static void poll_for(ti_poll *p, const ti_latch *latch, int64_t deadline_ns)
+{
+    int64_t most = p->env == ti_env_real() ? LOOK_NS : FOREIGN_LOOK_NS;
+    int64_t left = deadline_ns == TI_NO_DEADLINE ? most : deadline_ns - ti_env_mono_ns(p->env);
+    gpr_timespec until = ti_grpc_timeout(left < most ? left : most);
+    while (ti_latch_open(latch) > 0 && poll_once(p, until))
+        if (gpr_time_cmp(gpr_now(GPR_CLOCK_MONOTONIC), until) >= 0)
+            return;
+}
+
+bool ti_poll_wait(ti_poll *p, ti_latch *latch, int64_t deadline_ns)
+{
+    if (ti_latch_open(latch) == 0)
+        return true;
+    ti_mutex_assert_none_held();
+    bool mine = enter(p, latch);
+    if (mine)
+        poll_for(p, latch, deadline_ns);
+    else
+        ti_latch_sleep(latch, p->env, deadline_ns);
+    leave(p, mine);
+    return ti_latch_open(latch) == 0;
+}
+
+/* ---- The own thread ---- */
+
+/* Whether somebody waits whose answer has not come. Called with the mutex held, under which a latch
+ * that is known here is not forgotten. */
+static bool is_needed(const ti_poll *p)
+{
+    if (p->closing || p->waiting > 1)
+        return true;
+    return p->waiting == 1 && (p->alone == NULL || ti_latch_open(p->alone) > 0);
+}
+
+/* Waits until the role is free and there is something to do with it, then takes it. */
+static void take(ti_poll *p)
+{
+    ti_mutex_lock(&p->mutex);
+    for (;;) {
+        uint64_t turns = p->turns;
+        if (!p->taken && is_needed(p))
+            break;
+        int64_t until_ns = ti_env_mono_ns(ti_env_real()) + TI_POLL_IDLE_MS * INT64_C(1000000);
+        bool woken = ti_cond_wait_until(&p->wanted, &p->mutex, ti_env_real(), until_ns);
+        if (!woken && !p->taken && p->turns == turns)
+            break;
+    }
+    p->taken = true;
+    ti_mutex_unlock(&p->mutex);
+}
+
+/* Gives the role back when nobody needs it; true: it is kept. */
+static bool keep(ti_poll *p)
+{
+    ti_mutex_lock(&p->mutex);
+    p->taken = is_needed(p);
+    bool kept = p->taken;
+    ti_mutex_unlock(&p->mutex);
+    return kept;
+}
+
+static void *own_thread(void *context)
+{
+    ti_poll *p = context;
+    for (;;) {
+        take(p);
+        do {
+            if (!poll_once(p, gpr_inf_future(GPR_CLOCK_MONOTONIC)))
+                return NULL;
+        } while (keep(p));
+    }
+}
+
+ti_status ti_poll_start(ti_poll *p, const ti_env *env, grpc_completion_queue *queue, ti_err *err)
+{
+    *p = (ti_poll){.env = env, .queue = queue};
+    TI_TRY(ti_mutex_init(&p->mutex, TI_RANK_LEAF, err));
+    ti_status status = ti_cond_init(&p->wanted, err);
+    if (status != TI_OK) {
+        ti_mutex_destroy(&p->mutex);
+        return status;
+    }
+    status = ti_thread_start(&p->thread, "tito-wire", own_thread, p, err);
+    if (status != TI_OK) {
+        ti_cond_destroy(&p->wanted);
+        ti_mutex_destroy(&p->mutex);
+    }
+    return status;
+}
+
+void ti_poll_close(ti_poll *p)
+{
+    ti_mutex_lock(&p->mutex);
+    p->closing = true;
+    ti_cond_signal(&p->wanted);
+    ti_mutex_unlock(&p->mutex);
+}
+
+void ti_poll_join(ti_poll *p)
+{
+    ti_thread_join(&p->thread);
+    ti_cond_destroy(&p->wanted);
+    ti_mutex_destroy(&p->mutex);
+}

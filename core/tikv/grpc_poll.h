@@ -1,0 +1,46 @@
+/* Who polls gRPC's completion queue: the thread that waits, where one waits alone, so that its
+ * answer costs no switch of threads; else the wire's own thread.
+ *
+ *   the role:  FREE --a caller waits, nobody else does--> CALLER --its answer came--> FREE
+ *              FREE --several wait, or nobody came for a while--> OWN --nobody waits--> FREE
+ *
+ * The role is free only for moments: while nobody waits the own thread takes it after
+ * TI_POLL_IDLE_MS, for keepalives and the ends of streams.
+ *
+ * INVARIANTS
+ *  1. One thread has the role, so handlers never run at once.
+ *  2. Whoever gives the role back while others wait wakes the own thread.
+ *
+ * Thread rule: any thread. What is NOT here: what the events mean (grpc_wire.c, grpc_stream.c). */
+#ifndef TI_TIKV_GRPC_POLL_H
+#define TI_TIKV_GRPC_POLL_H
+
+#include <grpc/grpc.h>
+
+#include "tikv/wire.h"
+
+#define TI_POLL_IDLE_MS 10
+
+typedef struct ti_poll {
+    const ti_env *env;
+    grpc_completion_queue *queue; /* borrowed */
+    ti_mutex mutex;               /* rank TI_RANK_LEAF: all below */
+    ti_cond wanted;               /* the own thread shall look */
+    ti_thread thread;
+    const ti_latch *alone; /* of the one caller that waits, or NULL: not known, or several */
+    size_t waiting;
+    uint64_t turns; /* how often a caller had the role */
+    bool taken;
+    bool closing;
+} ti_poll;
+
+/* Starts the own thread. queue outlives the poll. */
+ti_status ti_poll_start(ti_poll *p, const ti_env *env, grpc_completion_queue *queue, ti_err *err);
+/* Waits for the latch as ti_wire_vt says. */
+bool ti_poll_wait(ti_poll *p, ti_latch *latch, int64_t deadline_ns);
+/* Before the queue is shut down: from here on the own thread has the role. */
+void ti_poll_close(ti_poll *p);
+/* After the queue was shut down and nobody waits: ends the thread. */
+void ti_poll_join(ti_poll *p);
+
+#endif
