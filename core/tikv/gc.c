@@ -154,6 +154,8 @@ ti_status ti_tikv_gc(ti_engine *e, int64_t retention_us, const ti_call *call, ti
         return TI_OK; /* nothing new to collect, or somebody holds it back */
     TI_TRY(sweep_locks(t, safe_point, call, err));
     TI_TRY(ti_pd_update_safe_point(t->cluster.pd, safe_point, &in_force, call, err));
+    if (in_force < safe_point)
+        return ti_err_set(err, TI_UNAVAILABLE, "PD has not taken over the safe point");
     atomic_store(&t->safe_point, in_force);
     ti_log_write(t->log, TI_LOG_INFO, "garbage collection: the safe point is %llu",
                  (unsigned long long)in_force);
@@ -204,6 +206,8 @@ ti_status ti_tikv_destroy_range(ti_engine *e, ti_range range, const ti_call *cal
     ti_status status = body.data == NULL
                            ? ti_err_no_memory(err)
                            : ti_pd_stores(t->cluster.pd, &a, &stores, &count, call, err);
+    if (status == TI_OK && count == 0)
+        status = ti_err_set(err, TI_UNAVAILABLE, "PD names no store at the moment");
     for (size_t i = 0; status == TI_OK && i < count; i++)
         status = destroy_on(t, &stores[i], body, call, err);
     ti_arena_free(&a);

@@ -30,6 +30,12 @@
 #define COMMITS_MAX 4
 
 typedef enum place { FIRST, MIDDLE, LAST, RETRY, EVER, PLACES } place;
+static inline const char *place_name(place p)
+{
+    static const char *const names[PLACES] = {"first", "middle", "last", "retry", "ever"};
+    return names[p];
+}
+
 typedef enum trouble_class { REGION, KEY, TRANSPORT, CLASSES } trouble_class;
 
 /* What the table says of a trouble in a scene. */
@@ -114,7 +120,6 @@ extern const size_t scene_count;
 /* trouble.c */
 extern const trouble troubles[];
 extern const size_t trouble_count;
-const char *place_name(place p);
 const char *class_name(trouble_class c);
 /* Answers a request of the scene's kind with the trouble. */
 void trouble_make(world *w, fake_ask *ask);

@@ -341,12 +341,6 @@ const trouble troubles[] = {
 };
 const size_t trouble_count = sizeof(troubles) / sizeof(troubles[0]);
 
-const char *place_name(place p)
-{
-    static const char *const names[PLACES] = {"first", "middle", "last", "retry", "ever"};
-    return names[p];
-}
-
 const char *class_name(trouble_class c)
 {
     static const char *const names[CLASSES] = {"region", "key", "transport"};
