@@ -50,6 +50,8 @@ int32_t tito_write_conditions(tito_write_t *write, uint64_t bits)
 int32_t tito_write_if_version(tito_write_t *write, uint64_t version)
 {
     TI_TRY(ti_handle_check(write, TI_MAGIC_WRITE, "write", NULL));
+    if (version == 0)
+        return TITO_INVALID_ARGUMENT;
     write->write.if_version = version;
     return TITO_OK;
 }

@@ -299,7 +299,8 @@ TITO_API int32_t tito_write_events(tito_write_t *write, const char *events, size
 TITO_API int32_t tito_write_partition_key(tito_write_t *write, const char *key, size_t len);
 /* Ids of other records: a JSON array of strings. */
 TITO_API int32_t tito_write_references(tito_write_t *write, const char *references, size_t len);
-/* The write answers TITO_VERSION_MISMATCH unless the record's version is this one. */
+/* The write answers TITO_VERSION_MISMATCH unless the record's version is this one.
+ * TITO_INVALID_ARGUMENT: 0, which is no version (a result without the record has it). */
 TITO_API int32_t tito_write_if_version(tito_write_t *write, uint64_t version);
 /* What was asked for with tito_write_operation, so that a host function can skip events nobody
  * wants. Borrowed until the next change. */

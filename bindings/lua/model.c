@@ -74,8 +74,10 @@ static int32_t set_json(lua_State *L, int index, const char *name, tl_state *sta
 static int32_t set_version(lua_State *L, int index, tito_write_t *write)
 {
     int32_t status = TITO_OK;
-    if (lua_getfield(L, index, "if_version") != LUA_TNIL)
-        status = tito_write_if_version(write, (uint64_t)lua_tointeger(L, -1));
+    if (lua_getfield(L, index, "if_version") != LUA_TNIL) {
+        lua_Integer version = lua_tointeger(L, -1); /* 0 when it is none */
+        status = tito_write_if_version(write, version > 0 ? (uint64_t)version : 0);
+    }
     lua_pop(L, 1);
     return status;
 }

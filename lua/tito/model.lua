@@ -29,6 +29,14 @@ end
 
 local WRITE_OPTIONS = { events = "string", if_version = "number", version = "boolean" }
 
+--- Versions are whole numbers above 0. Where Lua has no integers of 64 bits the driver gives them a type of its own.
+local function is_version(value)
+  if type(value) == "number" then
+    return value >= 1 and value % 1 == 0
+  end
+  return type(value) == "cdata"
+end
+
 local function check_options(options, name)
   if options == nil then
     return nil
@@ -39,8 +47,11 @@ local function check_options(options, name)
     if not kind then
       errors.raise("invalid_argument", "%s: there is no option '%s'", name, tostring(option))
     end
-    -- versions are integers of 64 bits: where Lua has none the driver gives them a type of its own
-    if type(value) ~= kind and option ~= "if_version" then
+    if option == "if_version" then
+      if not is_version(value) then
+        errors.raise("invalid_argument", "%s: if_version must be the version that a read has returned", name)
+      end
+    elseif type(value) ~= kind then
       errors.raise("invalid_argument", "%s: the option '%s' must be a %s", name, option, kind)
     end
   end

@@ -2,6 +2,12 @@
 local support = require "support"
 local tito = require "tito"
 
+--- The error of what failed with a code.
+local function refused(code, value, err)
+  assert.fails(code, value, err)
+  return err
+end
+
 describe("bad documents", function()
   local db, Thing
 
@@ -126,6 +132,57 @@ describe("bad documents", function()
     assert.fails("invalid_argument", Thing:delete_by_id(""))
   end)
 
+  it("in patches change nothing", function()
+    assert(Thing:build { id = "x", n = 1, o = { a = 1 } })
+    local cases = {
+      { "an id", { id = "y" }, "invalid_argument" },
+      { "no id", { id = tito.null }, "invalid_argument" },
+      { "a list", { 1, 2 }, "invalid_argument" },
+      { "a field of the wrong type", { n = "5" }, "invalid_argument" },
+      { "invalid UTF-8", { s = "\xff" }, "invalid_argument" },
+      { "too deep", { o = nested(64) }, "limit_exceeded" },
+      { "too large together", { s = ("x"):rep(1024 * 1024 - 20) }, "limit_exceeded" },
+    }
+    for _, case in ipairs(cases) do
+      assert.fails(case[3], Thing:patch("x", case[2]))
+      assert.same({ id = "x", n = 1, o = { a = 1 } }, Thing:find_by_id("x"), case[1])
+    end
+    assert.equal(1, Thing:query_by_index("by_n"):value(1):count())
+    assert(Thing:delete_by_id("x"))
+  end)
+
+  it("in queries: bounds without a value are misuse, of the wrong type an error", function()
+    local function query() return Thing:query_by_index("by_n") end
+    for _, misuse in ipairs {
+      function() query():gt() end, function() query():gte(nil) end, function() query():lt() end, function() query():lte(nil) end,
+      function() query():between(1) end, function() query():between(nil, 1) end, function() query():value() end,
+      function() query():starts_with() end, function() query():starts_with(5) end, function() Thing:query_by_index() end,
+    } do
+      local err = support.raised("invalid_argument", misuse)
+      assert.matches("bad_input_spec.lua:%d+:", err.message)
+    end
+    for _, wrong in ipairs {
+      query():gt("1"), query():between(1, "2"), query():lte(tito.null), query():starts_with("x"), query():value(true),
+      query():value(1):gt(1), Thing:query_by_index("no_such_index"),
+    } do
+      for _, ending in ipairs { "execute", "count", "first", "explain" } do
+        local err = refused("invalid_argument", wrong[ending](wrong))
+        assert.matches("thing", err.message)
+      end
+    end
+  end)
+
+  it("of another database's transaction are refused", function()
+    local other <close> = support.open()
+    local value = other:transaction(function(tx)
+      assert.fails("invalid_argument", Thing:build({ id = "x" }, tx))
+      assert.fails("invalid_argument", Thing:find_by_id("x", nil, tx))
+      assert.fails("invalid_argument", Thing:query_by_index("by_n"):execute(tx))
+      return true
+    end)
+    assert.is_nil(value) -- a write of it has failed
+  end)
+
   it("with ids that try to leave their slot are just ids", function()
     local ids = { "a:b", "../x", "a\0b", ":", "x%00", "table:thing:a", "\1\2\255" }
     for i = 1, #ids - 1 do
@@ -243,19 +300,36 @@ describe("bad databases", function()
   it("that are files, or folders of something else", function()
     local path = support.folder()
     support.write_file(path, "not a database")
-    local value, err = tito.connect(path)
-    assert.is_nil(value)
-    assert.is_true(err.code == "io" or err.code == "corrupt" or err.code == "invalid_argument", tostring(err))
+    assert.fails("invalid_argument", tito.connect(path))
+    local kept = assert(io.open(path))
+    assert.equal("not a database", kept:read("a"))
+    kept:close()
     local folder = support.folder()
     os.execute(("mkdir '%s' && echo hello > '%s/file'"):format(folder, folder))
-    value, err = tito.connect(folder)
-    assert.is_nil(value)
-    assert.is_string(err.code)
+    local err = refused("invalid_argument", tito.connect(folder))
+    assert.matches("not empty", err.message)
     local file = assert(io.open(folder .. "/file"))
     assert.equal("hello", file:read("l"))
     file:close()
-    assert.is_nil((tito.connect("/proc/nothing/here")))
-    assert.is_nil((tito.connect("/nonexistent/deep/path/db")))
+    assert.fails("invalid_argument", tito.connect("/proc/nothing/here"))
+    assert.fails("invalid_argument", tito.connect("/nonexistent/deep/path/db"))
+  end)
+
+  it("of a newer format say so, and are left as they are", function()
+    local path = support.folder()
+    local db = support.open(path)
+    assert(db:model { table = "t" }:build { id = "x" })
+    db:close()
+    support.write_file(path .. "/TITO", "tito embedded database, format 2\n")
+    local err = refused("unsupported", tito.connect(path))
+    assert.matches("format 2", err.message)
+    local marker = assert(io.open(path .. "/TITO"))
+    assert.equal("tito embedded database, format 2\n", marker:read("a"))
+    marker:close()
+    support.write_file(path .. "/TITO", "tito embedded database, format 1\n")
+    db = support.open(path)
+    assert.is_table(db:model { table = "t" }:find_by_id("x"))
+    db:close()
   end)
 
   it("that another process has open name its number", function()
@@ -347,6 +421,18 @@ describe("bad databases", function()
       assert.is_true(count == stored or count == stored + 1)
       assert.same({}, assert(db:check("thing")).findings)
       assert(Thing:build { id = "again", n = 1 })
+      db:close()
+    end)
+  end)
+
+  it("can not be made on a full disk, and can later", function()
+    on_own_disk("64k", function(path, remount)
+      assert(os.execute(("head -c 60000 /dev/zero > '%s/filler'"):format(path)))
+      local err = refused("io", tito.connect(path .. "/db"))
+      assert.matches("[Nn]o space", err.message)
+      remount("size=50m")
+      local db = support.open(path .. "/db")
+      assert(db:model { table = "t" }:build { id = "x" })
       db:close()
     end)
   end)

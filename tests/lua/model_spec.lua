@@ -79,6 +79,12 @@ describe("a model", function()
     assert.fails("version_mismatch", User:patch_with_options("u1", { age = 9 }, { if_version = version }))
     assert.fails("version_mismatch", User:delete_by_id_with_options("u1", { if_version = version }))
     assert.equal(2, User:find_by_id("u1").age)
+    for _, odd in ipairs { "x", tostring(second), 0, -1, 1.5, 0 / 0, math.huge, true, {} } do
+      support.raised("invalid_argument", function() User:update_with_options(found, { if_version = odd }) end)
+      support.raised("invalid_argument", function() User:patch_with_options("u1", { age = 9 }, { if_version = odd }) end)
+      support.raised("invalid_argument", function() User:delete_by_id_with_options("u1", { if_version = odd }) end)
+    end
+    assert.equal(2, User:find_by_id("u1").age)
     assert.is_true(User:delete_by_id_with_options("u1", { if_version = second }))
   end)
 
