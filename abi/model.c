@@ -334,6 +334,13 @@ static ti_status run_find(ti_op *op, const ti_call *call, ti_err *err)
 }
 
 static const ti_op_kind find_kind = {TI_OP_KIND("find", TI_WORK_GENERAL, false, run_find)};
+/* Waiters must not take the threads that the holder of the lock needs. */
+static const ti_op_kind lock_kind = {TI_OP_KIND("find", TI_WORK_LOCK, false, run_find)};
+
+static bool may_wait(const tito_read_t *read)
+{
+    return ti_handle_check(read, TI_MAGIC_READ, "read", NULL) == TI_OK && read->read.lock;
+}
 
 static ti_status run_merge(ti_op *op, const ti_call *call, ti_err *err)
 {
@@ -440,7 +447,7 @@ out:
 tito_future_t *tito_model_find(tito_model_t *model, tito_txn_t *txn, const char *id, size_t id_len,
                                const tito_read_t *read)
 {
-    read_call c = {.kind = &find_kind,
+    read_call c = {.kind = may_wait(read) ? &lock_kind : &find_kind,
                    .model = model,
                    .txn = txn,
                    .id = {.data = id, .len = id_len},

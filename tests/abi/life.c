@@ -175,6 +175,40 @@ static void close_under_waiters(void **state)
     tito_db_free(db);
 }
 
+/* Those who wait for a lock leave the library's threads to the one that holds it, and to others. */
+static void work_beside_waiters(void **state)
+{
+    (void)state;
+    enum { WAITERS = 12 };
+    tito_db_t *db = open_memory();
+    tito_model_t *items = declare(db, model_spec);
+    tito_txn_t *holder = begin(db), *waiters[WAITERS];
+    tito_future_t *waits[WAITERS];
+    tito_read_t *read = tito_read_new();
+    assert_int_equal(tito_read_lock(read, -1), TITO_OK);
+    RUN(build_item(items, NULL, "a", "x", 1));
+    RUN(tito_model_find(items, holder, TEXT("a"), read));
+    for (int i = 0; i < WAITERS; i++) {
+        waiters[i] = begin(db);
+        waits[i] = tito_model_find(items, waiters[i], TEXT("a"), read);
+        OK(tito_future_start(waits[i], &error));
+    }
+    usleep(20000);
+    tito_future_t *other = build_item(items, holder, "b", "x", 2);
+    OK(tito_future_wait(other, 10000000, &error));
+    tito_future_free(other);
+    assert_int_equal(tito_future_ready(waits[0]), 0);
+    RUN(tito_txn_rollback(holder));
+    for (int i = 0; i < WAITERS; i++)
+        tito_txn_free(waiters[i]); /* ends its waiting, or its lock */
+    for (int i = 0; i < WAITERS; i++)
+        tito_future_free(waits[i]);
+    tito_txn_free(holder);
+    tito_read_free(read);
+    tito_model_free(items);
+    tito_db_free(db);
+}
+
 static void *close_it(void *argument)
 {
     worker_arguments *a = argument;
@@ -327,6 +361,7 @@ int main(void)
         cmocka_unit_test(close_from_a_callback),
         cmocka_unit_test(close_twice_at_once),
         cmocka_unit_test(close_under_waiters),
+        cmocka_unit_test(work_beside_waiters),
         cmocka_unit_test(close_under_work),
         cmocka_unit_test(opens_and_closes_flatly),
     };
