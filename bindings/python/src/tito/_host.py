@@ -181,11 +181,14 @@ class Host:
                 continue
             what = f"the function {name}"
             result = self._call(function, view, what)
-            if result is None or (kind is list and len(result) == 0):
+            if result is None:
                 continue
             if not isinstance(result, (list, tuple) if kind is list else kind):
                 raise self._failed(what, None, f"it returned a {type(result).__name__}, not a {kind.__name__}")
-            text = encode(result, f"what {name} returned") if kind is list else text_bytes(result, f"what {name} returned")
+            if kind is list and not result:
+                continue
+            told = f"what {name} returned"
+            text = encode(result, told) if kind is list else text_bytes(result, told)
             check(setter(write, text, len(text)), error_slot())
 
     def evaluate(

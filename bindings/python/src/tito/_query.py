@@ -165,14 +165,17 @@ class BaseQuery(Generic[D]):
 
     def _first(self, tx: Optional[BaseTx]) -> Pending[Optional[D]]:
         allow("first")
-        load, keys_only = self._load(), self._keys_only
-        query = self._make(False, self._cursor)
+        load, query = self._load(), self._make(False, self._cursor)
+        txn = pointer_of(tx, "first")
+        if not self._keys_only:
+            return _Find(lib.tito_query_first(query, txn), lambda ready: load(decode(raw(ready))))
+        lib.tito_query_limit(query, 1)  # the library's first has documents only
 
-        def finish(ready: Any) -> Any:
-            document = decode(raw(ready))
-            return document if keys_only else load(document)
+        def finish(ready: Any) -> Optional[D]:
+            items = read_page(ready, load).items
+            return items[0] if items else None
 
-        return _Find(lib.tito_query_first(query, pointer_of(tx, "first")), finish)
+        return Pending(lib.tito_query_execute(query, txn), finish)
 
     def _count(self, tx: Optional[BaseTx]) -> Pending[int]:
         allow("count")

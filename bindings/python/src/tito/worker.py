@@ -150,8 +150,8 @@ class Worker(BaseWorker):
     def run(self) -> None:
         """Runs until the worker is stopped and everything that had started has ended. Raises Timeout when it had not
         within the time to drain. SIGINT and SIGTERM drain; a second one ends at once."""
-        if self._running:
-            raise InvalidState("run: the worker runs already")
+        if self._running or self._ended.is_set():
+            raise InvalidState("run: the worker runs already, or has run")
         self._start("run")
         self._running = True
         before = self._watch_signals()
