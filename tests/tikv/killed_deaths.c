@@ -24,7 +24,7 @@ const death deaths_short[] = {
     {"async: a secondary is not prewritten", "tikv_prewrite_answered", .mode = DEATH_ASYNC,
      .blocked = "Prewrite", .blocked_region = 2, .unread = true},
     {"async: the primary is not prewritten", "tikv_prewrite_answered", .mode = DEATH_ASYNC,
-     .blocked = "Prewrite", .blocked_region = 0},
+     .blocked = "Prewrite", .blocked_region = 0, .unread = true},
     {"async: all is prewritten", "tikv_prewritten", .mode = DEATH_ASYNC, .find = FIND_ALL,
      .unread = true},
     {"async: before the keys are committed", "tikv_before_secondaries", .mode = DEATH_ASYNC,
@@ -38,7 +38,7 @@ const death deaths_short[] = {
     {"2PC: some secondaries are prewritten", "tikv_prewrite_answered", .hit = 2,
      .mode = DEATH_TWO_PHASE, .blocked = "Prewrite", .blocked_region = 2},
     {"2PC: the primary is not prewritten", "tikv_prewrite_answered", .mode = DEATH_TWO_PHASE,
-     .blocked = "Prewrite", .blocked_region = 0},
+     .blocked = "Prewrite", .blocked_region = 0, .unread = true},
     {"2PC: all is prewritten", "tikv_prewritten", .mode = DEATH_TWO_PHASE},
     {"2PC: before the primary's commit", "tikv_before_commit", .mode = DEATH_TWO_PHASE},
     {"2PC: the primary is committed", "tikv_primary_committed", .mode = DEATH_TWO_PHASE,
@@ -91,6 +91,11 @@ void deaths_begin(cluster *c)
         cluster_do(c, "/leader?key=%s&store=%d", inside[i], (int)stores[i]);
         leaders[i] = stores[i];
     }
+}
+
+uint64_t death_leader(int region)
+{
+    return leaders[region];
 }
 
 /* The number of the death in the lists. */

@@ -50,6 +50,8 @@ extern const size_t deaths_long_count;
 
 /* A cluster as above. */
 void deaths_begin(cluster *c);
+/* The store that leads a region. */
+uint64_t death_leader(int region);
 /* The death's key in a region; tag sets apart what happens several times. */
 void death_key(const death *d, char tag, int region, char out[DEATH_KEY_SIZE]);
 /* Makes it happen; answers when, on the monotonic clock. */
