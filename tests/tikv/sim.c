@@ -14,8 +14,16 @@ typedef struct waiting {
     ti_latch *latch; /* NULL: a sleep */
 } waiting;
 
+/* How long a wait lets other threads of the client work before it moves time: they may be the ones
+ * that end it. */
+#define LINGER_NS INT64_C(20000000)
+#define LINGER_SLICE_NS INT64_C(300000)
+
 /* This thread's call is the measured one. */
 static _Thread_local bool in_call;
+static _Thread_local bool is_io;
+/* Its address names the thread. */
+static _Thread_local char self;
 
 typedef enum event_kind { UNARY_DONE, STREAM_SENT, STREAM_MESSAGE, STREAM_END } event_kind;
 
@@ -58,8 +66,10 @@ typedef struct sim_inside {
     ti_unary *unaries;
     ti_stream *streams;
     waiting *waits;
-    bool call;       /* between sim_call_begin and sim_call_end */
-    bool call_waits; /* its thread is inside wait or sleep */
+    const char *user; /* the first thread that used the wire */
+    bool shared;      /* others have, too */
+    bool call;        /* between sim_call_begin and sim_call_end */
+    bool call_waits;  /* its thread is inside wait or sleep */
     ti_thread thread;
     bool busy; /* a handler runs */
     bool stop;
@@ -145,6 +155,7 @@ static void *io_thread(void *arg)
 {
     sim *s = arg;
     sim_inside *in = s->inside;
+    is_io = true;
     ti_mutex_lock(&in->mutex);
     while (!in->stop) {
         if (!is_due(s)) {
@@ -172,6 +183,28 @@ static void settle(sim *s)
 {
     while (s->inside->busy || is_due(s))
         ti_cond_wait(&s->inside->changed, &s->inside->mutex);
+}
+
+/* Notes who uses the wire. The mutex is held. */
+static void note_user(sim_inside *in)
+{
+    if (is_io)
+        return;
+    if (in->user == NULL)
+        in->user = &self;
+    in->shared |= in->user != &self;
+}
+
+/* Until something is due, the latch is down or enough real time has passed. The mutex is held. */
+static void linger(sim *s, ti_latch *latch)
+{
+    const ti_env *real = ti_env_real();
+    int64_t until_ns = ti_env_mono_ns(real) + LINGER_NS;
+    while (s->inside->shared && ti_latch_open(latch) > 0 && !is_due(s) && !s->inside->busy &&
+           ti_env_mono_ns(real) < until_ns)
+        (void)ti_cond_wait_until(&s->inside->changed, &s->inside->mutex, real,
+                                 ti_env_mono_ns(real) + LINGER_SLICE_NS);
+    settle(s);
 }
 
 static void wait_begin(sim_inside *in, waiting *w, int64_t until_ns, ti_latch *latch)
@@ -247,8 +280,10 @@ static bool sim_wait(ti_wire *w, ti_latch *latch, int64_t deadline_ns)
     waiting mine;
     for (int hopeless = 0; hopeless < HOPELESS_MAX;) {
         ti_mutex_lock(&s->inside->mutex);
+        note_user(s->inside);
         wait_begin(s->inside, &mine, deadline_ns, latch);
         settle(s);
+        linger(s, latch);
         bool done = ti_latch_open(latch) == 0;
         bool stuck = !done && s->inside->events == NULL && deadline_ns == TI_NO_DEADLINE;
         bool moved = done || move_on(s, &mine);
@@ -270,6 +305,7 @@ static void sim_sleep(ti_wire *w, int64_t ns)
     sim *s = (sim *)w;
     waiting mine;
     ti_mutex_lock(&s->inside->mutex);
+    note_user(s->inside);
     wait_begin(s->inside, &mine, now_ns(s) + ns, NULL);
     do
         settle(s);
@@ -390,6 +426,7 @@ static ti_status sim_send(ti_wire *w, ti_stream *stream, ti_slice message, ti_er
     sim *s = (sim *)w;
     ti_status status = TI_OK;
     ti_mutex_lock(&s->inside->mutex);
+    note_user(s->inside);
     if (stream->ended)
         status = ti_err_set(err, TI_UNAVAILABLE, "the stream has ended");
     else if (stream->sending)
