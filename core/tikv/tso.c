@@ -14,6 +14,11 @@
  * are the next. */
 #define IN_FLIGHT_FEW 4
 #define BATCHES_MAX IN_FLIGHT_FEW
+/* Where many requests are under way, a transaction takes as long as they all do: waiting for a
+ * share of the others costs it about that share, and saves PD most requests. */
+#define COMPANY_SHARE 6
+#define COMPANY_MAX 64
+#define COMPANY_WAIT_NS INT64_C(1000000)
 #define LOGICAL_BITS 18
 
 typedef struct waiter waiter;
@@ -22,6 +27,7 @@ struct waiter {
     ti_latch latch;
     uint64_t ts;
     ti_err err;
+    bool sent;
     bool ended;
 };
 
@@ -36,6 +42,9 @@ struct ti_tso {
     ti_mutex mutex; /* rank TI_RANK_CONN: all below */
     ti_cond gone;   /* the stream has ended */
     ti_stream *stream;
+    const _Atomic(int64_t) *busy; /* requests to stores under way; or NULL */
+    size_t queued;
+    bool due; /* somebody in the queue has waited for company long enough */
     waiter *queue_head;
     waiter *queue_tail;
     waiter *ended;              /* to be woken by unlock */
@@ -93,6 +102,7 @@ static void fail_all(ti_tso *t, const ti_err *why)
     t->in_flight = 0;
     end_list(t, t->queue_head, why);
     t->queue_head = t->queue_tail = NULL;
+    t->queued = 0;
 }
 
 static ti_status send_request(ti_tso *t, uint32_t count, ti_err *err)
@@ -112,14 +122,23 @@ static ti_status send_request(ti_tso *t, uint32_t count, ti_err *err)
     return status;
 }
 
-/* Sends one request for all queued callers, unless enough is on its way. Called with the mutex
- * held. */
+/* Whether a request is worth while: enough callers share it, or one will not wait longer. */
+static bool has_company(const ti_tso *t)
+{
+    int64_t wanted = t->busy == NULL ? 0 : atomic_load(t->busy) / COMPANY_SHARE;
+    wanted = wanted < COMPANY_MAX ? wanted : COMPANY_MAX;
+    return t->due || (int64_t)t->queued >= wanted;
+}
+
+/* Sends one request for all queued callers, unless enough is on its way or more are to be expected.
+ * Called with the mutex held. */
 static void send_queued(ti_tso *t)
 {
     ti_mutex_assert_held(&t->mutex);
     if (t->sending || t->broken || t->queue_head == NULL || t->stream == NULL ||
-        t->in_flight >= IN_FLIGHT_FEW)
+        t->in_flight >= IN_FLIGHT_FEW || !has_company(t))
         return;
+    t->due = false;
     batch *b = &t->batches[(t->batch_first + t->batch_count) % BATCHES_MAX];
     b->count = 0;
     b->waiters = t->queue_head;
@@ -127,6 +146,8 @@ static void send_queued(ti_tso *t)
     while (t->queue_head != NULL && b->count < BATCH_MAX) {
         last = t->queue_head;
         t->queue_head = last->next;
+        last->sent = true;
+        t->queued--;
         b->count++;
     }
     last->next = NULL;
@@ -258,6 +279,7 @@ static bool withdraw(ti_tso *t, waiter *w)
     bool waits = !w->ended;
     if (waits) {
         bool found = unlink_waiter(&t->queue_head, w);
+        t->queued -= found;
         if (found && (t->queue_tail == w || t->queue_head == NULL)) {
             t->queue_tail = t->queue_head;
             while (t->queue_tail != NULL && t->queue_tail->next != NULL)
@@ -292,10 +314,32 @@ static ti_status enqueue(ti_tso *t, waiter *w, const char *address, uint64_t clu
         else
             t->queue_tail->next = w;
         t->queue_tail = w;
+        t->queued++;
         send_queued(t);
     }
     unlock(t);
     return status;
+}
+
+/* Waits for a timestamp: for company first, no longer than it is worth. */
+static ti_status wait_for(ti_tso *t, waiter *w, const ti_call *call, ti_err *err)
+{
+    static const char what[] = "a timestamp from PD";
+    ti_call gathering = *call;
+    int64_t until_ns = ti_env_mono_ns(t->wire->env) + COMPANY_WAIT_NS;
+    if (t->busy == NULL || until_ns >= call->deadline_ns)
+        return ti_wire_wait(t->wire, &w->latch, call, what, err);
+    gathering.deadline_ns = until_ns;
+    ti_status status = ti_wire_wait(t->wire, &w->latch, &gathering, what, NULL);
+    if (status != TI_TIMEOUT)
+        return status == TI_OK ? TI_OK : ti_call_check(call, what, err);
+    ti_mutex_lock(&t->mutex);
+    if (!w->sent && !w->ended) {
+        t->due = true;
+        send_queued(t);
+    }
+    unlock(t);
+    return ti_wire_wait(t->wire, &w->latch, call, what, err);
 }
 
 ti_status ti_tso_get(ti_tso *t, const char *address, uint64_t cluster_id, int64_t timeout_us,
@@ -311,7 +355,7 @@ ti_status ti_tso_get(ti_tso *t, const char *address, uint64_t cluster_id, int64_
         ti_call within = *call;
         int64_t limit_ns = ti_env_mono_ns(t->wire->env) + timeout_us * 1000;
         within.deadline_ns = limit_ns < call->deadline_ns ? limit_ns : call->deadline_ns;
-        status = ti_wire_wait(t->wire, &w.latch, &within, "a timestamp from PD", err);
+        status = wait_for(t, &w, &within, err);
         bool came = status == TI_OK || !withdraw(t, &w);
         if (came) { /* perhaps in the last moment */
             status = w.err.status;
@@ -323,6 +367,11 @@ ti_status ti_tso_get(ti_tso *t, const char *address, uint64_t cluster_id, int64_
         }
     }
     return status;
+}
+
+void ti_tso_follow(ti_tso *t, const _Atomic(int64_t) *busy)
+{
+    t->busy = busy;
 }
 
 void ti_tso_reset(ti_tso *t)

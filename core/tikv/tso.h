@@ -1,6 +1,6 @@
 /* Timestamps over one stream: callers that come while a request is on its way share the next one.
  *
- *   caller: QUEUED --request sent--> SENT --reply--> done
+ *   caller: QUEUED --company enough, or waited long enough: request sent--> SENT --reply--> done
  *           QUEUED, SENT --deadline--> withdrawn (its timestamp, if one comes, is dropped)
  *
  * Replies are strictly first in, first out. A reply {count n, last logical L} holds the timestamps
@@ -22,6 +22,10 @@ ti_status ti_tso_create(ti_wire *w, ti_tso **tso_out, ti_err *err);
  * ended. */
 ti_status ti_tso_get(ti_tso *tso, const char *address, uint64_t cluster_id, int64_t timeout_us,
                      uint64_t *ts_out, const ti_call *call, ti_err *err);
+/* Lets callers wait for company while *busy (requests to stores that are under way; outlives tso)
+ * tells that many are at work: up to a sixth of them share a request, none waits longer than a
+ * millisecond for that. */
+void ti_tso_follow(ti_tso *tso, const _Atomic(int64_t) *busy);
 /* Ends the stream, so that the next caller opens one to its address (the leader has changed). */
 void ti_tso_reset(ti_tso *tso);
 void ti_tso_counts(ti_tso *tso, uint64_t *requests_out, uint64_t *timestamps_out);
