@@ -7,6 +7,10 @@
 #include <inttypes.h>
 
 #define CALL_US 60000000
+/* Some can not wait: what has happened to their transaction nobody may ever tell them. */
+#define HURRIED_ONE_IN 6
+#define HURRIED_US_MIN 20000
+#define HURRIED_US_MAX 400000
 #define HELD_UP_NS 150000000 /* a transaction that takes longer is held up by something */
 #define GROUP_TRIES 12
 
@@ -81,6 +85,13 @@ static void take_seat(hist_client *c)
     atomic_store(&c->shared->seats[c->seat].begun_ns, c->begun_ns);
 }
 
+static int64_t patience_us(hist_client *c)
+{
+    if (!test_random_one_in(&c->random, HURRIED_ONE_IN) || c->patient)
+        return CALL_US;
+    return HURRIED_US_MIN + (int64_t)test_random_below(&c->random, HURRIED_US_MAX - HURRIED_US_MIN);
+}
+
 void hist_begin(hist_client *c)
 {
     ti_arena_reset(&c->arena);
@@ -88,7 +99,7 @@ void hist_begin(hist_client *c)
     ti_err_clear(&c->err);
     c->wrote = false;
     c->id = atomic_fetch_add(&c->shared->transactions, 1) + 1;
-    c->call = ti_call_within(ti_env_real(), CALL_US);
+    c->call = ti_call_within(ti_env_real(), patience_us(c));
     c->begun_ns = ti_env_mono_ns(ti_env_real());
     take_seat(c);
     ti_status status = ti_txn_begin(&c->kv, NULL, &c->txn, &c->err);

@@ -62,7 +62,8 @@ typedef struct hist_client {
     hist_shared *shared;
     uint32_t number; /* never given twice */
     uint32_t seat;
-    int group; /* of the transaction */
+    int group;    /* of the transaction */
+    bool patient; /* all its transactions have long deadlines; else some have short ones */
     int log;
     test_random random;
     ti_txn *txn;

@@ -106,6 +106,7 @@ static void run_one(const run *r, void (*deed)(hist_client *c), int log)
 {
     hist_client c;
     hist_client_open(&c, open_engine(r), r->options.load, r->shared, 0, HIST_SEATS - 1, log);
+    c.patient = true;
     deed(&c);
     hist_client_close(&c);
 }
