@@ -412,6 +412,30 @@ static void transaction_belongs_to_a_thread(void **state)
     tito_db_free(db);
 }
 
+static void versions_are_compared(void **state)
+{
+    (void)state;
+    tito_db_t *db = open_memory();
+    tito_model_t *items = declare(db, model_spec);
+    tito_write_t *write = tito_write_new();
+    RUN(build_item(items, NULL, "a", "x", 1));
+    tito_future_t *found = DONE(tito_model_find(items, NULL, TEXT("a"), NULL));
+    uint64_t version = (uint64_t)tito_future_int(found);
+    tito_future_free(found);
+    assert_int_equal(tito_write_if_version(NULL, version), TITO_INVALID_ARGUMENT);
+    assert_int_equal(tito_write_if_version(write, 0), TITO_INVALID_ARGUMENT); /* no version */
+    assert_int_equal(tito_write_if_version(write, version), TITO_OK);
+    assert_int_equal(tito_write_if_version(write, 0), TITO_INVALID_ARGUMENT); /* leaves the other */
+    RUN(tito_model_patch(items, NULL, TEXT("a"), TEXT("{\"n\":2}"), write));
+    FAILS(tito_model_patch(items, NULL, TEXT("a"), TEXT("{\"n\":3}"), write),
+          TITO_VERSION_MISMATCH);
+    FAILS(tito_model_delete(items, NULL, TEXT("a"), write), TITO_VERSION_MISMATCH);
+    RUN(tito_model_find(items, NULL, TEXT("a"), NULL));
+    tito_write_free(write);
+    tito_model_free(items);
+    tito_db_free(db);
+}
+
 static void transaction_of_another_database(void **state)
 {
     (void)state;
@@ -602,23 +626,15 @@ static void host_functions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(writes_and_reads),
-        cmocka_unit_test(error_names_the_place),
-        cmocka_unit_test(pages_and_cursors),
-        cmocka_unit_test(many_at_once),
-        cmocka_unit_test(options_are_checked),
-        cmocka_unit_test(transaction_commits),
-        cmocka_unit_test(free_ends_at_once),
-        cmocka_unit_test(failed_write_dooms),
-        cmocka_unit_test(conflict_is_retried),
-        cmocka_unit_test(attempts_are_bounded),
-        cmocka_unit_test(transact_runs_again),
-        cmocka_unit_test(transaction_belongs_to_a_thread),
-        cmocka_unit_test(transaction_of_another_database),
-        cmocka_unit_test(started_futures),
-        cmocka_unit_test(completions_by_descriptor),
-        cmocka_unit_test(completions_by_socket),
-        cmocka_unit_test(host_functions),
+        cmocka_unit_test(writes_and_reads),      cmocka_unit_test(error_names_the_place),
+        cmocka_unit_test(pages_and_cursors),     cmocka_unit_test(many_at_once),
+        cmocka_unit_test(options_are_checked),   cmocka_unit_test(transaction_commits),
+        cmocka_unit_test(free_ends_at_once),     cmocka_unit_test(failed_write_dooms),
+        cmocka_unit_test(conflict_is_retried),   cmocka_unit_test(attempts_are_bounded),
+        cmocka_unit_test(transact_runs_again),   cmocka_unit_test(transaction_belongs_to_a_thread),
+        cmocka_unit_test(versions_are_compared), cmocka_unit_test(transaction_of_another_database),
+        cmocka_unit_test(started_futures),       cmocka_unit_test(completions_by_descriptor),
+        cmocka_unit_test(completions_by_socket), cmocka_unit_test(host_functions),
     };
     return TEST_RUN(tests);
 }
