@@ -1,16 +1,18 @@
 /* The TiKV engine: the contract's table, opening and closing. See tikv.h. */
 #include <string.h>
-#include <unistd.h>
 
 #include "base/assert.h"
 #include "tikv/tikv_int.h"
 
+/* In a child threads and connections are the parent's: nothing of them is touched. */
+static bool is_forked(const ti_tikv *t)
+{
+    return ti_process_guard_forked(&t->guard);
+}
+
 static ti_status check_fork(const ti_tikv *t, ti_err *err)
 {
-    if (t->pid == getpid())
-        return TI_OK;
-    return ti_err_set(err, TI_FORKED,
-                      "this connection was opened before a fork: open the database in the child");
+    return is_forked(t) ? ti_process_forked("the connection to TiKV", err) : TI_OK;
 }
 
 static ti_status engine_now(ti_engine *e, ti_ts *ts_out, const ti_call *call, ti_err *err)
@@ -92,6 +94,25 @@ static ti_status checked_lock(ti_engine *e, ti_locks **locks_io, const ti_lock_r
 {
     TI_TRY(check_fork((const ti_tikv *)e, err));
     return ti_tikv_lock(e, locks_io, request, a, out, call, err);
+}
+
+static void checked_unlock(ti_engine *e, ti_locks *locks)
+{
+    if (!is_forked((const ti_tikv *)e))
+        ti_tikv_unlock(e, locks);
+}
+
+static ti_status checked_destroy_range(ti_engine *e, ti_range range, const ti_call *call,
+                                       ti_err *err)
+{
+    TI_TRY(check_fork((const ti_tikv *)e, err));
+    return ti_tikv_destroy_range(e, range, call, err);
+}
+
+static ti_status checked_gc(ti_engine *e, int64_t retention_us, const ti_call *call, ti_err *err)
+{
+    TI_TRY(check_fork((const ti_tikv *)e, err));
+    return ti_tikv_gc(e, retention_us, call, err);
 }
 
 static bool engine_shared(const ti_engine *e)
@@ -184,6 +205,7 @@ static void engine_free(ti_tikv *t)
         t->cluster.wire->vt->close(t->cluster.wire);
     if (t->safe_point_looks.wire != NULL)
         ti_flights_destroy(&t->safe_point_looks);
+    ti_process_guard_destroy(&t->guard);
     ti_free(t);
 }
 
@@ -199,10 +221,8 @@ static void engine_unref(ti_engine *e)
     ti_require(before > 0);
     if (before > 1)
         return;
-    if (t->pid == getpid())
-        engine_free(t);
-    else
-        ti_free(t); /* a forked child: threads and connections are the parent's */
+    if (!is_forked(t))
+        engine_free(t); /* in a child it stays: its memory is shared with what is not touched */
 }
 
 static const ti_engine_vt tikv_vt = {
@@ -217,9 +237,9 @@ static const ti_engine_vt tikv_vt = {
     .scan = checked_scan,
     .commit = checked_commit,
     .lock = checked_lock,
-    .unlock = ti_tikv_unlock,
-    .destroy_range = ti_tikv_destroy_range,
-    .gc = ti_tikv_gc,
+    .unlock = checked_unlock,
+    .destroy_range = checked_destroy_range,
+    .gc = checked_gc,
     .stats = engine_stats,
     .shared = engine_shared,
     .ref = engine_ref,
@@ -233,6 +253,7 @@ static ti_status engine_init(ti_tikv *t, const ti_tikv_options *options, const t
     TI_TRY(ti_flights_init(&t->safe_point_looks, c->wire, sizeof(ti_err), err));
     TI_TRY(ti_pd_open(c->wire, t->log, options->endpoints, options->endpoint_count, call, &c->pd,
                       err));
+    ti_pd_follow(c->pd, &c->stats.in_flight);
     TI_TRY(ti_regions_create(c->wire, c->pd, &c->regions, err));
     TI_TRY(ti_tikv_stores_create(c->wire, c->pd, &c->stores, err));
     TI_TRY(ti_background_create(t->base.env, &t->background, err));
@@ -255,7 +276,7 @@ ti_status ti_tikv_open(const ti_env *env, const ti_tikv_options *options, const 
     }
     t->base.vt = &tikv_vt;
     t->base.env = env;
-    t->pid = getpid();
+    ti_process_guard_init(&t->guard);
     t->log = options->log;
     t->cluster.wire = wire;
     wire->retries = t->cluster.stats.retries;
@@ -265,6 +286,9 @@ ti_status ti_tikv_open(const ti_env *env, const ti_tikv_options *options, const 
         engine_free(t);
         return status;
     }
+    ti_log_write(t->log, TI_LOG_INFO, "connected to TiKV cluster=%llu tls=%s",
+                 (unsigned long long)ti_pd_cluster_id(t->cluster.pd),
+                 options->tls.ca.len > 0 ? "yes" : "no");
     *engine_out = &t->base;
     return TI_OK;
 }

@@ -58,6 +58,9 @@ static void stream_over(ti_stream *s)
     grpc_metadata_array_destroy(&s->trailing);
     grpc_slice_unref(s->details);
     ti_grpc *g = s->wire;
+    if (why.status != TI_CANCELLED) /* else it was ended from here */
+        ti_log_write(g->log, TI_LOG_INFO, "stream ended address=%s status=%s: %s", s->address,
+                     ti_status_name(why.status), why.message);
     s->handler->on_end(s->context, &why);
     ti_grpc_link_end(g, &s->link);
     ti_mutex_lock(&s->mutex);

@@ -10,7 +10,9 @@
 #include <grpc/grpc_security.h>
 #include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "tikv/grpc_int.h"
@@ -25,6 +27,32 @@
 /* What a store may send ahead of the reader on one stream. Fixed and large, as client-go's, so that
  * there is no ping and seldom a window update per answer. */
 #define WINDOW_SIZE (16 << 20)
+
+/* gRPC itself is one per process, and its threads are not in a forked child: how many wires are
+ * open and whose they are. What a child inherits open can not be used there, nor opened beside. */
+static _Atomic(int32_t) wires_open;
+static _Atomic(int32_t) wires_pid;
+
+/* Counts one more wire. FORKED in a child of a process that has some open. */
+static ti_status join_grpc(ti_err *err)
+{
+    int32_t pid = (int32_t)getpid();
+    if (atomic_load(&wires_open) > 0 && atomic_load(&wires_pid) != pid)
+        return ti_err_set(err, TI_FORKED,
+                          "a process that has a TiKV database open was forked: in the child no "
+                          "other can be opened; open databases after the fork, or close them "
+                          "before it");
+    atomic_store(&wires_pid, pid);
+    atomic_fetch_add(&wires_open, 1);
+    grpc_init();
+    return TI_OK;
+}
+
+static void leave_grpc(void)
+{
+    grpc_shutdown();
+    atomic_fetch_sub(&wires_open, 1);
+}
 
 gpr_timespec ti_grpc_timeout(int64_t timeout_ns)
 {
@@ -267,6 +295,12 @@ static void end_calls(ti_grpc *g)
     ti_mutex_unlock(&g->mutex);
 }
 
+static void destroy_locks(ti_grpc *g)
+{
+    ti_cond_destroy(&g->idle);
+    ti_mutex_destroy(&g->mutex);
+}
+
 static void wire_close(ti_wire *w)
 {
     ti_grpc *g = (ti_grpc *)w;
@@ -282,10 +316,9 @@ static void wire_close(ti_wire *w)
     grpc_completion_queue_destroy(g->queue);
     grpc_channel_credentials_release(g->credentials);
     ti_grpc_tls_free(g->tls);
-    ti_cond_destroy(&g->idle);
-    ti_mutex_destroy(&g->mutex);
+    destroy_locks(g);
     ti_free(g);
-    grpc_shutdown();
+    leave_grpc();
 }
 
 static const ti_wire_vt grpc_vt = {
@@ -306,6 +339,15 @@ static const ti_wire_vt grpc_vt = {
     .diagnose = wire_diagnose,
 };
 
+static ti_status init_locks(ti_grpc *g, ti_err *err)
+{
+    TI_TRY(ti_mutex_init(&g->mutex, TI_RANK_WIRE, err));
+    ti_status status = ti_cond_init(&g->idle, err);
+    if (status != TI_OK)
+        ti_mutex_destroy(&g->mutex);
+    return status;
+}
+
 ti_status ti_wire_grpc_open(const ti_env *env, const ti_wire_options *options, ti_wire **wire_out,
                             ti_err *err)
 {
@@ -317,18 +359,17 @@ ti_status ti_wire_grpc_open(const ti_env *env, const ti_wire_options *options, t
     g->base.env = env;
     g->log = options->log;
     g->links.prev = g->links.next = &g->links;
-    ti_status status = ti_mutex_init(&g->mutex, TI_RANK_WIRE, err);
+    ti_status status = init_locks(g, err);
     if (status != TI_OK) {
         ti_free(g);
         return status;
     }
-    status = ti_cond_init(&g->idle, err);
+    status = join_grpc(err);
     if (status != TI_OK) {
-        ti_mutex_destroy(&g->mutex);
+        destroy_locks(g);
         ti_free(g);
         return status;
     }
-    grpc_init();
     g->queue = grpc_completion_queue_create_for_next(NULL);
     status = ti_grpc_tls_create(env, options, &g->tls, &g->credentials, err);
     if (status == TI_OK)

@@ -3,8 +3,8 @@
 #define TI_TIKV_TIKV_INT_H
 
 #include <stdatomic.h>
-#include <sys/types.h>
 
+#include "base/process.h"
 #include "kv/engine.h"
 #include "tikv/background.h"
 #include "tikv/flight.h"
@@ -35,7 +35,7 @@
 typedef struct ti_tikv {
     ti_engine base;
     _Atomic(uint32_t) refs;
-    pid_t pid; /* that opened it: a forked child is refused */
+    ti_process_guard guard; /* a forked child is refused */
     ti_cluster cluster;
     ti_background *background;
     ti_resolver *resolver;
