@@ -4,7 +4,7 @@
 // It behaves as the mock cluster does: it prints one line of JSON when the cluster is ready ({"pd": [...], "control": "..."})
 // and ends, with all of its servers, with its standard input or by a signal. The control port knows
 //
-//	/pd/leader         the index of the PD that leads
+//	/state             {"leader": the index of the PD that leads}
 //	/pd/kill?index=    /pd/start?index=    /store/kill?index=    /store/start?index=
 package main
 
@@ -268,14 +268,19 @@ func (c *cluster) serveControl(l net.Listener) {
 			if index < 0 || index >= len(*list) {
 				return errors.New("no such server")
 			}
+			if err := action((*list)[index]); err != nil {
+				return err
+			}
 			fmt.Fprintln(w, "ok")
-			return action((*list)[index])
+			return nil
 		}
 	}
 	kill := func(s *server) error { s.kill(); return nil }
-	handle("/pd/leader", func(w io.Writer, _ int) error {
+	handle("/state", func(w io.Writer, _ int) error {
 		index, err := c.leader()
-		fmt.Fprintf(w, "{\"leader\": %d}\n", index)
+		if err == nil {
+			fmt.Fprintf(w, "{\"leader\": %d}\n", index)
+		}
 		return err
 	})
 	handle("/pd/kill", on(&c.pds, kill))
