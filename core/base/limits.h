@@ -116,13 +116,13 @@
 #endif
 #define TI_SCHEDULES_MAX 4096
 #define TI_SCHEDULE_PAYLOAD_SIZE_MAX (64 * 1024)
-#define TI_SCHEDULE_AHEAD_US 2000000 /* how long before its tick an event is published */
-#define TI_SCHEDULE_LATE_US 30000000 /* a tick that old was missed */
-#define TI_SCHEDULE_TICKS_MAX 100    /* events in one transaction */
-#define TI_DEPTH_MAX 100000 /* events counted for a queue's depth */
-#define TI_KEEPER_US 1000000         /* how often a worker keeps house */
-#define TI_RETENTION_BATCH 256       /* completed events deleted in one transaction */
-#define TI_RETENTION_BATCHES_MAX 16  /* … of one partition in a row */
+#define TI_SCHEDULE_AHEAD_US 2000000   /* how long before its tick an event is published */
+#define TI_SCHEDULE_LATE_US 30000000   /* a tick that old was missed */
+#define TI_SCHEDULE_TICKS_MAX 100      /* events in one transaction */
+#define TI_DEPTH_MAX 100000            /* events counted for a queue's depth */
+#define TI_KEEPER_US 1000000           /* how often a worker keeps house */
+#define TI_RETENTION_BATCH 256         /* completed events deleted in one transaction */
+#define TI_RETENTION_BATCHES_MAX 16    /* … of one partition in a row */
 #define TI_RETENTION_VISIT_US 60000000 /* each partition is visited that often, at least */
 #define TI_LEASE_DEFAULT_US 10000000   /* how long a worker's lease lasts unrenewed */
 #define TI_LEASE_US_MIN 200000
