@@ -35,7 +35,8 @@ local function known_of(models, batch)
   return known
 end
 
---- Stores what of the batch is not there yet; how many that were. Most batches are new as a whole, so that is tried first.
+--- Stores what of the batch is not there yet; how many that were. Most batches are new as a whole, so that is tried
+-- first.
 local function store_new(db, models, batch)
   local stored, err = store(db, models, batch, {})
   if not stored and err.code == "already_exists" then
