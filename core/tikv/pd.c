@@ -79,7 +79,7 @@ static ti_status take_members(ti_pd *pd, const char *endpoint, const Pdpb__GetMe
     if (strcmp(leader, pd->leader) != 0) {
         pd->leader_changes += pd->leader[0] != '\0';
         memcpy(pd->leader, leader, sizeof(leader));
-        ti_log_write(pd->log, TI_LOG_INFO, "PD leader is %s", leader);
+        ti_log_write(pd->log, TI_LOG_INFO, "PD leader address=%s", leader);
     }
     return TI_OK;
 }
@@ -392,6 +392,11 @@ void ti_pd_close(ti_pd *pd)
 uint64_t ti_pd_cluster_id(const ti_pd *pd)
 {
     return pd->cluster_id;
+}
+
+void ti_pd_follow(ti_pd *pd, const _Atomic(int64_t) *busy)
+{
+    ti_tso_follow(pd->tso, busy);
 }
 
 ti_pd_stats ti_pd_stats_of(ti_pd *pd)

@@ -64,6 +64,8 @@ void ti_pd_close(ti_pd *pd);
 uint64_t ti_pd_cluster_id(const ti_pd *pd);
 ti_pd_stats ti_pd_stats_of(ti_pd *pd);
 
+/* See ti_tso_follow. Before the first timestamp. */
+void ti_pd_follow(ti_pd *pd, const _Atomic(int64_t) *busy);
 /* A timestamp (physical ms << 18 | logical). Callers at the same time share a request. */
 ti_status ti_pd_timestamp(ti_pd *pd, uint64_t *ts_out, const ti_call *call, ti_err *err);
 
