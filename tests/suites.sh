@@ -8,6 +8,7 @@ prepare() {
     [ "$jobs" -le 4 ] || jobs=4
     scale=${TITO_TEST_SCALE:-1}
     small_scale=$(awk -v s="$scale" 'BEGIN { print s * 0.05 }')
+    tenth=$(awk -v s="$scale" 'BEGIN { print s * 0.1 }')
     mkdir -p build/log
     results=build/log/results
     : >$results
@@ -103,7 +104,10 @@ build_test() {
     build test "-DCMAKE_BUILD_TYPE=RelWithDebInfo -DTITO_TESTING=ON -DTITO_TESTS=ON" "$@"
 }
 
-# ctest_in NAME SCALE CTEST-ARGUMENTS...: runs tests of build/NAME and counts the cases in them.
+# ctest_in NAME SCALE CTEST-ARGUMENTS...: runs tests of build/NAME and counts the cases in them. $leave_out is a regular
+# expression of tests to leave out, $under a command that ctest is run by.
+leave_out=""
+under=""
 ctest_in() {
     where=build/$1
     test_scale=$2
@@ -111,9 +115,19 @@ ctest_in() {
     junit=$root/build/log/$suite.xml
     log=build/log/$suite.log
     rm -f "$junit"
-    TITO_TEST_SCALE=$test_scale ctest --test-dir "$where" -j "$jobs" --timeout "${TITO_TEST_TIMEOUT:-900}" \
-        --output-on-failure --no-tests=error --output-junit "$junit" \
-        --test-output-size-passed 4000000 --test-output-size-failed 4000000 ${only:+-R "$only"} "$@" >"$log" 2>&1
+    if [ -n "${TITO_TEST_PD:-}" ]; then
+        # The user's cluster: no mock is built for it, and what is about the mock's control port is not run.
+        mock_only=$(python3 tests/cluster/needs_mock.py "$where" own)
+        set -- "$@" -FA mock_cluster
+        [ -n "$under" ] || echo "About the mock cluster alone, not run on yours: $(echo "$mock_only" | tr '|' ' ')"
+    else
+        mock_only=""
+    fi
+    left_out=${leave_out:-none}${mock_only:+"|$mock_only"}
+    # shellcheck disable=SC2086
+    TITO_TEST_SCALE=$test_scale $under ctest --test-dir "$where" -j "$jobs" --timeout "${TITO_TEST_TIMEOUT:-900}" \
+        --output-on-failure --no-tests=error --output-junit "$junit" -E "^($left_out)\$" \
+        --test-output-size-passed 4000000 --test-output-size-failed 4000000 "$@" ${only:+-R "$only"} >"$log" 2>&1
     grep -vE '^ +Start +[0-9]+:|^Internal ctest|^Test project' "$log" | tail -n 2000
     if [ -s "$junit" ]; then
         python3 tests/counts.py junit "$junit" >build/log/counts
@@ -125,7 +139,7 @@ ctest_in() {
 
 # ---- C tests: the label of a test is its folder under tests/
 
-own_labels='^(engine|tikv|model|queue|crash|histories|abi)$'
+own_labels='^(engine|tikv|model|queue|crash|histories|abi|real)$'
 
 suite_unit() {
     build_test all && ctest_in test "$scale" -LE "$own_labels"
@@ -149,14 +163,18 @@ suite_clang() {
 }
 
 # The tests on a mock cluster measure waits in real time, which a sanitizer stretches; the simulated wire's tests run.
-on_mock_cluster='^(engine_.*_tikv|tikv_(basics|outcome|killed.*)|histories.*|cluster_build)$'
+without_clusters() {
+    leave_out="$(python3 tests/cluster/needs_mock.py "build/$1")|cluster_.*|histories.*|real_.*"
+}
 
 suite_asan() {
     build asan "-DCMAKE_BUILD_TYPE=RelWithDebInfo -DTITO_TESTING=ON -DTITO_SANITIZE=address" all || return
     export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:abort_on_error=0"
     export UBSAN_OPTIONS="print_stacktrace=1"
     export LSAN_OPTIONS="suppressions=$root/tests/lsan.supp:print_suppressions=0"
-    ctest_in asan "$small_scale" -E "$on_mock_cluster"
+    without_clusters asan
+    ctest_in asan "$small_scale"
+    leave_out=""
     # The interpreter itself is not instrumented: the runtime is put in front of it.
     preload="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so.6)"
     busted_in asan "$small_scale" "$preload"
@@ -166,13 +184,17 @@ suite_asan() {
 suite_tsan() {
     build tsan "-DCMAKE_BUILD_TYPE=RelWithDebInfo -DTITO_TESTING=ON -DTITO_SANITIZE=thread" all || return
     export TSAN_OPTIONS="suppressions=$root/tests/tsan.supp:second_deadlock_stack=1:history_size=4"
-    ctest_in tsan "$small_scale" -E "$on_mock_cluster"
+    without_clusters tsan
+    ctest_in tsan "$small_scale"
+    leave_out=""
     unset TSAN_OPTIONS
 }
 
 # ---- Lua
 
-# busted_in NAME SCALE [PRELOAD]: runs each spec of tests/lua in a process of its own against build/NAME.
+# busted_in NAME SCALE [PRELOAD]: runs each spec of tests/lua in a process of its own against build/NAME; of $specs only
+# these, by $under.
+specs=""
 busted_in() {
     core=$(find "$root/build/$1/bindings/lua" -path '*/tito/core.so' 2>/dev/null | head -n 1)
     if [ -z "$core" ]; then
@@ -183,8 +205,12 @@ busted_in() {
     found=no
     for spec in tests/lua/*_spec.lua; do
         [ -e "$spec" ] || continue
+        case " ${specs:-$(basename "$spec" _spec.lua)} " in
+        *" $(basename "$spec" _spec.lua) "*) ;;
+        *) continue ;;
+        esac
         found=yes
-        log=build/log/$suite-$(basename "$spec" .lua).log
+        log=build/log/$suite-$(basename "$spec" .lua)${under:+-cluster}.log
         began=$(date +%s)
         (
             export TITO_TEST_SCALE="$2"
@@ -192,20 +218,60 @@ busted_in() {
             export LUA_PATH="$root/lua/?.lua;$root/lua/?/init.lua;$root/tests/lua/?.lua;;"
             export LUA_CPATH="$modules/?.so;;"
             export LD_LIBRARY_PATH="$root/build/$1/abi${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-            timeout -k 10 "${TITO_TEST_TIMEOUT:-900}" \
+            export TITO_TEST_NAMESPACE="titotest.lua$$.$(basename "$spec" _spec.lua)"
+            [ -n "$under" ] || unset TITO_TEST_PD
+            # shellcheck disable=SC2086
+            timeout -k 10 "${TITO_TEST_TIMEOUT:-900}" $under \
                 env ${3:+"LD_PRELOAD=$3"} lua5.4 /usr/bin/busted -o plainTerminal "$spec" >"$log" 2>&1
         )
         status=$?
         python3 tests/counts.py busted "$log" $status >build/log/counts
         add_counts build/log/counts
-        echo "$(basename "$spec"): $(tail -n 1 build/log/counts), $(($(date +%s) - began)) s"
+        echo "$(basename "$spec")${under:+ on a cluster}: $(tail -n 1 build/log/counts), $(($(date +%s) - began)) s"
         [ $status -eq 0 ] || tail -n 200 "$log"
     done
     [ $found = yes ] || could_not_run "there is no spec in tests/lua"
 }
 
+# The specs whose databases are nothing but databases, not folders or memory.
+cluster_specs="host json lifetime model query queue script transaction worker"
+
 suite_lua() {
-    build_test all && busted_in test "$scale"
+    build_test all || return
+    busted_in test "$scale"
+    under="sh tests/cluster/with --keep build/test/tests/cluster"
+    specs=$cluster_specs
+    busted_in test "$small_scale"
+    under=""
+    specs=""
+    clear_cluster
+}
+
+# Deletes what the specs have left on the user's cluster.
+clear_cluster() {
+    [ -z "${TITO_TEST_PD:-}" ] || build/test/tests/tikv/cluster_clear "titotest.lua$$." >/dev/null ||
+        could_not_run "the specs' namespaces could not be cleared"
+}
+
+# ---- The real servers: PD 5.0 and unistore's stores
+
+suite_real() {
+    build_test all || return
+    began=$(date +%s)
+    if ! sh tests/cluster/build.sh build/cluster/real-cluster real >build/log/build-real.log 2>&1; then
+        tail -n 40 build/log/build-real.log
+        could_not_run "the real servers did not build (build/log/build-real.log)"
+        return
+    fi
+    echo "built the real servers in $(($(date +%s) - began)) s"
+    under="env -u TITO_TEST_PD sh tests/cluster/with --real --keep build/cluster"
+    ctest_in test "$tenth" -FA mock_cluster -R '^(engine|model|query|queue)_.*_tikv$'
+    specs="model query queue transaction"
+    busted_in test "$small_scale"
+    under="env TITO_TEST_MOCK=$root/build/cluster/real-cluster"
+    ctest_in test "$tenth" -L '^real$'
+    under=""
+    specs=""
 }
 
 # ---- Scripts with tests of their own; each prints a line `tests: N passed, N failed, N skipped` at its end
