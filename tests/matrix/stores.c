@@ -281,7 +281,7 @@ static void settle(world *w)
 {
     if (w->deed != BEHIND || w->place == EVER)
         return;
-    for (int i = 0; i < 4000 && mvcc_locks(&w->m) > 0; i++)
+    for (int i = 0; i < 60000 && mvcc_locks(&w->m) > 0; i++)
         usleep(500);
     if (mvcc_locks(&w->m) > 0)
         complain(w, "%zu locks are left in the background", mvcc_locks(&w->m));

@@ -16,7 +16,7 @@
 
 #define FAKE_PDS 3
 #define FAKE_STORES 3
-#define FAKE_REGIONS_MAX 64
+#define FAKE_REGIONS_MAX 128
 
 typedef struct fake_region {
     uint64_t id;

@@ -16,7 +16,7 @@ typedef struct waiting {
 
 /* How long a wait lets other threads of the client work before it moves time: they may be the ones
  * that end it. */
-#define LINGER_NS INT64_C(20000000)
+#define LINGER_NS INT64_C(60000000)
 #define LINGER_SLICE_NS INT64_C(300000)
 
 /* This thread's call is the measured one. */
@@ -24,6 +24,9 @@ static _Thread_local bool in_call;
 static _Thread_local bool is_io;
 /* Its address names the thread. */
 static _Thread_local char self;
+/* What this thread has lingered for, and how much had happened by then. */
+static _Thread_local const ti_latch *lingered;
+static _Thread_local uint64_t lingered_at;
 
 typedef enum event_kind { UNARY_DONE, STREAM_SENT, STREAM_MESSAGE, STREAM_END } event_kind;
 
@@ -66,10 +69,11 @@ typedef struct sim_inside {
     ti_unary *unaries;
     ti_stream *streams;
     waiting *waits;
-    const char *user; /* the first thread that used the wire */
-    bool shared;      /* others have, too */
-    bool call;        /* between sim_call_begin and sim_call_end */
-    bool call_waits;  /* its thread is inside wait or sleep */
+    const char *user;  /* the first thread that used the wire */
+    bool shared;       /* others have, too */
+    uint64_t activity; /* events and messages so far */
+    bool call;         /* between sim_call_begin and sim_call_end */
+    bool call_waits;   /* its thread is inside wait or sleep */
     ti_thread thread;
     bool busy; /* a handler runs */
     bool stop;
@@ -91,6 +95,7 @@ static event *schedule(sim *s, event_kind kind, int64_t delay_ms, ti_status stat
 {
     event *e = ti_alloc_zero(sizeof(*e) + bytes.len);
     ti_require(e != NULL);
+    s->inside->activity++;
     e->kind = kind;
     e->due_ns = now_ns(s) + delay_ms * 1000000;
     e->status = status;
@@ -195,15 +200,19 @@ static void note_user(sim_inside *in)
     in->shared |= in->user != &self;
 }
 
-/* Until something is due, the latch is down or enough real time has passed. The mutex is held. */
+/* Until something is due, the latch is down or enough real time has passed; once, unless something
+ * has happened since. The mutex is held. */
 static void linger(sim *s, ti_latch *latch)
 {
     const ti_env *real = ti_env_real();
     int64_t until_ns = ti_env_mono_ns(real) + LINGER_NS;
-    while (s->inside->shared && ti_latch_open(latch) > 0 && !is_due(s) && !s->inside->busy &&
-           ti_env_mono_ns(real) < until_ns)
+    bool again = lingered == latch && lingered_at == s->inside->activity;
+    while (!again && s->inside->shared && ti_latch_open(latch) > 0 && !is_due(s) &&
+           !s->inside->busy && ti_env_mono_ns(real) < until_ns)
         (void)ti_cond_wait_until(&s->inside->changed, &s->inside->mutex, real,
                                  ti_env_mono_ns(real) + LINGER_SLICE_NS);
+    lingered = latch;
+    lingered_at = s->inside->activity;
     settle(s);
 }
 

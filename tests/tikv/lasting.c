@@ -1,0 +1,147 @@
+/* What outlives a request: locks that are kept alive and end with their owner, lost locks, safe
+ * points that are held back: lines 61, 63 and 69 of the conformance list, on the simulated wire. */
+#include "tikv/little.h"
+
+/* ---- 61: the end of a client ---- */
+
+static const char *const a_only[] = {"a", NULL};
+
+/* The dead client's requests reach nobody any more. */
+static bool is_dead(little *l, fake_ask *ask)
+{
+    (void)l;
+    ask->silent = true;
+    return true;
+}
+
+static void a_lock_outlives_its_client_by_its_time_to_live(void **state)
+{
+    (void)state;
+    little l;
+    ti_locks *locks = NULL;
+    mvcc_lock lock;
+    little_begin(&l, NULL);
+    uint64_t start_ts = little_now(&l);
+    test_ok(little_lock(&l, &locks, start_ts, "a", -1, 60000), &l.err);
+    for (int second = 0; second < 70; second++) { /* beats keep it for longer than it lives */
+        sim_run(l.f.sim, 1000);
+        usleep(3000);
+    }
+    assert_true(mvcc_lock_of(&l.m, "a", &lock));
+    assert_true(lock.ttl_ms > 70000);
+    assert_true(lock.ttl_ms <= 70000 + TI_HEARTBEAT_TTL_MS + 1000);
+    int64_t ends_ms = 3600000 + (int64_t)lock.ttl_ms;
+    l.meddle = is_dead;
+    l.e->vt->unlock(l.e, locks);
+    little_again(&l, NULL, 0);
+    l.meddle = NULL;
+    assert_true(mvcc_lock_of(&l.m, "a", &lock));
+    test_ok(little_put(&l, little_now(&l), a_only, "next", 60000), &l.err);
+    int64_t now_ms = sim_now_ms(l.f.sim);
+    assert_in_range(now_ms, ends_ms - 1, ends_ms + 2000);
+    little_expect(&l, "a", "next");
+    little_end(&l);
+}
+
+/* ---- 63: locks that were lost ---- */
+
+static ti_status commit_after_loss(little *l, bool changed)
+{
+    ti_locks *locks = NULL;
+    uint64_t start_ts = little_now(l);
+    test_ok(little_lock(l, &locks, start_ts, "a", -1, 60000), &l->err);
+    mvcc_find(&l->m, TI_SLICE("a"))->lock = (mvcc_lock){0}; /* as after a lost region leader */
+    uint64_t later = fake_now(&l->f);
+    if (changed)
+        mvcc_put(&l->m, "a", "other", later, later + 1);
+    ti_mutation put = {.key = TI_SLICE("a"), .value = TI_SLICE("mine"), .kind = TI_MUTATION_PUT};
+    ti_commit_request request = {
+        .start_ts = start_ts, .mutations = &put, .count = 1, .locks = locks};
+    ti_call call = little_call(l, 60000);
+    ti_status status = little_commit_within(l, &request, &call);
+    l->e->vt->unlock(l->e, locks);
+    return status;
+}
+
+static void a_lost_lock_never_loses_an_update(void **state)
+{
+    (void)state;
+    for (int amends = 0; amends < 2; amends++) {
+        for (int changed = 0; changed < 2; changed++) {
+            little l;
+            little_begin(&l, NULL);
+            mvcc_put(&l.m, "a", "old", 1, 2);
+            l.m.amends = amends == 1;
+            ti_status status = commit_after_loss(&l, changed == 1);
+            bool commits = amends == 1 && changed == 0;
+            test_status(status, commits ? TI_OK : TI_CONFLICT);
+            little_expect(&l, "a", commits ? "mine" : changed == 1 ? "other" : "old");
+            little_end(&l);
+        }
+    }
+}
+
+/* ---- 69: safe points ---- */
+
+static void a_service_holds_the_safe_point_back(void **state)
+{
+    (void)state;
+    little l;
+    ti_snapshot *s = NULL;
+    ti_slice value;
+    little_begin(&l, NULL);
+    mvcc_put(&l.m, "a", "old", 1, 2);
+    ti_call call = little_call(&l, 60000);
+    test_ok(l.e->vt->begin(l.e, TI_TS_NONE, &s, &call, &l.err), &l.err);
+    uint64_t reader = l.e->vt->snapshot_ts(s);
+    sim_run(l.f.sim, 10000);
+    l.f.service_safe_point = reader; /* as the reader has registered */
+    call = little_call(&l, 60000);
+    test_ok(l.e->vt->gc(l.e, 0, &call, &l.err), &l.err);
+    assert_true(l.f.safe_point <= reader);
+    test_ok(l.e->vt->get(s, TI_SLICE("a"), &l.a, &value, &call, &l.err), &l.err);
+    l.f.service_safe_point = 0; /* it has gone */
+    test_ok(l.e->vt->gc(l.e, 0, &call, &l.err), &l.err);
+    assert_true(l.f.safe_point > reader);
+    test_status(l.e->vt->get(s, TI_SLICE("a"), &l.a, &value, &call, &l.err), TI_CONFLICT);
+    l.e->vt->release(s);
+    little_end(&l);
+}
+
+static void a_collection_leaves_no_older_lock(void **state)
+{
+    static const char *const four[] = {"f", "m", "t", NULL};
+    static const char *const keys[] = {"a", "g", "n", "u"};
+    (void)state;
+    little l;
+    little_begin(&l, four);
+    for (int i = 0; i < 4; i++) {
+        uint64_t start_ts = ((fake_now(&l.f) >> 18) - 60000 + (uint64_t)i) << 18;
+        mvcc_lock lock = {.op = i == 3 ? KVRPCPB__OP__PessimisticLock : KVRPCPB__OP__Put,
+                          .value = TI_SLICE("new"),
+                          .primary = ti_slice_of(i == 2 ? "nn" : keys[i]),
+                          .start_ts = start_ts,
+                          .ttl_ms = 3000,
+                          .async = i == 1,
+                          .min_commit_ts = i == 1 ? start_ts + 1 : 0};
+        mvcc_set_lock(&l.m, keys[i], &lock);
+    }
+    ti_call call = little_call(&l, 60000);
+    test_ok(l.e->vt->gc(l.e, 0, &call, &l.err), &l.err);
+    assert_int_equal(mvcc_locks(&l.m), 0);
+    assert_true(l.f.safe_point > 0);
+    little_expect(&l, "a", "");
+    little_expect(&l, "g", "new"); /* an async commit with all its locks is committed */
+    little_end(&l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_lock_outlives_its_client_by_its_time_to_live),
+        cmocka_unit_test(a_lost_lock_never_loses_an_update),
+        cmocka_unit_test(a_service_holds_the_safe_point_back),
+        cmocka_unit_test(a_collection_leaves_no_older_lock),
+    };
+    return TEST_RUN(tests);
+}
