@@ -27,32 +27,31 @@ static bool poll_once(ti_poll *p, gpr_timespec deadline)
 
 /* ---- Callers ---- */
 
-/* Enters a caller; true: it has the role. */
-static bool enter(ti_poll *p, const ti_latch *latch)
+/* Takes the role when it is free. */
+static bool take_free(ti_poll *p)
 {
-    ti_mutex_lock(&p->mutex);
-    bool mine = !p->taken && !p->closing;
-    p->waiting++;
-    p->alone = p->waiting == 1 ? latch : NULL;
-    if (mine) {
-        p->taken = true;
-        p->turns++;
-    }
-    ti_mutex_unlock(&p->mutex);
-    return mine;
+    bool was = false;
+    return atomic_compare_exchange_strong(&p->taken, &was, true);
 }
 
-static void leave(ti_poll *p, bool mine)
+/* Notes the one caller that waits, or NULL. */
+static void set_alone(ti_poll *p, const ti_latch *latch)
 {
     ti_mutex_lock(&p->mutex);
-    p->waiting--;
-    p->alone = NULL; /* who of several is left is not known */
-    if (mine) {
-        p->taken = false;
-        if (p->waiting > 0 || p->closing)
-            ti_cond_signal(&p->wanted);
-    }
+    p->alone = latch;
     ti_mutex_unlock(&p->mutex);
+}
+
+/* Gives the role back; the own thread takes it when somebody needs it. */
+static void give_back(ti_poll *p)
+{
+    atomic_fetch_add(&p->turns, 1);
+    atomic_store(&p->taken, false);
+    if (atomic_load(&p->waiting) > 0 || atomic_load(&p->closing)) {
+        ti_mutex_lock(&p->mutex);
+        ti_cond_signal(&p->wanted);
+        ti_mutex_unlock(&p->mutex);
+    }
 }
 
 /* Polls until the latch is down or for a while. */
@@ -71,12 +70,20 @@ bool ti_poll_wait(ti_poll *p, ti_latch *latch, int64_t deadline_ns)
     if (ti_latch_open(latch) == 0)
         return true;
     ti_mutex_assert_none_held();
-    bool mine = enter(p, latch);
-    if (mine)
+    bool alone = atomic_fetch_add(&p->waiting, 1) == 0;
+    bool mine = take_free(p);
+    if (mine) {
         poll_for(p, latch, deadline_ns);
-    else
+    } else {
+        if (alone)
+            set_alone(p, latch);
         ti_latch_sleep(latch, p->env, deadline_ns);
-    leave(p, mine);
+        if (alone)
+            set_alone(p, NULL);
+    }
+    atomic_fetch_sub(&p->waiting, 1);
+    if (mine)
+        give_back(p);
     return ti_latch_open(latch) == 0;
 }
 
@@ -84,27 +91,26 @@ bool ti_poll_wait(ti_poll *p, ti_latch *latch, int64_t deadline_ns)
 
 /* Whether somebody waits whose answer has not come. Called with the mutex held, under which a latch
  * that is known here is not forgotten. */
-static bool is_needed(const ti_poll *p)
+static bool is_needed(ti_poll *p)
 {
-    if (p->closing || p->waiting > 1)
+    ti_mutex_assert_held(&p->mutex);
+    size_t waiting = atomic_load(&p->waiting);
+    if (atomic_load(&p->closing) || waiting > 1)
         return true;
-    return p->waiting == 1 && (p->alone == NULL || ti_latch_open(p->alone) > 0);
+    return waiting == 1 && (p->alone == NULL || ti_latch_open(p->alone) > 0);
 }
 
-/* Waits until the role is free and there is something to do with it, then takes it. */
+/* Waits until the role is free and there is something to do with it, or nobody had it for a while;
+ * then takes it. */
 static void take(ti_poll *p)
 {
     ti_mutex_lock(&p->mutex);
-    for (;;) {
-        uint64_t turns = p->turns;
-        if (!p->taken && is_needed(p))
-            break;
+    for (bool idle = false; !((idle || is_needed(p)) && take_free(p));) {
+        uint64_t turns = atomic_load(&p->turns);
         int64_t until_ns = ti_env_mono_ns(ti_env_real()) + TI_POLL_IDLE_MS * INT64_C(1000000);
         bool woken = ti_cond_wait_until(&p->wanted, &p->mutex, ti_env_real(), until_ns);
-        if (!woken && !p->taken && p->turns == turns)
-            break;
+        idle = !woken && atomic_load(&p->turns) == turns;
     }
-    p->taken = true;
     ti_mutex_unlock(&p->mutex);
 }
 
@@ -112,8 +118,10 @@ static void take(ti_poll *p)
 static bool keep(ti_poll *p)
 {
     ti_mutex_lock(&p->mutex);
-    p->taken = is_needed(p);
-    bool kept = p->taken;
+    bool kept = is_needed(p);
+    if (!kept)
+        atomic_store(&p->taken, false);
+    kept = kept || (is_needed(p) && take_free(p)); /* somebody came meanwhile */
     ti_mutex_unlock(&p->mutex);
     return kept;
 }
@@ -150,7 +158,7 @@ ti_status ti_poll_start(ti_poll *p, const ti_env *env, grpc_completion_queue *qu
 void ti_poll_close(ti_poll *p)
 {
     ti_mutex_lock(&p->mutex);
-    p->closing = true;
+    atomic_store(&p->closing, true);
     ti_cond_signal(&p->wanted);
     ti_mutex_unlock(&p->mutex);
 }

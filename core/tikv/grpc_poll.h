@@ -27,11 +27,11 @@ typedef struct ti_poll {
     ti_mutex mutex;               /* rank TI_RANK_LEAF: all below */
     ti_cond wanted;               /* the own thread shall look */
     ti_thread thread;
-    const ti_latch *alone; /* of the one caller that waits, or NULL: not known, or several */
-    size_t waiting;
-    uint64_t turns; /* how often a caller had the role */
-    bool taken;
-    bool closing;
+    const ti_latch *alone; /* of the first caller that waits without the role, or NULL: not known */
+    _Atomic(size_t) waiting;
+    _Atomic(uint64_t) turns; /* how often a caller had the role */
+    _Atomic(bool) taken;
+    _Atomic(bool) closing;
 } ti_poll;
 
 /* Starts the own thread. queue outlives the poll. */
