@@ -67,9 +67,15 @@ static ti_status read_limit(ti_slice name, ti_json_value value, size_t *limit_ou
     return TI_OK;
 }
 
-static ti_status read_member(ti_slice name, ti_json_value value, ti_arena *a,
-                             ti_event_filter *filter, ti_err *err)
+static ti_status read_member(ti_slice name, ti_json_value value, ti_arena *a, ti_queue_filter *f,
+                             ti_err *err)
 {
+    ti_event_filter *filter = &f->filter;
+    f->has_state = f->has_state || ti_slice_equal(name, TI_SLICE("state"));
+    if (ti_slice_equal(name, TI_SLICE("owner")))
+        return read_text(name, value, a, &filter->owner, err);
+    if (ti_slice_equal(name, TI_SLICE("into")))
+        return read_text(name, value, a, &f->into, err);
     if (ti_slice_equal(name, TI_SLICE("state")))
         return read_state(name, value, a, filter, err);
     if (ti_slice_equal(name, TI_SLICE("key")))
@@ -83,10 +89,10 @@ static ti_status read_member(ti_slice name, ti_json_value value, ti_arena *a,
     if (ti_slice_equal(name, TI_SLICE("limit")))
         return read_limit(name, value, &filter->limit, err);
     return ti_err_set(err, TI_INVALID_ARGUMENT,
-                      "filter: knows state, key, from, to, limit and cursor only");
+                      "filter: knows state, key, owner, from, to, limit and cursor only");
 }
 
-static ti_status read_filter(ti_slice text, ti_arena *a, ti_event_filter *filter, ti_err *err)
+ti_status ti_queue_filter_read(ti_slice text, ti_arena *a, ti_queue_filter *filter, ti_err *err)
 {
     ti_json_parser parser;
     ti_json_doc doc;
@@ -137,6 +143,7 @@ static void write_event(ti_json_writer *w, const ti_event_info *e)
     write_text(w, "entity", e->entity);
     write_text(w, "entity_id", e->entity_id);
     write_text(w, "last_error", e->last_error);
+    write_text(w, "unique", e->unique);
     ti_json_write_key(w, TI_SLICE("partition"));
     ti_json_write_int(w, e->place.partition);
     ti_json_write_key(w, TI_SLICE("attempts"));
@@ -185,10 +192,12 @@ out:
 
 static ti_status run_history(ti_op *op, const ti_call *call, ti_err *err)
 {
-    ti_event_filter filter = {.type = op->args.type};
+    ti_queue_filter f = {.filter = {.type = op->args.type}};
     ti_event_list list = {.count = 0};
-    TI_TRY(read_filter(op->args.text, &op->arena, &filter, err));
-    TI_TRY(ti_queue_list(ti_db_queues(op->db), &filter, &op->arena, &list, call, err));
+    TI_TRY(ti_queue_filter_read(op->args.text, &op->arena, &f, err));
+    if (f.into.data != NULL)
+        return ti_err_set(err, TI_INVALID_ARGUMENT, "filter: into is of replay");
+    TI_TRY(ti_queue_list(ti_db_queues(op->db), &f.filter, &op->arena, &list, call, err));
     TI_TRY(ti_page_new(&op->page, err));
     return fill_page(op->page, &list, err);
 }

@@ -56,6 +56,8 @@ typedef struct ti_op_args {
     int64_t number;
     int64_t number_2;
     uint32_t partitions;
+    ti_slice token;
+    bool give_back;
     tito_host_fn host; /* or NULL */
     void *host_context;
 } ti_op_args;

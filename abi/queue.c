@@ -120,18 +120,38 @@ static ti_status run_publish(ti_op *op, const ti_call *call, ti_err *err)
                           .payload = op->args.text,
                           .due_us = op->args.number,
                           .delay_us = op->args.number_2,
+                          .unique = op->args.token,
+                          .unique_return = op->args.give_back,
                           .partitions = op->args.partitions};
-    return ti_queue_publish(ti_db_queues(op->db), ti_op_txn(op), &spec, NULL, call, err);
+    char id[TI_EVENT_ID_SIZE + 1];
+    TI_TRY(ti_queue_publish(ti_db_queues(op->db), ti_op_txn(op), &spec, id, call, err));
+    op->bytes = ti_arena_copy(&op->arena, ti_slice_of(id));
+    return op->bytes.data != NULL ? TI_OK : ti_err_no_memory(err);
 }
 
 static const ti_op_kind publish_kind = {TI_OP_KIND("publish", TI_WORK_GENERAL, true, run_publish)};
 
+typedef struct publish_options {
+    ti_slice unique;
+    int64_t on_duplicate;
+} publish_options;
+
+static const ti_option known_of_publish[] = {
+    {.name = "unique", .kind = TI_OPTION_TEXT, .offset = offsetof(publish_options, unique)},
+    {.name = "on_duplicate",
+     .kind = TI_OPTION_CHOICE,
+     .offset = offsetof(publish_options, on_duplicate),
+     .choices = {"refuse", "return"}},
+};
+
 static ti_status check_publish(const tito_queue_t *queue, tito_txn_t *txn, int64_t due_us,
-                               int64_t delay_us, const tito_options_t *options, ti_err *err)
+                               int64_t delay_us, const tito_options_t *options,
+                               publish_options *given, ti_err *err)
 {
     TI_TRY(ti_queue_handle_check(queue, err));
     TI_TRY(ti_txn_handle_check(txn, queue->db, err));
-    TI_TRY(ti_options_read(options, "tito_queue_publish", NULL, 0, NULL, err));
+    TI_TRY(ti_options_read(options, "tito_queue_publish", known_of_publish,
+                           TI_COUNT(known_of_publish), given, err));
     if (due_us < 0 || delay_us < 0)
         return ti_err_set(err, TI_INVALID_ARGUMENT, "due_us and delay_us must not be negative");
     if (due_us > 0 && delay_us > 0)
@@ -148,11 +168,14 @@ tito_future_t *tito_queue_publish(tito_queue_t *queue, tito_txn_t *txn, const ch
     ti_op *op = NULL;
     ti_slice id = {.data = key, .len = key_len};
     ti_slice text = {.data = payload, .len = payload_len};
-    TI_CHECK(check_publish(queue, txn, due_us, delay_us, options, &err));
+    publish_options given = {.on_duplicate = 0};
+    TI_CHECK(check_publish(queue, txn, due_us, delay_us, options, &given, &err));
     TI_CHECK(ti_argument_check(id, "key", &err));
     TI_CHECK(ti_argument_check(text, "payload", &err));
     op = ti_queue_op(queue, txn, &publish_kind, id, text);
-    TI_CHECK(op == NULL ? ti_err_no_memory(&err) : TI_OK);
+    TI_CHECK(op == NULL ? ti_err_no_memory(&err)
+                        : ti_op_copy(op, given.unique, &op->args.token, &err));
+    op->args.give_back = given.on_duplicate == 1;
     op->args.number = due_us;
     op->args.number_2 = delay_us;
 out:

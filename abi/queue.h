@@ -21,4 +21,14 @@ ti_status ti_queue_handle_check(const tito_queue_t *queue, ti_err *err);
 ti_op *ti_queue_op(const tito_queue_t *queue, tito_txn_t *txn, const ti_op_kind *kind, ti_slice id,
                    ti_slice text);
 
+/* What lists, purges and replays are given as JSON. */
+typedef struct ti_queue_filter {
+    ti_event_filter filter;
+    bool has_state;
+    ti_slice into; /* data NULL = not given */
+} ti_queue_filter;
+
+/* Reads it over what is in filter_io; slices are in a or borrowed from text. INVALID_ARGUMENT. */
+ti_status ti_queue_filter_read(ti_slice text, ti_arena *a, ti_queue_filter *filter_io, ti_err *err);
+
 #endif

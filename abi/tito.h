@@ -228,6 +228,9 @@ TITO_API void tito_db_free(tito_db_t *db);
 TITO_API tito_future_t *tito_db_now(tito_db_t *db);
 /* Statistics of engine, catalog and queue. Result: bytes, a JSON object. */
 TITO_API tito_future_t *tito_db_stats(tito_db_t *db);
+/* Counters, lags and handler times of the event types that this process has met, as Prometheus text
+ * (version 0.0.4). Reads nothing from the store. Result: bytes. */
+TITO_API tito_future_t *tito_db_metrics(tito_db_t *db);
 /* Removes old versions (TiKV; the embedded engine has none). Result: none. */
 TITO_API tito_future_t *tito_db_gc(tito_db_t *db, int64_t retention_us);
 /* Removes an index, or a table with all its records and entries. NOT_FOUND when there is none.
@@ -448,13 +451,17 @@ TITO_API int32_t tito_queue_open(tito_db_t *db, const char *type, size_t type_le
 TITO_API void tito_queue_free(tito_queue_t *queue);
 /* Publishes an event in txn, or in a transaction of its own. payload: JSON. due_us: not before this
  * time, 0 = at once; delay_us is added to the database's time at commit; give one of the two.
- * options: none yet, NULL. Result: none. */
+ * options (or NULL): unique, a token of at most 1,024 bytes: ALREADY_EXISTS while an unfinished
+ * event of the type has it; on_duplicate ("refuse" | "return": then nothing is published, and the
+ * result is the other event's id). Result: bytes, the event's id; empty in a transaction, where it
+ * gets one at the commit. */
 TITO_API tito_future_t *tito_queue_publish(tito_queue_t *queue, tito_txn_t *txn, const char *key,
                                            size_t key_len, const char *payload, size_t payload_len,
                                            int64_t due_us, int64_t delay_us,
                                            const tito_options_t *options);
 /* Lists events: filter is a JSON object {state: "pending" | "parked" (waiting for a retry, or
- * behind one) | "completed" | "failed", key, from, to (seconds), limit, cursor}, or empty: all
+ * behind one) | "completed" | "failed", key, owner (an entity, "table:user:u1", or its id), from,
+ * to (seconds), limit, cursor}, or empty: all
  * pending ones. Result: page of events as JSON documents {id, type, state, key, sequence,
  * partition, timestamp, not_before, finished_at (seconds), attempts, action, entity, entity_id,
  * references, payload, last_error}, what is absent left out. */
@@ -466,12 +473,51 @@ TITO_API tito_future_t *tito_queue_retry(tito_queue_t *queue, const char *event_
                                          size_t event_id_len);
 TITO_API tito_future_t *tito_queue_drop(tito_queue_t *queue, const char *event_id,
                                         size_t event_id_len);
+/* Deletes all events that fit filter, a JSON object {state, key, owner, from, to} as of
+ * tito_queue_history; without a state those of every state. In transactions of 256 events: one that
+ * fails has deleted a part. What a handler has in hand is finished there without effect. Has no
+ * deadline. Result: int, how many. */
+TITO_API tito_future_t *tito_queue_purge(tito_queue_t *queue, const char *filter,
+                                         size_t filter_len);
+/* Publishes completed (or, by state, failed) events again, as new ones that are due now: filter is
+ * {state, key, owner, from, to (seconds, when they were finished), into (another type)}. What is
+ * finished after the call is not replayed. In transactions of 256 events: one that fails has
+ * published a part. Has no deadline. Result: int, how many. */
+TITO_API tito_future_t *tito_queue_replay(tito_queue_t *queue, const char *filter,
+                                          size_t filter_len);
+/* 1: no worker of any process is given events of the type from now on (others within two seconds);
+ * 0: they are again. It is stored. Publishing goes on. Result: none. */
+TITO_API tito_future_t *tito_queue_set_paused(tito_queue_t *queue, int32_t paused);
+/* How the type is now. Result: bytes, a JSON object {paused, pending, parked, failed_stored
+ * (counted up to 100,000), lag, handler_p50, handler_p99, handler_max (seconds), and the counters
+ * of this process: published, delivered, acknowledged, retried, failed, rescheduled, advanced,
+ * timed_out, conflicts, dropped, lost, expired, leases_taken, leases_given, leases_lost, waiting,
+ * parked_keys}. */
+TITO_API tito_future_t *tito_queue_stats(tito_queue_t *queue);
+
+/* ---- Recurring events ---- */
+
+/* Makes or replaces a recurring event; spec is a JSON object {name, type, key, cron (five fields:
+ * minute, hour, day of month, month, day of week; or @hourly, @daily, @weekly, @monthly, @yearly),
+ * timezone ("Europe/Berlin"; UTC), payload, catch_up ("one" | "all" | "none": what becomes of ticks
+ * that nobody was there for)}. A worker that handles the type publishes the event of each tick,
+ * once, whoever dies when. Setting the same times again changes nothing about the ticks.
+ * INVALID_ARGUMENT. Result: none. */
+TITO_API tito_future_t *tito_db_schedule(tito_db_t *db, const char *spec, size_t spec_len);
+/* NOT_FOUND. Result: none. */
+TITO_API tito_future_t *tito_db_unschedule(tito_db_t *db, const char *name, size_t name_len);
+/* Result: bytes, a JSON array of the schedules, each with next, its next tick (seconds). */
+TITO_API tito_future_t *tito_db_schedules(tito_db_t *db);
 
 /* ---- Workers ---- */
 
 /* Options: concurrency (1), partition_from and partition_to (excluded), max_retries (25),
- * retry_base_us, retry_factor, retry_cap_us, handler_timeout_us, drain_timeout_us, leader ("true" |
- * "false": whether it works before tito_worker_set_leader says otherwise). */
+ * retry_base_us, retry_factor, retry_cap_us, retry_jitter (0 to 1), handler_timeout_us,
+ * drain_timeout_us, leased ("true" | "false" | "auto": unless there is a range), lease_us (10 s),
+ * gc_retention_us (has old versions removed, as tito_db_gc; default: not), leader ("true" |
+ * "false": whether it works before tito_worker_set_leader says otherwise). Leased workers of a type
+ * share its partitions: one that dies is replaced when its lease has run out, and what it does
+ * without a lease has no effect. */
 TITO_API int32_t tito_worker_new(tito_db_t *db, const tito_options_t *options,
                                  tito_worker_t **worker_out, tito_error_t **error_out);
 /* A C handler. It may settle the event; when it has not, returning TITO_OK acknowledges and another
@@ -479,8 +525,10 @@ TITO_API int32_t tito_worker_new(tito_db_t *db, const tito_options_t *options,
  * operations of its transaction that are still under way then make it fail. */
 typedef int32_t (*tito_handler_fn)(void *context, tito_event_t *event);
 /* Takes events of a type, before tito_worker_begin. handler NULL: the host takes them with
- * tito_worker_take. Options: max_retries, retry_base_us, retry_factor, retry_cap_us,
- * handler_timeout_us, for this type. Does not block. */
+ * tito_worker_take. Options, for this type: max_retries, retry_base_us, retry_factor, retry_cap_us,
+ * retry_jitter, handler_timeout_us, concurrency (events with handlers at once), key_concurrency (of
+ * one key, where the ordering is none), rate (events per second). All are of this worker. Does not
+ * block. */
 TITO_API int32_t tito_worker_on(tito_worker_t *worker, const char *type, size_t type_len,
                                 const tito_options_t *options, tito_handler_fn handler,
                                 void *context, tito_error_t **error_out);

@@ -21,6 +21,12 @@ typedef struct worker_options {
     int64_t retry_cap_us;
     int64_t handler_timeout_us;
     int64_t drain_timeout_us;
+    double retry_jitter;
+    int64_t key_concurrency;
+    double rate;
+    int64_t leased; /* 0: unless there is a range */
+    int64_t lease_us;
+    int64_t gc_retention_us;
     bool leader;
 } worker_options;
 
@@ -33,9 +39,14 @@ typedef struct worker_options {
 #define OPTIONS_OF_TYPES                                                                           \
     OPTION_INT(max_retries, 0, UINT32_MAX), OPTION_INT(retry_base_us, 1, INT64_MAX),               \
         OPTION_INT(retry_cap_us, 1, INT64_MAX), OPTION_INT(handler_timeout_us, -1, INT64_MAX),     \
+        {.name = "retry_factor",                                                                   \
+         .kind = TI_OPTION_DOUBLE,                                                                 \
+         .offset = offsetof(worker_options, retry_factor),                                         \
+         .min = 1,                                                                                 \
+         .max = 1000},                                                                             \
     {                                                                                              \
-        .name = "retry_factor", .kind = TI_OPTION_DOUBLE,                                          \
-        .offset = offsetof(worker_options, retry_factor), .min = 1, .max = 1000                    \
+        .name = "retry_jitter", .kind = TI_OPTION_DOUBLE,                                          \
+        .offset = offsetof(worker_options, retry_jitter), .min = 0, .max = 1                       \
     }
 
 static const ti_option known_of_workers[] = {
@@ -43,10 +54,25 @@ static const ti_option known_of_workers[] = {
     OPTION_INT(partition_from, 0, TI_PARTITIONS_MAX),
     OPTION_INT(partition_to, 0, TI_PARTITIONS_MAX),
     OPTION_INT(drain_timeout_us, -1, INT64_MAX),
+    {.name = "leased",
+     .kind = TI_OPTION_CHOICE,
+     .offset = offsetof(worker_options, leased),
+     .choices = {"auto", "true", "false"}},
+    OPTION_INT(lease_us, TI_LEASE_US_MIN, TI_LEASE_US_MAX),
+    OPTION_INT(gc_retention_us, 1000000, INT64_MAX / 1000),
     {.name = "leader", .kind = TI_OPTION_BOOL, .offset = offsetof(worker_options, leader)},
     OPTIONS_OF_TYPES,
 };
-static const ti_option known_of_types[] = {OPTIONS_OF_TYPES};
+static const ti_option known_of_types[] = {
+    OPTIONS_OF_TYPES,
+    OPTION_INT(concurrency, 1, TI_CONCURRENCY_MAX),
+    OPTION_INT(key_concurrency, 1, TI_CONCURRENCY_MAX),
+    {.name = "rate",
+     .kind = TI_OPTION_DOUBLE,
+     .offset = offsetof(worker_options, rate),
+     .min = 0,
+     .max = 1000000000},
+};
 
 static worker_options options_from(const ti_retry_policy *policy, int64_t handler_timeout_us)
 {
@@ -54,6 +80,7 @@ static worker_options options_from(const ti_retry_policy *policy, int64_t handle
                             .max_retries = policy->max_retries,
                             .retry_base_us = policy->base_us,
                             .retry_factor = policy->factor,
+                            .retry_jitter = policy->jitter,
                             .retry_cap_us = policy->cap_us,
                             .handler_timeout_us = handler_timeout_us,
                             .drain_timeout_us = -1,
@@ -66,6 +93,7 @@ static ti_retry_policy policy_of(const worker_options *given, const ti_retry_pol
     made.max_retries = (uint32_t)given->max_retries;
     made.base_us = given->retry_base_us;
     made.factor = given->retry_factor;
+    made.jitter = given->retry_jitter;
     made.cap_us = given->retry_cap_us;
     return made;
 }
@@ -176,13 +204,18 @@ static void set_options(tito_worker_t *worker, const worker_options *given,
                         const ti_retry_policy *policy)
 {
     worker->drain_timeout_us = given->drain_timeout_us;
-    worker->options = (ti_worker_options){.concurrency = (uint32_t)given->concurrency,
-                                          .partition_from = (uint32_t)given->partition_from,
-                                          .partition_to = (uint32_t)given->partition_to,
-                                          .follower = !given->leader,
-                                          .retry = policy_of(given, policy),
-                                          .handler_timeout_us = given->handler_timeout_us,
-                                          .context = worker};
+    worker->options = (ti_worker_options){
+        .concurrency = (uint32_t)given->concurrency,
+        .partition_from = (uint32_t)given->partition_from,
+        .partition_to = (uint32_t)given->partition_to,
+        .leased = given->leased == 1 ||
+                  (given->leased == 0 && given->partition_to == 0 && given->partition_from == 0),
+        .lease_us = given->lease_us,
+        .gc_retention_us = given->gc_retention_us,
+        .follower = !given->leader,
+        .retry = policy_of(given, policy),
+        .handler_timeout_us = given->handler_timeout_us,
+        .context = worker};
 }
 
 static ti_status new_worker(ti_db *db, const worker_options *given, const ti_retry_policy *policy,
@@ -217,6 +250,9 @@ int32_t tito_worker_new(tito_db_t *db, const tito_options_t *options, tito_worke
     TI_CHECK(ti_db_handle_check(db, &err));
     TI_CHECK(ti_options_read(options, "tito_worker_new", known_of_workers,
                              TI_COUNT(known_of_workers), &given, &err));
+    if (given.leased == 1 && (given.partition_from > 0 || given.partition_to > 0))
+        TI_CHECK(ti_err_set(&err, TI_INVALID_ARGUMENT,
+                            "tito_worker_new: a range of partitions or leases, not both"));
     TI_CHECK(ti_db_enter(db->core, &err));
     status = new_worker(db->core, &given, &policy, worker_out, &err);
     ti_db_leave(db->core);
@@ -307,8 +343,12 @@ static ti_status register_type(tito_worker_t *worker, const on_call *on, ti_err 
         return ti_err_set(err, TI_INVALID_STATE, "the worker has been started");
     TI_TRY(core_of(worker, on->handler == NULL ? WORKER_PULL : WORKER_PUSH, &core, err));
     TI_TRY(add_handler(worker, on->handler, on->context, &handler, err));
-    ti_worker_type_options options = {
-        .data = handler, .retry = &policy, .handler_timeout_us = on->given->handler_timeout_us};
+    ti_worker_type_options options = {.data = handler,
+                                      .retry = &policy,
+                                      .handler_timeout_us = on->given->handler_timeout_us,
+                                      .concurrency = (uint32_t)on->given->concurrency,
+                                      .key_concurrency = (uint32_t)on->given->key_concurrency,
+                                      .rate = on->given->rate};
     return ti_worker_on(core, on->type, &options, err);
 }
 
@@ -326,6 +366,7 @@ int32_t tito_worker_on(tito_worker_t *worker, const char *type, size_t type_len,
     TI_CHECK(check_worker(worker, &err));
     TI_CHECK(ti_bytes_check(type, type_len, "type", &err));
     given = options_from(&worker->options.retry, 0);
+    given.concurrency = 0;
     TI_CHECK(ti_options_read(options, "tito_worker_on", known_of_types, TI_COUNT(known_of_types),
                              &given, &err));
     TI_CHECK(ti_db_enter(worker->db, &err));

@@ -22,7 +22,27 @@ static int queue_open(lua_State *L)
     return 1;
 }
 
-/* queue_publish(queue, txn, key, payload, timestamp, delay): times in seconds, or nil. */
+/* The id of the event, or true when it has none yet. */
+static int push_id(lua_State *L, tl_state *state, tito_future_t *future)
+{
+    tito_slice id = tito_future_bytes(future);
+    if (id.len == 0)
+        return tl_push_true(L, state, future);
+    lua_pushlstring(L, id.data, id.len);
+    return 1;
+}
+
+/* Bytes as a string. */
+static int push_text(lua_State *L, tl_state *state, tito_future_t *future)
+{
+    tito_slice text = tito_future_bytes(future);
+    (void)state;
+    lua_pushlstring(L, text.data != NULL ? text.data : "", text.len);
+    return 1;
+}
+
+/* queue_publish(queue, txn, key, payload, timestamp, delay, options): times in seconds, or nil;
+ * options: nil, or a table of the library's. */
 static int queue_publish(lua_State *L)
 {
     char message[TL_MESSAGE_SIZE_MAX];
@@ -39,13 +59,19 @@ static int queue_publish(lua_State *L)
             (void)tito_txn_doom(txn, status, message, strlen(message));
         return tl_fail_text(L, status, "%s", message);
     }
+    tito_options_t *options = NULL;
+    if (!lua_isnoneornil(L, 7))
+        tl_options(L, 7, &options);
     tito_future_t *future = tito_queue_publish(queue, txn, key, key_len, state->buffer.data,
-                                               state->buffer.len, due_us, delay_us, NULL);
-    return tl_finish(L, state, future, tl_push_true);
+                                               state->buffer.len, due_us, delay_us, options);
+    tito_options_free(options);
+    return tl_finish(L, state, future, push_id);
 }
 
-/* queue_history(queue, filter): a page of events. */
-static int queue_history(lua_State *L)
+typedef tito_future_t *(*of_filter)(tito_queue_t *queue, const char *filter, size_t len);
+
+/* An operation with a table as its filter. */
+static int with_filter(lua_State *L, of_filter operation, tl_push push)
 {
     char message[TL_MESSAGE_SIZE_MAX];
     tl_state *state = tl_state_of(L);
@@ -53,8 +79,72 @@ static int queue_history(lua_State *L)
     int32_t status = tl_encode(L, 2, &state->buffer, message);
     if (status != TITO_OK)
         return tl_fail_text(L, status, "%s", message);
-    tito_future_t *future = tito_queue_history(queue, state->buffer.data, state->buffer.len);
-    return tl_finish(L, state, future, tl_push_page);
+    return tl_finish(L, state, operation(queue, state->buffer.data, state->buffer.len), push);
+}
+
+/* queue_purge(queue, filter), queue_replay(queue, filter): how many. */
+static int queue_purge(lua_State *L)
+{
+    return with_filter(L, tito_queue_purge, tl_push_int);
+}
+
+static int queue_replay(lua_State *L)
+{
+    return with_filter(L, tito_queue_replay, tl_push_int);
+}
+
+/* queue_pause(queue, whether) */
+static int queue_pause(lua_State *L)
+{
+    tito_queue_t *queue = tl_handle_get(L, 1, TL_QUEUE);
+    tito_future_t *future = tito_queue_set_paused(queue, lua_toboolean(L, 2));
+    return tl_finish(L, tl_state_of(L), future, tl_push_true);
+}
+
+static int queue_stats(lua_State *L)
+{
+    tito_queue_t *queue = tl_handle_get(L, 1, TL_QUEUE);
+    return tl_finish(L, tl_state_of(L), tito_queue_stats(queue), tl_push_document);
+}
+
+/* ---- Of the whole database ---- */
+
+static int db_metrics(lua_State *L)
+{
+    return tl_finish(L, tl_state_of(L), tito_db_metrics(tl_check_db(L, 1)), push_text);
+}
+
+/* db_schedule(db, spec) */
+static int db_schedule(lua_State *L)
+{
+    char message[TL_MESSAGE_SIZE_MAX];
+    tl_state *state = tl_state_of(L);
+    tito_db_t *db = tl_check_db(L, 1);
+    int32_t status = tl_encode(L, 2, &state->buffer, message);
+    if (status != TITO_OK)
+        return tl_fail_text(L, status, "%s", message);
+    tito_future_t *future = tito_db_schedule(db, state->buffer.data, state->buffer.len);
+    return tl_finish(L, state, future, tl_push_true);
+}
+
+/* db_unschedule(db, name) */
+static int db_unschedule(lua_State *L)
+{
+    size_t len;
+    tito_db_t *db = tl_check_db(L, 1);
+    const char *name = luaL_checklstring(L, 2, &len);
+    return tl_finish(L, tl_state_of(L), tito_db_unschedule(db, name, len), tl_push_true);
+}
+
+static int db_schedules(lua_State *L)
+{
+    return tl_finish(L, tl_state_of(L), tito_db_schedules(tl_check_db(L, 1)), tl_push_document);
+}
+
+/* queue_history(queue, filter): a page of events. */
+static int queue_history(lua_State *L)
+{
+    return with_filter(L, tito_queue_history, tl_push_page);
 }
 
 /* queue_retry(queue, id) */
@@ -78,4 +168,8 @@ static int queue_drop(lua_State *L)
 const luaL_Reg tl_queue_functions[] = {
     {"queue_open", queue_open},       {"queue_publish", queue_publish},
     {"queue_history", queue_history}, {"queue_retry", queue_retry},
-    {"queue_drop", queue_drop},       {NULL, NULL}};
+    {"queue_drop", queue_drop},       {"queue_purge", queue_purge},
+    {"queue_replay", queue_replay},   {"queue_pause", queue_pause},
+    {"queue_stats", queue_stats},     {"db_metrics", db_metrics},
+    {"db_schedule", db_schedule},     {"db_unschedule", db_unschedule},
+    {"db_schedules", db_schedules},   {NULL, NULL}};

@@ -111,6 +111,30 @@ function Database:queue(options)
   return queue.open(self, options)
 end
 
+--- Makes or replaces a recurring event: { name, type, key, cron, timezone, payload, catch_up }.
+function Database:schedule(spec)
+  local known = { name = "string", type = "string", key = "string", cron = "string", timezone = "string",
+    catch_up = "string", payload = "ours" }
+  local out = values.options(spec, known, "schedule")
+  out.payload = spec.payload
+  return driver.db_schedule(self.handle, out)
+end
+
+--- Removes one by its name.
+function Database:unschedule(name)
+  return driver.db_unschedule(self.handle, errors.expect(name, "string", "unschedule: the name"))
+end
+
+--- All recurring events, each with next, its next tick.
+function Database:schedules()
+  return driver.db_schedules(self.handle)
+end
+
+--- Counters, lags and handler times of the event types that this process has met, as Prometheus text.
+function Database:metrics()
+  return driver.db_metrics(self.handle)
+end
+
 function Database:worker(options)
   return worker.new(self, options)
 end

@@ -156,18 +156,51 @@ function Database:now() end
 ---@return tito.Queue
 function Database:queue(options) end
 
+---@class tito.Schedule
+---@field name string
+---@field type string
+---@field key string
+---@field cron string
+---@field timezone string?
+---@field payload any
+---@field catch_up "one"|"all"|"none"|nil
+---@field next number?
+
+---@param spec tito.Schedule
+---@return boolean?, tito.Error?
+function Database:schedule(spec) end
+
+---@param name string
+---@return boolean?, tito.Error?
+function Database:unschedule(name) end
+
+---@return tito.Schedule[]?, tito.Error?
+function Database:schedules() end
+
+---@return string?, tito.Error?
+function Database:metrics() end
+
 ---@class tito.Retry
 ---@field max_retries integer?
 ---@field base number?
 ---@field factor number?
 ---@field cap number?
+---@field jitter number?
 
 ---@class tito.HandlerOptions
 ---@field retry tito.Retry?
 ---@field handler_timeout number?
-
----@class tito.WorkerOptions: tito.HandlerOptions
 ---@field concurrency integer?
+---@field key_concurrency integer?
+---@field rate number?
+
+---@class tito.WorkerOptions
+---@field concurrency integer?
+---@field retry tito.Retry?
+---@field handler_timeout number?
+---@field leased boolean?
+---@field lease number?
+---@field gc { retention: number }?
 ---@field partition_range integer[]?
 ---@field is_leader (fun(): boolean)?
 ---@field drain_timeout number?
@@ -412,15 +445,19 @@ local Queue = {}
 ---@field payload any
 ---@field timestamp number?
 ---@field delay number?
+---@field unique string?
+---@field on_duplicate "refuse"|"return"|nil
 
 ---@param event tito.Publication
 ---@param tx tito.Transaction?
----@return boolean?, tito.Error?
+---@return string|boolean|nil, tito.Error?
 function Queue:publish(event, tx) end
 
 ---@class tito.HistoryFilter
 ---@field state "pending"|"parked"|"completed"|"failed"|nil
 ---@field key string?
+---@field owner string?
+---@field into string?
 ---@field from number?
 ---@field to number?
 ---@field limit integer?
@@ -429,6 +466,23 @@ function Queue:publish(event, tx) end
 ---@param filter tito.HistoryFilter?
 ---@return tito.Page?, tito.Error?
 function Queue:history(filter) end
+
+---@param filter tito.HistoryFilter?
+---@return integer?, tito.Error?
+function Queue:replay(filter) end
+
+---@param filter tito.HistoryFilter
+---@return integer?, tito.Error?
+function Queue:purge(filter) end
+
+---@return boolean?, tito.Error?
+function Queue:pause() end
+
+---@return boolean?, tito.Error?
+function Queue:resume() end
+
+---@return table?, tito.Error?
+function Queue:stats() end
 
 ---@param id string
 ---@return boolean?, tito.Error?

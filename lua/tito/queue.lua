@@ -22,9 +22,22 @@ function queue.open(db, options)
   return setmetatable({ handle = handle, db = db, type = name }, Queue)
 end
 
-local EVENT = { key = true, payload = true, timestamp = true, delay = true }
+local EVENT = { key = true, payload = true, timestamp = true, delay = true, unique = true, on_duplicate = true }
 
---- Publishes { key, payload, timestamp or delay (seconds) }, in tx or in a transaction of its own.
+--- The library's options of { unique, on_duplicate }, or nil.
+local function publish_options(event)
+  if event.unique == nil and event.on_duplicate == nil then
+    return nil
+  end
+  return {
+    unique = errors.expect(event.unique, "string", "publish: unique"),
+    on_duplicate = errors.expect(event.on_duplicate or "refuse", "string", "publish: on_duplicate"),
+  }
+end
+
+--- Publishes { key, payload, timestamp or delay (seconds), unique, on_duplicate }, in tx or in a transaction of its
+-- own: then it returns the event's id, else true. unique: a token that no other unfinished event of the type may have:
+-- nil and an error (already_exists), or with on_duplicate = "return" the id of that event.
 function Queue:publish(event, tx)
   errors.expect(event, "table", "publish: the event")
   for name in pairs(event) do
@@ -43,14 +56,79 @@ function Queue:publish(event, tx)
     payload = driver.null
   end
   return driver.queue_publish(self.handle, transaction.handle(tx, "publish"), event.key, payload, event.timestamp,
-    event.delay)
+    event.delay, publish_options(event))
 end
 
---- A page of events. filter: state ("pending", "parked", "completed", "failed"), key, from and to (seconds), limit,
--- cursor.
+local function copy(filter, what)
+  local out = {}
+  for name, value in pairs(errors.expect(filter or {}, "table", what .. ": the filter")) do
+    out[name] = value
+  end
+  return out
+end
+
+--- A page as an iterator: event after event, page after page. A page that can not be read raises its error.
+local Page = { __name = "tito.history" }
+local walks = setmetatable({}, { __mode = "k" })
+
+function Page:__call()
+  local walk = walks[self]
+  while walk.place > #walk.items and walk.cursor do
+    walk.filter.cursor = walk.cursor
+    local page, err = driver.queue_history(walk.handle, walk.filter)
+    if not page then
+      error(err, 0)
+    end
+    walk.items, walk.cursor, walk.place = page.items, page.cursor, 1
+  end
+  walk.place = walk.place + 1
+  return walk.items[walk.place - 1]
+end
+
+--- A page of events { items, cursor }, and at once an iterator over all events from there on: for event in
+-- queue:history { … } do. filter: state ("pending", "parked", "completed", "failed"), key, owner (an entity or its id),
+-- from and to (seconds), limit, cursor.
 function Queue:history(filter)
-  filter = errors.expect(filter or {}, "table", "history: the filter")
-  return driver.queue_history(self.handle, next(filter) == nil and { state = "pending" } or filter)
+  filter = copy(filter, "history")
+  filter.state = filter.state or "pending"
+  local page, err = driver.queue_history(self.handle, filter)
+  if not page then
+    return nil, err
+  end
+  walks[page] = { handle = self.handle, filter = filter, items = page.items, cursor = page.cursor, place = 1 }
+  return setmetatable(page, Page)
+end
+
+--- Publishes completed events again (or failed ones, by state), as new ones that are due now: how many. filter: state,
+-- key, owner, from and to (when they were finished), into (another type).
+function Queue:replay(filter)
+  filter = copy(filter, "replay")
+  filter.state = filter.state or "completed"
+  return driver.queue_replay(self.handle, filter)
+end
+
+--- Deletes every event that fits: how many. filter: state (without it those of every state), and at least one of key,
+-- owner, from, to.
+function Queue:purge(filter)
+  filter = copy(filter, "purge")
+  if next(filter) == nil then
+    errors.raise("invalid_argument", "purge: say which: state, key, owner, from or to")
+  end
+  return driver.queue_purge(self.handle, filter)
+end
+
+--- From now on no worker of any process is given events of this type; resume lets them go on.
+function Queue:pause()
+  return driver.queue_pause(self.handle, true)
+end
+
+function Queue:resume()
+  return driver.queue_pause(self.handle, false)
+end
+
+--- How the type is now: { paused, pending, parked, lag, handler_p50, … }.
+function Queue:stats()
+  return driver.queue_stats(self.handle)
 end
 
 --- Makes a failed event pending again.

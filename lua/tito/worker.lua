@@ -18,10 +18,17 @@ local DRAIN_TIMEOUT = 30
 
 local OPTIONS = {
   concurrency = "number", partition_range = "ours", is_leader = "ours", retry = "ours", handler_timeout = "seconds",
-  drain_timeout = "seconds", script = "ours", threads = "ours", signals = "ours",
+  drain_timeout = "seconds", script = "ours", threads = "ours", signals = "ours", leased = "ours", lease = "seconds",
+  gc = "ours",
 }
-local HANDLER_OPTIONS = { retry = "ours", handler_timeout = "seconds" }
-local RETRY = { max_retries = "number", base = "seconds", factor = "ours", cap = "seconds" }
+local HANDLER_OPTIONS = {
+  retry = "ours", handler_timeout = "seconds", concurrency = "number", key_concurrency = "number", rate = "ours",
+}
+local RETRY = { max_retries = "number", base = "seconds", factor = "ours", cap = "seconds", jitter = "ours" }
+
+local function text_of(number, what)
+  return ("%.6g"):format(errors.expect(number, "number", what))
+end
 
 -- ---- Options
 
@@ -33,7 +40,10 @@ local function add_retry(out, retry)
   local policy = values.options(retry, RETRY, "retry")
   out.max_retries, out.retry_base_us, out.retry_cap_us = policy.max_retries, policy.base_us, policy.cap_us
   if retry.factor ~= nil then
-    out.retry_factor = ("%.6g"):format(errors.expect(retry.factor, "number", "retry: factor"))
+    out.retry_factor = text_of(retry.factor, "retry: factor")
+  end
+  if retry.jitter ~= nil then
+    out.retry_jitter = text_of(retry.jitter, "retry: jitter")
   end
 end
 
@@ -57,6 +67,12 @@ local function driver_options(options)
   if options.is_leader ~= nil then
     errors.expect(options.is_leader, "function", "worker: is_leader")
     out.leader = false
+  end
+  if options.leased ~= nil then
+    out.leased = errors.expect(options.leased, "boolean", "worker: leased") and "true" or "false"
+  end
+  if options.gc ~= nil then
+    out.gc_retention_us = values.options(options.gc, { retention = "seconds" }, "worker: gc").retention_us
   end
   return out
 end
@@ -117,6 +133,9 @@ function Worker:on(type_name, handler, options)
   end
   local out = values.options(options, HANDLER_OPTIONS, "on")
   add_retry(out, options and options.retry)
+  if options and options.rate ~= nil then
+    out.rate = text_of(options.rate, "on: rate")
+  end
   local ok, err = driver.worker_on(self.handle, type_name, out)
   if not ok then
     error(err, 0)

@@ -93,6 +93,7 @@ typedef struct outs {
     X(tito_db_free, PLAIN, tito_db_free(NULL))                                                     \
     X(tito_db_now, FUTURE, tito_db_now(w->db))                                                     \
     X(tito_db_stats, FUTURE, tito_db_stats(w->db))                                                 \
+    X(tito_db_metrics, FUTURE, tito_db_metrics(w->db))                                             \
     X(tito_db_gc, FUTURE, tito_db_gc(w->db, 0))                                                    \
     X(tito_db_drop_index, FUTURE, tito_db_drop_index(w->db, L("t"), L("i")))                       \
     X(tito_db_drop_table, FUTURE, tito_db_drop_table(w->db, L("t")))                               \
@@ -166,6 +167,13 @@ typedef struct outs {
     X(tito_queue_history, FUTURE, tito_queue_history(w->queue, L("{}")))                           \
     X(tito_queue_retry, FUTURE, tito_queue_retry(w->queue, L("x")))                                \
     X(tito_queue_drop, FUTURE, tito_queue_drop(w->queue, L("x")))                                  \
+    X(tito_queue_purge, FUTURE, tito_queue_purge(w->queue, L("{\"key\":\"x\"}")))                  \
+    X(tito_queue_replay, FUTURE, tito_queue_replay(w->queue, L("{\"key\":\"x\"}")))                \
+    X(tito_queue_set_paused, FUTURE, tito_queue_set_paused(w->queue, 0))                           \
+    X(tito_queue_stats, FUTURE, tito_queue_stats(w->queue))                                        \
+    X(tito_db_schedule, FUTURE, tito_db_schedule(w->db, L("{}")))                                  \
+    X(tito_db_unschedule, FUTURE, tito_db_unschedule(w->db, L("x")))                               \
+    X(tito_db_schedules, FUTURE, tito_db_schedules(w->db))                                         \
     X(tito_worker_new, STATUS, tito_worker_new(w->db, NULL, &o->worker, &o->error))                \
     X(tito_worker_on, STATUS, tito_worker_on(w->worker, L("q"), NULL, NULL, NULL, &o->error))      \
     X(tito_worker_begin, FUTURE, tito_worker_begin(w->worker))                                     \

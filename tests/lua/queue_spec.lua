@@ -30,7 +30,7 @@ describe("a queue", function()
   end
 
   it("publishes, alone and in a transaction", function()
-    assert.is_true(queue:publish { key = "a", payload = { n = 1 } })
+    assert.matches("^%d+%.%d+%.%x+%-", queue:publish { key = "a", payload = { n = 1 } })
     assert(db:transaction(function(tx)
       assert(queue:publish({ key = "b", payload = { n = 2 } }, tx))
       assert.equal(1, #pending())

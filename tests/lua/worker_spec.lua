@@ -483,7 +483,8 @@ describe("a worker", function()
     for _, options in ipairs { { concurrency = 0 }, { concurrency = "1" }, { concurrency = 70000 }, { colour = 1 },
       { partition_range = 5 }, { partition_range = { 1 } }, { partition_range = { 3, 1 } }, { is_leader = true },
       { retry = 5 }, { retry = { colour = 1 } }, { retry = { max_retries = "x" } }, { threads = 2 }, { script = 5 },
-      { handler_timeout = "1" }, { drain_timeout = -1 }, { leased = true } } do
+      { handler_timeout = "1" }, { drain_timeout = -1 }, { leased = 1 }, { lease = 0 }, { gc = 5 },
+      { leased = true, partition_range = { 0, 1 } } } do
       local ok, err = pcall(function() return db:worker(options) end)
       assert.is_false(ok, next(options))
       assert.is_true(type(err) == "table" and err.code ~= nil or type(err) == "string", tostring(err))
