@@ -226,7 +226,8 @@ TITO_API int32_t tito_db_close(tito_db_t *db, tito_error_t **error_out);
 TITO_API void tito_db_free(tito_db_t *db);
 /* The database's time. Result: int, microseconds. */
 TITO_API tito_future_t *tito_db_now(tito_db_t *db);
-/* Statistics of engine, catalog and queue. Result: bytes, a JSON object. */
+/* Statistics of engine, executor and queues; core/db/README.md lists the names. Result: bytes, a
+ * JSON object. */
 TITO_API tito_future_t *tito_db_stats(tito_db_t *db);
 /* Counters, lags and handler times of the event types that this process has met, as Prometheus text
  * (version 0.0.4). Reads nothing from the store. Result: bytes. */
