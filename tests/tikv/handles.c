@@ -571,6 +571,50 @@ static void namespaces_do_not_see_each_other(void **state)
     tito_db_free(two);
 }
 
+/* ---- log lines ---- */
+
+#define CANARY "canary-4711"
+
+static _Atomic(int) lines;
+static _Atomic(int) canaries;
+static _Atomic(int) connected;
+
+static void note_line(void *context, int32_t level, const char *line)
+{
+    (void)context;
+    (void)level;
+    atomic_fetch_add(&lines, 1);
+    atomic_fetch_add(&canaries, strstr(line, CANARY) != NULL);
+    atomic_fetch_add(&connected, strstr(line, "connected to TiKV cluster=7411 tls=no") != NULL);
+}
+
+/* Neither keys nor values of the user's are in a line, whatever happens. */
+static void log_lines_have_no_values(void **state)
+{
+    (void)state;
+    cluster c;
+    tito_db_t *db = NULL;
+    char target[CLUSTER_ADDRESS_SIZE + 16];
+    cluster_start_mock(&c, &(cluster_options){.stores = 1});
+    snprintf(target, sizeof(target), "tikv://%s", c.pd[0]);
+    OK(tito_db_new(target, strlen(target), NULL, &db, &error));
+    assert_int_equal(tito_db_set_log(db, note_line, NULL, 3), TITO_OK);
+    RUN(tito_db_open(db));
+    tito_model_t *items = declare(db, model_spec);
+    RUN(build_item(items, NULL, CANARY "-id", CANARY "-kind", 1));
+    FAILS(build_item(items, NULL, CANARY "-id", CANARY "-kind", 1), TITO_ALREADY_EXISTS);
+    cluster_fault(&c, "{\"kind\":\"Prewrite\",\"action\":\"cut_before\"}");
+    cluster_fault(&c, "{\"kind\":\"Get\",\"action\":\"cut_before\",\"times\":2}");
+    RUN(build_item(items, NULL, CANARY "-other", CANARY "-kind", 1));
+    assert_int_equal(find(db, CANARY "-other"), TITO_OK);
+    tito_model_free(items);
+    tito_db_free(db);
+    assert_int_equal(atomic_load(&connected), 1);
+    assert_true(atomic_load(&lines) >= 2);
+    assert_int_equal(atomic_load(&canaries), 0);
+    cluster_stop(&c);
+}
+
 /* ---- TLS ---- */
 
 static int32_t connect_with(const cluster *c, const char *ca, const char *cert, const char *key,
@@ -642,6 +686,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_child_that_opens_anew),
         cmocka_unit_test(statistics_are_right),
         cmocka_unit_test(namespaces_do_not_see_each_other),
+        cmocka_unit_test(log_lines_have_no_values),
         cmocka_unit_test(tls_by_options),
         cmocka_unit_test(a_thousand_openings_are_flat),
     };
