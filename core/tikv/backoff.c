@@ -45,6 +45,7 @@ void ti_backoff_init(ti_backoff *b, ti_wire *wire, const ti_call *call, int64_t 
     memset(b, 0, sizeof(*b));
     b->wire = wire;
     b->call = call;
+    b->owner = ti_thread_self();
     b->budget_ms = budget_ms;
 }
 
@@ -117,6 +118,7 @@ static void count_retry(const ti_backoff *b, size_t kind)
 /* One attempt more, of whatever kind. */
 static ti_status count_attempt(ti_backoff *b, const ti_err *why, ti_err *err)
 {
+    ti_require(b->owner == ti_thread_self());
     b->attempts++;
     memcpy(b->seen, why->message, sizeof(b->seen));
     if (b->attempts >= TI_BACKOFF_ATTEMPTS_MAX)

@@ -53,6 +53,7 @@ typedef enum ti_backoff_kind {
 typedef struct ti_backoff {
     ti_wire *wire;
     const ti_call *call; /* borrowed */
+    uint64_t owner;      /* the thread that made it */
     int64_t budget_ms;
     int64_t slept_ms;      /* charged */
     int64_t slept_busy_ms; /* not charged */

@@ -260,6 +260,8 @@ static void read_back(world *w)
     test_ok(w->e->vt->begin(w->e, TI_TS_NONE, &s, &call, &w->err), &w->err);
     test_ok(w->e->vt->batch_get(s, w->keys, KEYS, &w->a, values, &call, &w->err), &w->err);
     w->e->vt->release(s);
+    for (int i = 0; i < 400 && mvcc_locks(&w->m) > 0; i++)
+        usleep(500); /* what the reads have met is cleared in the background */
     for (size_t i = 0; i < KEYS; i++)
         list[i] = (ti_mutation){.key = w->keys[i], .kind = TI_MUTATION_LOCK};
     ti_commit_request request = {.start_ts = fake_now(&w->f), .mutations = list, .count = KEYS};
