@@ -48,8 +48,10 @@ struct ti_conn {
     ti_command *queue_tail;
     ti_command *ended;                 /* whose senders unlock tells */
     ti_command *sent[TI_CONN_BUCKETS]; /* by id, chained */
-    size_t pending;
+    _Atomic(size_t) pending;           /* changed under the mutex */
     bool sending;
+    ti_stream *busy; /* somebody hands a message to this one, without the mutex; or NULL */
+    bool busy_ended; /* it has ended meanwhile: who is at it drops it */
     bool closing;
     unsigned lane;
     char address[];
@@ -189,26 +191,52 @@ static ti_status build_message(ti_conn *conn, ti_buf *message, ti_err *err)
     return put_ids(message, ids, count, err);
 }
 
-/* Sends what is queued when nothing is on its way. Called with the mutex held. */
-static void send_queued(ti_conn *conn)
+/* Hands a message to the stream. Called with the mutex held, which it gives back meanwhile: others
+ * queue, and do not wait for the system call. */
+static ti_status send_message(ti_conn *conn, const ti_buf *message, ti_err *err)
 {
-    ti_mutex_assert_held(&conn->mutex);
-    if (conn->sending || conn->queue_head == NULL || conn->stream == NULL)
-        return;
+    ti_wire *wire = conn->wire;
+    ti_stream *stream = conn->stream;
+    ti_assert(conn->busy == NULL && !conn->busy_ended);
+    conn->sending = true;
+    conn->busy = stream;
+    unlock(conn);
+    ti_status status = wire->vt->send(wire, stream, ti_buf_slice(message), err);
+    ti_mutex_lock(&conn->mutex);
+    conn->busy = NULL;
+    if (conn->busy_ended) { /* its end has failed what was sent */
+        conn->busy_ended = false;
+        status = TI_OK;
+        wire->vt->drop(wire, stream);
+    }
+    ti_cond_broadcast(&conn->gone);
+    return status;
+}
+
+/* Builds and sends one message. As send_queued. */
+static void send_batch(ti_conn *conn)
+{
     ti_buf message;
     ti_err err;
     ti_buf_init(&message, MESSAGE_SIZE_MAX);
     ti_status status = build_message(conn, &message, &err);
-    if (status == TI_OK) {
-        conn->sending = true;
-        status = conn->wire->vt->send(conn->wire, conn->stream, ti_buf_slice(&message), &err);
-    }
+    if (status == TI_OK)
+        status = send_message(conn, &message, &err);
     if (status != TI_OK) {
         conn->sending = false;
         if (status != TI_UNAVAILABLE) /* else the end of the stream fails them */
             fail_all(conn, &err, true);
     }
     ti_buf_free(&message);
+}
+
+/* Sends what is queued when nothing is on its way and nobody else is at it. Called with the mutex
+ * held, gives it back meanwhile. */
+static void send_queued(ti_conn *conn)
+{
+    ti_mutex_assert_held(&conn->mutex);
+    while (!conn->sending && conn->busy == NULL && conn->queue_head != NULL && conn->stream != NULL)
+        send_batch(conn);
 }
 
 static void on_sent(void *context)
@@ -222,12 +250,9 @@ static void on_sent(void *context)
 
 /* ---- Receiving ---- */
 
-/* Gives one answer { number: body } to the command with this id. */
-static void take_answer(ti_conn *conn, uint64_t id, ti_slice answer)
+/* Gives one answer { number: body } to its command, which is in no list any more. */
+static void fill(const ti_conn *conn, ti_command *c, ti_slice answer)
 {
-    ti_command *c = take_sent(conn, id);
-    if (c == NULL)
-        return; /* withdrawn */
     ti_pb_field field;
     ti_err_clear(&c->err);
     ti_status status = ti_pb_next(&answer, &field, &c->err);
@@ -238,7 +263,6 @@ static void take_answer(ti_conn *conn, uint64_t id, ti_slice answer)
                    kinds[c->kind].name);
     else if (status == TI_OK)
         ti_buf_append_slice(&c->response, field.bytes, &c->err);
-    command_end(conn, c);
 }
 
 /* Reads the ids of a response, packed or not. More ids than max: CORRUPT. */
@@ -276,42 +300,82 @@ static ti_status count_answers(ti_slice message, size_t *count_out, ti_err *err)
     return status == TI_NOT_FOUND ? TI_OK : status;
 }
 
-static ti_status take_message(ti_conn *conn, ti_slice message, ti_err *err)
+/* One answer of a message. */
+typedef struct answer {
+    ti_slice bytes;
+    ti_command *command; /* NULL: it was withdrawn */
+} answer;
+
+/* Reads a message; *answers_out is the caller's, NULL when there is none (health feedback alone).
+ */
+static ti_status read_answers(ti_slice message, answer **answers_out, uint64_t **ids_out,
+                              size_t *count_out, ti_err *err)
 {
-    size_t answers = 0;
     size_t ids_count = 0;
-    TI_TRY(count_answers(message, &answers, err));
-    if (answers == 0)
-        return TI_OK; /* health feedback alone */
-    uint64_t *ids = ti_alloc(answers * sizeof(*ids));
-    if (ids == NULL)
-        return ti_err_no_memory(err);
-    ti_status status = read_ids(message, ids, answers, &ids_count, err);
-    if (status == TI_OK && ids_count != answers)
-        status = ti_err_set(err, TI_CORRUPT, "a batch answer has fewer ids than answers");
+    size_t at = 0;
     ti_pb_field field;
-    for (size_t i = 0; status == TI_OK && i < answers;) {
-        status = ti_pb_next(&message, &field, err);
-        if (status == TI_OK && field.number == 1 && field.wire_type == 2)
-            take_answer(conn, ids[i++], field.bytes);
+    TI_TRY(count_answers(message, count_out, err));
+    if (*count_out == 0)
+        return TI_OK;
+    *answers_out = ti_alloc(*count_out * (sizeof(**answers_out) + sizeof(**ids_out)));
+    if (*answers_out == NULL)
+        return ti_err_no_memory(err);
+    *ids_out = (uint64_t *)(*answers_out + *count_out);
+    TI_TRY(read_ids(message, *ids_out, *count_out, &ids_count, err));
+    if (ids_count != *count_out)
+        return ti_err_set(err, TI_CORRUPT, "a batch answer has fewer ids than answers");
+    while (at < *count_out && ti_pb_next(&message, &field, err) == TI_OK)
+        if (field.number == 1 && field.wire_type == 2)
+            (*answers_out)[at++].bytes = field.bytes;
+    ti_require(at == *count_out); /* as counted */
+    return TI_OK;
+}
+
+/* Takes the commands off the list, under the mutex; fills and ends them without it, so that nobody
+ * who submits waits for that. */
+static void give_answers(ti_conn *conn, answer *answers, const uint64_t *ids, size_t count)
+{
+    ti_mutex_lock(&conn->mutex);
+    for (size_t i = 0; i < count; i++) {
+        ti_command *c = answers[i].command = take_sent(conn, ids[i]);
+        if (c == NULL)
+            continue;
+        c->ended = true;
+        conn->pending--;
     }
-    ti_free(ids);
-    return status;
+    unlock(conn);
+    for (size_t i = 0; i < count; i++) {
+        ti_command *c = answers[i].command;
+        if (c == NULL)
+            continue;
+        fill(conn, c, answers[i].bytes);
+        ti_latch_done(c->latch); /* c is its sender's again */
+    }
+}
+
+/* Nothing that comes after a malformed message can be trusted. */
+static void end_stream(ti_conn *conn, const ti_err *why)
+{
+    ti_mutex_lock(&conn->mutex);
+    fail_all(conn, why, true);
+    if (conn->stream != NULL)
+        conn->wire->vt->end(conn->wire, conn->stream);
+    unlock(conn);
 }
 
 static void on_message(void *context, ti_slice message)
 {
     ti_conn *conn = context;
     ti_err err;
+    answer *answers = NULL;
+    uint64_t *ids = NULL;
+    size_t count = 0;
     ti_err_clear(&err);
-    ti_mutex_lock(&conn->mutex);
-    ti_stream *stream = conn->stream;
-    if (take_message(conn, message, &err) != TI_OK) {
-        fail_all(conn, &err, true);
-        if (stream != NULL)
-            conn->wire->vt->end(conn->wire, stream); /* nothing after it can be trusted */
-    }
-    unlock(conn);
+    if (read_answers(message, &answers, &ids, &count, &err) != TI_OK)
+        end_stream(conn, &err);
+    else
+        give_answers(conn, answers, ids, count);
+    ti_free(answers);
 }
 
 static void on_end(void *context, const ti_err *why)
@@ -321,12 +385,14 @@ static void on_end(void *context, const ti_err *why)
     ti_stream *stream = conn->stream;
     ti_wire *wire = conn->wire;
     bool reached = stream == NULL || wire->vt->reached(wire, stream);
+    bool busy = stream != NULL && conn->busy == stream;
+    conn->busy_ended = conn->busy_ended || busy;
     conn->stream = NULL;
     conn->sending = false;
     fail_all(conn, why, reached);
     ti_cond_broadcast(&conn->gone);
     unlock(conn); /* close may free conn from here on */
-    if (stream != NULL)
+    if (stream != NULL && !busy)
         wire->vt->drop(wire, stream);
 }
 
@@ -446,10 +512,7 @@ void ti_conn_release(ti_conn *conn, ti_command *c)
 
 size_t ti_conn_pending(ti_conn *conn)
 {
-    ti_mutex_lock(&conn->mutex);
-    size_t pending = conn->pending;
-    unlock(conn);
-    return pending;
+    return atomic_load(&conn->pending);
 }
 
 void ti_conn_close(ti_conn *conn)
@@ -463,7 +526,7 @@ void ti_conn_close(ti_conn *conn)
         conn->wire->vt->end(conn->wire, conn->stream);
     unlock(conn);
     ti_mutex_lock(&conn->mutex);
-    while (conn->stream != NULL)
+    while (conn->stream != NULL || conn->busy != NULL)
         ti_cond_wait(&conn->gone, &conn->mutex);
     unlock(conn);
     ti_cond_destroy(&conn->gone);

@@ -9,7 +9,6 @@
 
 struct ti_tikv_store {
     _Atomic(uint32_t) refs;
-    _Atomic(uint32_t) turn;
     uint64_t id;
     ti_conn *conns[TI_STORE_LANES];
     bool doubted; /* under the table's mutex, both */
@@ -33,7 +32,10 @@ const char *ti_tikv_store_address(const ti_tikv_store *store)
 
 ti_conn *ti_tikv_store_conn(ti_tikv_store *store)
 {
-    return store->conns[atomic_fetch_add(&store->turn, 1) % TI_STORE_LANES];
+    unsigned lane = 0;
+    while (lane + 1 < TI_STORE_LANES && ti_conn_pending(store->conns[lane]) >= TI_STORE_LANE_BUSY)
+        lane++;
+    return store->conns[lane];
 }
 
 void ti_tikv_store_unref(ti_tikv_store *store)

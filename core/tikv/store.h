@@ -11,6 +11,8 @@
 #include "tikv/pd.h"
 
 #define TI_STORE_LANES 2
+/* Commands on one connection from which on the next one is used: fewer share their messages. */
+#define TI_STORE_LANE_BUSY TI_CONN_BATCH_MAX
 
 typedef struct ti_tikv_store ti_tikv_store;
 typedef struct ti_tikv_stores ti_tikv_stores;
@@ -26,7 +28,7 @@ ti_status ti_tikv_stores_get(ti_tikv_stores *s, uint64_t id, ti_tikv_store **sto
 void ti_tikv_stores_doubt(ti_tikv_stores *s, uint64_t id, bool wrong_store);
 void ti_tikv_store_unref(ti_tikv_store *store); /* NULL is allowed */
 const char *ti_tikv_store_address(const ti_tikv_store *store);
-/* A connection of the store, in turn. Borrowed as long as the reference. */
+/* A connection of the store: the first that is not busy. Borrowed as long as the reference. */
 ti_conn *ti_tikv_store_conn(ti_tikv_store *store);
 
 #endif
