@@ -127,6 +127,7 @@ struct ti_queues {
     ti_kv *kv;       /* borrowed from the store */
     const ti_keyspace *keyspace;
     ti_hub *hub;
+    struct ti_hinter *hinter; /* owned; on shared engines, else NULL */
     uint32_t partitions_default;
     bool shared; /* other processes use the same database */
 };

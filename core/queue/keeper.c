@@ -8,6 +8,7 @@
  *     once (fixed ranges that overlap) meet conflicts, and do no harm.
  *  2. A failure is noted and tried again at the next turn. */
 #include "base/assert.h"
+#include "queue/hint_int.h"
 #include "queue/schedule.h"
 #include "queue/worker_int.h"
 
@@ -182,6 +183,18 @@ static ti_status collect_garbage(ti_worker *w, const ti_call *call, ti_err *err)
     return engine->vt->gc(engine, retention_us, call, err);
 }
 
+/* Hint rows of processes that are gone. */
+static ti_status clean_hints(ti_worker *w, const ti_call *call, ti_err *err)
+{
+    int64_t now_ns = ti_env_mono_ns(w->env);
+    if (!w->queues->shared || now_ns < w->hints_ns || !is_ours(w, &w->types->parts[0]))
+        return TI_OK;
+    w->hints_ns = now_ns + TI_HINT_AGE_US * INT64_C(100); /* ten times per age */
+    for (ti_wtype *type = w->types; type != NULL; type = type->next)
+        TI_TRY(ti_hints_clean(w->queues, ti_hub_type_name(type->type), call, err));
+    return TI_OK;
+}
+
 /* ---- the thread ---- */
 
 static void note(ti_worker *w, ti_status status, const ti_err *err, const char *what)
@@ -199,6 +212,7 @@ static void turn(ti_worker *w, ti_arena *a)
     note_lag(w);
     note(w, clean(w, &call, &err), &err, "deleting completed events");
     note(w, fire_schedules(w, a, &call, &err), &err, "publishing recurring events");
+    note(w, clean_hints(w, &call, &err), &err, "deleting old hints");
     note(w, collect_garbage(w, &call, &err), &err, "removing old versions");
 }
 

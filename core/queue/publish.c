@@ -20,6 +20,7 @@
 #include "base/limits.h"
 #include "json/json.h"
 #include "kv/retry.h"
+#include "queue/hint_int.h"
 #include "queue/value_int.h"
 
 typedef struct outbox_type {
@@ -174,6 +175,11 @@ static void events_ended(void *context, ti_status status, ti_ts commit_ts)
         ti_hub_wake_held(hub, event->type->type, event->place.partition, event->place.timestamp_us);
     ti_hub_leave_held(hub, &box->inflight);
     ti_mutex_unlock(&hub->mutex);
+    for (const outbox_event *event = box->first; event != NULL && maybe; event = event->next) {
+        if (box->queues->hinter != NULL)
+            ti_hint_note(box->queues->hinter, event->type->type, event->place.partition,
+                         event->place.timestamp_us);
+    }
     for (const outbox_event *event = box->first; event != NULL && status == TI_OK;
          event = event->next)
         ti_hub_count(event->type->type, TI_COUNT_PUBLISHED, 1);

@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "kv/retry.h"
 #include "model/store.h"
+#include "queue/hint_int.h"
 #include "queue/hub_int.h"
 #include "queue/publish_int.h"
 #include "queue/value_int.h"
@@ -42,8 +43,13 @@ ti_status ti_queues_open(ti_store *store, const ti_queues_options *options, ti_q
     queues->keyspace = ti_store_keyspace(store);
     queues->partitions_default = partitions > 0 ? partitions : TI_PARTITIONS_DEFAULT;
     queues->shared = kv->engine->vt->shared(kv->engine);
-    ti_status status = ti_hub_attach(kv, &queues->hub, err);
+    ti_status status = TI_OK;
+    if (queues->shared)
+        status = ti_hinter_new(queues, &queues->hinter, err);
+    if (status == TI_OK)
+        status = ti_hub_attach(kv, &queues->hub, err);
     if (status != TI_OK) {
+        ti_hinter_free(queues->hinter);
         ti_free(queues);
         return status;
     }
@@ -58,6 +64,7 @@ void ti_queues_close(ti_queues *queues)
     if (queues == NULL)
         return;
     ti_store_set_event_sink(queues->store, NULL);
+    ti_hinter_free(queues->hinter);
     ti_hub_detach(queues->hub, queues->kv);
     ti_free(queues);
 }

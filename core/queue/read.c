@@ -35,6 +35,7 @@ typedef struct part_read {
     uint64_t wake_min_us;
     uint64_t wake_max_us;
     bool look_for_due;
+    bool to_end;     /* the scan goes to the partition's end: rows and what is due next in one */
     uint64_t due_us; /* found when looked for */
     ti_scan_page page;
     ti_event_place
@@ -97,6 +98,9 @@ static bool begin(part_read *r)
         r->from_us = part->read_us;
         memcpy(r->from_uuid, part->read_uuid, sizeof(r->from_uuid));
         r->look_for_due = !part->due_known || part->due_us <= r->now_us;
+        r->to_end = r->look_for_due && part->sweeping && part->count == 0;
+        if (r->to_end && r->max > TI_SWEEP_ROWS_MAX)
+            r->max = TI_SWEEP_ROWS_MAX;
     }
     /* without room of its own it comes back by itself; without room at all it stays in the queue */
     if (go && r->max == 0 && w->full)
@@ -132,11 +136,30 @@ static ti_status scan_due(part_read *r, ti_err *err)
     return TI_OK;
 }
 
+/* Of a scan to the end: the first row that is not due yet says what is due next; it and those
+ * behind it are not read. */
+static void cut_future(part_read *r)
+{
+    ti_key_parts parts;
+    r->due_us = UINT64_MAX;
+    for (size_t i = 0; i < r->page.count; i++) {
+        if (!ti_key_parse(r->w->queues->keyspace, r->page.pairs[i].key, &parts) ||
+            parts.place.timestamp_us <= r->now_us)
+            continue;
+        r->due_us = parts.place.timestamp_us;
+        r->page.count = i;
+        r->page.more = false;
+        return;
+    }
+}
+
 static ti_status scan_rows(part_read *r, ti_err *err)
 {
     const ti_keyspace *ks = r->w->queues->keyspace;
     ti_scan scan = {.items_max = r->max, .size_max = TI_READ_PAGE_SIZE_MAX};
     uint64_t to_us = r->now_us + 1 > r->from_us ? r->now_us + 1 : r->from_us;
+    if (r->to_end)
+        to_us = UINT64_MAX;
     TI_TRY(range_of(r, r->from_us, to_us, &scan.range, err));
     if (r->from_uuid[0] != '\0') {
         ti_event_place after = {.partition = r->part->number, .timestamp_us = r->from_us};
@@ -149,7 +172,9 @@ static ti_status scan_rows(part_read *r, ti_err *err)
     }
     if (ti_slice_compare(scan.range.from, scan.range.to) < 0)
         TI_TRY(ti_txn_scan(r->txn, &scan, r->a, &r->page, &r->call, err));
-    if (!r->page.more && r->look_for_due)
+    if (r->to_end)
+        cut_future(r);
+    else if (!r->page.more && r->look_for_due)
         return scan_due(r, err);
     return TI_OK;
 }

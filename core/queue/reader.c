@@ -217,6 +217,25 @@ static void checkpoints(ti_worker *w, ti_arena *a)
     after(w, status, &err, "writing checkpoints");
 }
 
+/* On a shared engine: more often while there is news. */
+static void poll_hints(ti_worker *w, ti_arena *a)
+{
+    bool news = false;
+    ti_err err;
+    if (!w->queues->shared || ti_env_mono_ns(w->env) < w->poll_ns)
+        return;
+    ti_worker_unlock(w);
+    ti_err_clear(&err);
+    ti_status status = ti_hints_poll(w, a, &news, &err);
+    ti_arena_reset(a);
+    ti_mutex_lock(&w->mutex);
+    w->poll_us = news || w->poll_us == 0 ? TI_HINT_POLL_MIN_US : w->poll_us * 2;
+    if (w->poll_us > TI_HINT_POLL_MAX_US)
+        w->poll_us = TI_HINT_POLL_MAX_US;
+    w->poll_ns = ti_env_mono_ns(w->env) + w->poll_us * 1000;
+    after(w, status, &err, "looking at hints");
+}
+
 static bool work(ti_worker *w, ti_arena *a)
 {
     if (w->life != TI_LIFE_RUNNING)
@@ -224,6 +243,7 @@ static bool work(ti_worker *w, ti_arena *a)
     checkpoints(w, a);
     if (ti_env_mono_ns(w->env) < w->pause_until_ns)
         return false;
+    poll_hints(w, a);
     bool loaded = load_one(w, a);
     return read_one(w, a) || loaded;
 }
@@ -251,6 +271,8 @@ static int64_t wake_time(const ti_worker *w)
     int64_t at_ns = earlier(w->ownership_ns, w->checkpoint_ns);
     if (timer != NULL)
         at_ns = earlier(at_ns, timer->at_ns);
+    if (w->queues->shared && w->life == TI_LIFE_RUNNING)
+        at_ns = earlier(at_ns, w->poll_ns);
     if (w->spill_check_ns != 0)
         at_ns = earlier(at_ns, w->spill_check_ns);
     if (w->pause_until_ns > ti_env_mono_ns(w->env))

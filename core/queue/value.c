@@ -4,6 +4,7 @@
 #include "queue/value_int.h"
 
 #include "base/assert.h"
+#include "queue/hint_int.h"
 
 #define FLAG_DAMAGED 1
 #define FLAG_UNIQUE 2
@@ -12,6 +13,7 @@
 #define META_VERSION 3
 #define META_PAUSED 1
 #define SCHEDULE_VERSION 4
+#define HINT_VERSION 5
 
 /* Above the limit of an event: its error, lengths, numbers. */
 #define VALUE_SIZE_MAX (TI_EVENT_SIZE_MAX + TI_EVENT_ERROR_SIZE_MAX + 1024)
@@ -274,4 +276,53 @@ ti_status ti_schedule_open(ti_slice value, ti_slice row_key, ti_schedule *s, ti_
         return ti_err_set(err, TI_CORRUPT, "the row of a schedule can not be decoded");
     s->next_us = next_us == 0 ? INT64_MAX : (int64_t)next_us;
     return TI_OK;
+}
+
+static ti_status append_hints(ti_buf *b, ti_hint_head head, const ti_hint *hints, size_t count,
+                              ti_err *err)
+{
+    TI_TRY(ti_buf_append_byte(b, HINT_VERSION, err));
+    TI_TRY(append_varint(b, head.written_us, err));
+    TI_TRY(append_varint(b, head.number, err));
+    for (size_t i = 0; i < count; i++) {
+        TI_TRY(append_varint(b, hints[i].partition, err));
+        TI_TRY(append_varint(b, hints[i].place_us, err));
+        TI_TRY(append_varint(b, hints[i].number, err));
+    }
+    return TI_OK;
+}
+
+ti_status ti_hint_seal(ti_buf *b, ti_slice row_key, ti_hint_head head, const ti_hint *hints,
+                       size_t count, ti_err *err)
+{
+    ti_buf payload;
+    ti_buf_init(&payload, TI_EVENT_SIZE_MAX);
+    ti_status status = append_hints(&payload, head, hints, count, err);
+    if (status == TI_OK)
+        status = ti_sealed_append(b, TI_SEALED_QUEUE, row_key, ti_buf_slice(&payload), err);
+    ti_buf_free(&payload);
+    return status;
+}
+
+ti_status ti_hint_open(ti_slice value, ti_slice row_key, ti_hint_head *head_out, ti_slice *rest_out,
+                       ti_err *err)
+{
+    TI_TRY(ti_sealed_open(value, TI_SEALED_QUEUE, row_key, rest_out, err));
+    if (rest_out->len < 1 || rest_out->data[0] != HINT_VERSION)
+        return ti_err_set(err, TI_CORRUPT, "a hint has an unknown form");
+    rest_out->data++;
+    rest_out->len--;
+    if (!take_varint(rest_out, &head_out->written_us) || !take_varint(rest_out, &head_out->number))
+        return ti_err_set(err, TI_CORRUPT, "a hint can not be decoded");
+    return TI_OK;
+}
+
+bool ti_hint_next(ti_slice *rest, ti_hint *hint_out)
+{
+    uint64_t partition;
+    if (!take_varint(rest, &partition) || partition > TI_PARTITIONS_MAX ||
+        !take_varint(rest, &hint_out->place_us) || !take_varint(rest, &hint_out->number))
+        return false;
+    hint_out->partition = (uint32_t)partition;
+    return true;
 }

@@ -481,6 +481,7 @@ static void free_types(ti_worker *w)
         ti_wtype *type = w->types;
         w->types = type->next;
         free_parts(type);
+        ti_hints_forget(type);
         ti_free(type);
     }
 }

@@ -45,6 +45,7 @@ typedef struct ti_key ti_key;
 typedef struct ti_part ti_part;
 typedef struct ti_wtype ti_wtype;
 typedef struct ti_gate ti_gate;
+typedef struct ti_hint_seen ti_hint_seen;
 
 #define TI_GATE_BUCKETS 256
 
@@ -186,7 +187,8 @@ struct ti_wtype {
     ti_key *ready_last;
     uint32_t ready_count;
     uint32_t taken;
-    uint32_t clean_next; /* the keeper's: the partition that is cleaned next */
+    ti_hint_seen *hints_seen; /* owned; of the reader's thread */
+    uint32_t clean_next;      /* the keeper's: the partition that is cleaned next */
     uint32_t partitions;
     ti_part *parts;
     ti_listener listener;
@@ -242,7 +244,10 @@ struct ti_worker {
     bool reader_started;
     ti_thread keeper;
     bool keeper_started;
-    int64_t gc_ns; /* the keeper's: next time */
+    int64_t gc_ns;    /* the keeper's: next time */
+    int64_t hints_ns; /* the keeper's: when old hints are looked for */
+    int64_t poll_ns;  /* when hints are looked at next; of the reader's thread, as the next */
+    int64_t poll_us;  /* how long between */
 
     ti_timers timers;
     ti_key **keys; /* hash table */
@@ -414,6 +419,13 @@ ti_status ti_part_open(ti_worker *w, ti_part *part, ti_arena *a, ti_err *err);
 ti_status ti_key_load(ti_worker *w, ti_key *key, ti_arena *a, ti_err *err);
 /* Writes the checkpoints that are due; all: also those that are not. @locks none */
 ti_status ti_checkpoints_write(ti_worker *w, bool all, ti_arena *a, ti_err *err);
+
+/* ---- poll.c: the reader's thread ---- */
+
+/* Looks at the hints of other processes; whether there was news. @locks none */
+ti_status ti_hints_poll(ti_worker *w, ti_arena *a, bool *news_out, ti_err *err);
+/* Frees what is remembered. */
+void ti_hints_forget(ti_wtype *type);
 
 /* ---- keeper.c ---- */
 

@@ -42,6 +42,7 @@ static ti_status f_begin(ti_engine *e, ti_ts at, ti_snapshot **out, const ti_cal
                          ti_err *err)
 {
     faulty *f = of(e);
+    atomic_fetch_add(&f->begins, 1);
     TI_TRY(unavailable(f, err));
     TI_TRY(f->inner->vt->begin(f->inner, at, out, call, err));
     if (strikes(f, atomic_load(&f->slow_snapshot_in)))
@@ -50,6 +51,18 @@ static ti_status f_begin(ti_engine *e, ti_ts at, ti_snapshot **out, const ti_cal
 }
 
 static faulty *snapshot_faults; /* the one engine of a test program */
+static _Atomic(uint64_t) scans;
+static _Atomic(uint64_t) gets;
+
+uint64_t faulty_scans(void)
+{
+    return atomic_load(&scans);
+}
+
+uint64_t faulty_gets(void)
+{
+    return atomic_load(&gets);
+}
 
 static ti_ts f_snapshot_ts(const ti_snapshot *s)
 {
@@ -64,6 +77,7 @@ static void f_release(ti_snapshot *s)
 static ti_status f_get(ti_snapshot *s, ti_slice key, ti_arena *a, ti_slice *value_out,
                        const ti_call *call, ti_err *err)
 {
+    atomic_fetch_add(&gets, 1);
     TI_TRY(unavailable(snapshot_faults, err));
     return s->engine->vt->get(s, key, a, value_out, call, err);
 }
@@ -78,6 +92,7 @@ static ti_status f_batch_get(ti_snapshot *s, const ti_slice *keys, size_t count,
 static ti_status f_scan(ti_snapshot *s, const ti_scan *scan, ti_arena *a, ti_scan_page *page_out,
                         const ti_call *call, ti_err *err)
 {
+    atomic_fetch_add(&scans, 1);
     TI_TRY(unavailable(snapshot_faults, err));
     return s->engine->vt->scan(s, scan, a, page_out, call, err);
 }
@@ -178,5 +193,17 @@ faulty *faulty_open(bool shared)
     else
         test_ok(ti_rocks_open_memory(&options, ti_env_real(), &f->inner, &call, &err), &err);
     snapshot_faults = f;
+    return f;
+}
+
+faulty *faulty_beside(const faulty *first)
+{
+    faulty *f = calloc(1, sizeof(*f));
+    assert_non_null(f);
+    f->base.vt = &faulty_vt;
+    f->base.env = first->base.env;
+    f->shared = first->shared;
+    f->inner = first->inner;
+    f->inner->vt->ref(f->inner);
     return f;
 }

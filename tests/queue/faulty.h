@@ -21,11 +21,18 @@ typedef struct faulty {
     _Atomic(uint32_t) unavailable_in; /* reads and commits */
     bool shared;                      /* what it says to be */
     _Atomic(uint64_t) struck;         /* faults so far */
+    _Atomic(uint64_t) begins;         /* snapshots so far */
 } faulty;
 
 extern _Thread_local bool faulty_spared;
 
 /* An engine in memory behind faults that are all off. Freed by dropping its one reference. */
 faulty *faulty_open(bool shared);
+/* Another engine around the same inner one, as another process would have: nothing of what is kept
+ * in memory is shared. */
+faulty *faulty_beside(const faulty *first);
+/* Scans and single reads through all engines so far. */
+uint64_t faulty_scans(void);
+uint64_t faulty_gets(void);
 
 #endif

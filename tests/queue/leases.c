@@ -8,54 +8,14 @@
 #include "base/id.h"
 #include "base/limits.h"
 #include "queue/lease_int.h"
+#include "queue/still.h"
 
 #define SECOND INT64_C(1000000)
-
-/* ---- a machine that can stand still ---- */
-
-typedef struct still_env {
-    ti_env env;
-    _Atomic(bool) still;
-} still_env;
-
-static void stand(const ti_env *env)
-{
-    while (atomic_load(&((const still_env *)(const void *)env)->still))
-        usleep(500);
-}
-
-static int64_t still_wall_us(const ti_env *env)
-{
-    stand(env);
-    return ti_env_wall_us(ti_env_real());
-}
-
-static int64_t still_mono_ns(const ti_env *env)
-{
-    stand(env);
-    return ti_env_mono_ns(ti_env_real());
-}
-
-static void still_random(const ti_env *env, void *out, size_t len)
-{
-    (void)env;
-    ti_env_random(ti_env_real(), out, len);
-}
-
-static void still_sleep_ns(const ti_env *env, int64_t ns)
-{
-    stand(env);
-    ti_env_sleep_ns(ti_env_real(), ns);
-}
 
 /* Another handle on the same engine, whose workers can be made to stand still. */
 static void open_still(qdb *d, const qdb *first, still_env *env)
 {
-    memset(env, 0, sizeof(*env));
-    env->env = (ti_env){.wall_us = still_wall_us,
-                        .mono_ns = still_mono_ns,
-                        .random = still_random,
-                        .sleep_ns = still_sleep_ns};
+    still_init(env);
     qdb_open_beside(d, first);
     d->env = &env->env;
     d->kv.env = &env->env;
