@@ -1,8 +1,9 @@
 #!/bin/sh
 # Builds a cluster to test against: sh tests/cluster/build.sh OUTPUT [mock|real]. Go keeps what it has compiled, so a second
 # run is quick. Of `real`, OUTPUT starts the servers; they are built beside it (pd-server, unistore-server).
+# `sh tests/cluster/build.sh OUTPUT test` builds nothing but runs the mock's own tests.
 set -u
-out=${1:?"usage: build.sh OUTPUT [mock|real]"}
+out=${1:?"usage: build.sh OUTPUT [mock|real|test]"}
 kind=${2:-mock}
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 
@@ -28,6 +29,7 @@ engine="-mod=mod -ldflags=-checklinkname=0"
 # shellcheck disable=SC2086
 case $kind in
 mock) cd "$here/mock" && exec go build $engine -o "$out" . ;;
+test) cd "$here/mock" && exec go test $engine . ;;
 real)
     (cd "$here/real/pd" && go build -o "$folder/pd-server" .) || exit 1
     (cd "$here/real/store" && go build $engine -o "$folder/unistore-server" .) || exit 1

@@ -14,10 +14,12 @@ import (
 //	/split?key=    /merge?key=    /leader?key=&store=         regions, by a key in them
 //	/store/add     /store/stop?id=    /store/start?id=    /store/move?id=    /store/freeze?id=    /store/thaw?id=
 //	/pd/leader?index= (-1: none)    /pd/freeze?index=    /pd/thaw?index=    /pd/stale?store=    /pd/cluster?id=
-//	/fault (POST, a rule as JSON)    /faults/clear    /state    /tls/drop    /tls/peer?name=
+//	/strict?on= (1, 0)    /fault (POST, a rule as JSON)    /faults/clear    /state    /tls/drop    /tls/peer?name=
 type control struct{ c *cluster }
 
-func serveControl(c *cluster, l net.Listener) {
+func serveControl(c *cluster, l net.Listener) { http.Serve(l, controlHandler(c)) }
+
+func controlHandler(c *cluster) http.Handler {
 	k := &control{c}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/split", k.key(func(key []byte, _ *http.Request) error { return c.topo.split(key) }))
@@ -33,16 +35,24 @@ func serveControl(c *cluster, l net.Listener) {
 		return err
 	}))
 	mux.HandleFunc("/store/stop", k.store(func(s *store) error { s.stop(); return nil }))
-	mux.HandleFunc("/store/start", k.store(func(s *store) error { return s.start(s.address) }))
+	mux.HandleFunc("/store/start", k.store(func(s *store) error {
+		if s.server != nil {
+			return fmt.Errorf("store %d runs", s.id)
+		}
+		return s.start(s.address)
+	}))
 	mux.HandleFunc("/store/move", k.store(func(s *store) error { s.stop(); return s.start("127.0.0.1:0") }))
 	mux.HandleFunc("/store/freeze", k.store(func(s *store) error { s.frozen.close(); return nil }))
 	mux.HandleFunc("/store/thaw", k.store(func(s *store) error { s.frozen.open(); return nil }))
 	mux.HandleFunc("/pd/leader", k.do(func(r *http.Request) error {
 		index, err := strconv.Atoi(r.URL.Query().Get("index"))
+		if err != nil || index < -1 || index >= len(c.pd.fronts) {
+			return fmt.Errorf("no such PD")
+		}
 		c.pd.mu.Lock()
 		defer c.pd.mu.Unlock()
 		c.pd.leader = index
-		return err
+		return nil
 	}))
 	mux.HandleFunc("/pd/freeze", k.front(func(f *pdFront) { f.frozen.close() }))
 	mux.HandleFunc("/pd/thaw", k.front(func(f *pdFront) { f.frozen.open() }))
@@ -58,6 +68,10 @@ func serveControl(c *cluster, l net.Listener) {
 		c.pd.clusterID = number(r, "id")
 		return nil
 	}))
+	mux.HandleFunc("/strict", k.do(func(r *http.Request) error {
+		c.engine.lockRecords.set(r.URL.Query().Get("on") == "1")
+		return nil
+	}))
 	mux.HandleFunc("/fault", k.do(func(r *http.Request) error {
 		rule := &fault{}
 		if err := json.NewDecoder(r.Body).Decode(rule); err != nil {
@@ -68,7 +82,7 @@ func serveControl(c *cluster, l net.Listener) {
 	mux.HandleFunc("/faults/clear", k.do(func(*http.Request) error { c.faults.clear(); return nil }))
 	mux.HandleFunc("/state", k.state)
 	c.tls.serve(mux)
-	http.Serve(l, mux)
+	return mux
 }
 
 func number(r *http.Request, name string) uint64 {

@@ -50,21 +50,10 @@ func main() {
 		folder = made
 		defer os.RemoveAll(made)
 	}
-	rules := []grpc.ServerOption{keepaliveRule()}
-	pdOptions, scheme := secure.options(secure.pd, rules)
-	c := &cluster{topo: newTopology(), faults: &faults{}, tls: secure}
-	c.options, _ = secure.options(secure.stores, rules)
-	var err error
-	c.engine, err = openEngine(folder, *strict)
+	c, err := startCluster(folder, *pds, *stores, secure)
 	check(err)
+	c.engine.lockRecords.set(*strict)
 	c.engine.twoPhase = *twoPhase
-	for i := 0; i < *stores; i++ {
-		_, err := c.addStore()
-		check(err)
-	}
-	c.topo.bootstrap()
-	c.pd = newPlacement(c.topo)
-	check(c.pd.listen(*pds, pdOptions, scheme))
 	control, err := net.Listen("tcp", "127.0.0.1:0")
 	check(err)
 	go serveControl(c, control)
@@ -78,6 +67,26 @@ func main() {
 	check(json.NewEncoder(os.Stdout).Encode(ready))
 	check(syscall.Dup3(2, 1, 0)) // the engine logs to standard output, where nobody reads on
 	waitForEnd()
+}
+
+// startCluster starts stores and PDs on free ports; one region with a peer on every store.
+func startCluster(folder string, pds, stores int, secure *serverTLS) (*cluster, error) {
+	rules := []grpc.ServerOption{keepaliveRule()}
+	pdOptions, scheme := secure.options(secure.pd, rules)
+	c := &cluster{topo: newTopology(), faults: &faults{}, tls: secure}
+	c.options, _ = secure.options(secure.stores, rules)
+	var err error
+	if c.engine, err = openEngine(folder); err != nil {
+		return nil, err
+	}
+	for i := 0; i < stores; i++ {
+		if _, err := c.addStore(); err != nil {
+			return nil, err
+		}
+	}
+	c.topo.bootstrap()
+	c.pd = newPlacement(c.topo, c.faults)
+	return c, c.pd.listen(pds, pdOptions, scheme)
 }
 
 // waitForEnd returns when the starter has gone (its end of standard input is closed) or a signal says so.
@@ -100,7 +109,7 @@ func keepaliveRule() grpc.ServerOption {
 	return grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second})
 }
 
-func openEngine(folder string, strict bool) (*engine, error) {
+func openEngine(folder string) (*engine, error) {
 	conf := config.DefaultConf
 	conf.Engine.DBPath = folder
 	conf.Engine.VolatileMode = true
@@ -118,7 +127,7 @@ func openEngine(folder string, strict bool) (*engine, error) {
 	return &engine{
 		fence: newFence(),
 		kv:    kv, context: &kvrpcpb.Context{RegionId: ids[2], RegionEpoch: epoch, Peer: peer},
-		strictLocks: strict, lockKeys: map[uint64][]string{}, lockCommits: map[string]uint64{},
+		lockRecords: newLockRecords(),
 	}, nil
 }
 

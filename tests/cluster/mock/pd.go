@@ -18,7 +18,8 @@ const clusterID = 7411
 
 // placement is what all PD fronts share: who leads them, time, safe points.
 type placement struct {
-	topo *topology
+	topo   *topology
+	faults *faults
 
 	mu           sync.Mutex
 	fronts       []*pdFront
@@ -39,8 +40,8 @@ type pdFront struct {
 	frozen        gate
 }
 
-func newPlacement(topo *topology) *placement {
-	return &placement{topo: topo, services: map[string]uint64{}, clusterID: clusterID}
+func newPlacement(topo *topology, rules *faults) *placement {
+	return &placement{topo: topo, faults: rules, services: map[string]uint64{}, clusterID: clusterID}
 }
 
 func (p *placement) listen(n int, tls []grpc.ServerOption, scheme string) error {
@@ -51,7 +52,7 @@ func (p *placement) listen(n int, tls []grpc.ServerOption, scheme string) error 
 		}
 		f := &pdFront{shared: p, index: i, url: scheme + "://" + l.Addr().String()}
 		p.fronts = append(p.fronts, f)
-		g := grpc.NewServer(append(tls, grpc.UnaryInterceptor(guard))...)
+		g := grpc.NewServer(append(tls, grpc.UnaryInterceptor(f.inject))...)
 		pdpb.RegisterPDServer(g, f)
 		go g.Serve(l)
 	}
@@ -121,7 +122,17 @@ func (f *pdFront) Tso(stream pdpb.PD_TsoServer) error {
 		if err := f.mustLead(stream.Context()); err != nil {
 			return err
 		}
+		rule := f.shared.faults.take("Tso", 0)
+		if rule != nil && (rule.Action == "drop_before" || rule.Action == "drop_after") {
+			continue
+		}
+		if err := rule.before(stream.Context()); err != nil {
+			return err
+		}
 		physical, logical := f.shared.timestamps(req.Count)
+		if err := rule.after(stream.Context()); err != nil {
+			return err
+		}
 		ts := &pdpb.Timestamp{Physical: physical, Logical: logical}
 		if err := stream.Send(&pdpb.TsoResponse{Header: f.header(), Count: req.Count, Timestamp: ts}); err != nil {
 			return err

@@ -37,10 +37,7 @@ type engine struct {
 	fence   fence
 
 	twoPhase    bool // 1PC and async commit are refused
-	strictLocks bool // a committed LOCK conflicts with later optimistic writes, as on TiKV
-	locksMu     sync.Mutex
-	lockKeys    map[uint64][]string // of running transactions
-	lockCommits map[string]uint64   // committed LOCKs
+	lockRecords *lockRecords
 }
 
 // window is the flow-control window of a store's connections and streams, as TiKV sets it (grpc-stream-initial-window-size): with a fixed one
@@ -132,7 +129,18 @@ func (f *kvFront) UnsafeDestroyRange(c context.Context, r *kvrpcpb.UnsafeDestroy
 	if err := f.store.frozen.wait(c); err != nil {
 		return nil, err
 	}
-	return f.store.cluster.destroyRange(c, r)
+	rule := f.store.cluster.faults.take("UnsafeDestroyRange", f.store.id)
+	if err := rule.before(c); err != nil {
+		return nil, err
+	}
+	if rule != nil && rule.Action == "region_error" {
+		return &kvrpcpb.UnsafeDestroyRangeResponse{RegionError: rule.regionError(f.store.cluster.topo, r.Context)}, nil
+	}
+	resp, err := f.store.cluster.destroyRange(c, r)
+	if lost := rule.after(c); lost != nil {
+		return nil, lost
+	}
+	return resp, err
 }
 
 // BatchCommands serves each command of a batch by itself, in its own time: answers come in any order and grouping.
@@ -299,6 +307,9 @@ func (s *store) handle(ctx context.Context, name string, req interface{}) (answe
 		case "region_error":
 			return s.failed(name, rule.regionError(s.cluster.topo, contextOf(req)), nil), rule, nil
 		case "key_error":
+			if pair := rule.failedPair(req); pair != nil {
+				return pair, rule, nil
+			}
 			return s.failed(name, nil, rule.keyError(req)), rule, nil
 		case "drop_before", "cut_before":
 			return nil, rule, status.Error(codes.Unavailable, "dropped before it was applied")
@@ -444,11 +455,12 @@ func (s *store) apply(ctx context.Context, name string, original interface{}) in
 	c.RegionId, c.RegionEpoch, c.Peer = e.context.RegionId, e.context.RegionEpoch, e.context.Peer
 	reflect.ValueOf(req).Elem().FieldByName("Context").Set(reflect.ValueOf(&c))
 	clip(req, r)
-	if key := e.strictConflict(req); key != nil {
-		return s.failed(name, nil, key)
-	}
 	if prewrite, is := req.(*kvrpcpb.PrewriteRequest); is && e.twoPhase {
 		prewrite.TryOnePc, prewrite.UseAsyncCommit, prewrite.Secondaries = false, false, nil
+	}
+	conflict, note := e.lockRecords.enter(req)
+	if conflict != nil {
+		return s.failed(name, nil, conflict)
 	}
 	release := e.fence.enter(req)
 	if scan, is := req.(*kvrpcpb.ScanRequest); is {
@@ -457,10 +469,10 @@ func (s *store) apply(ctx context.Context, name string, original interface{}) in
 	}
 	out := s.method(name).Call([]reflect.Value{reflect.ValueOf(ctx), reflect.ValueOf(req)})
 	release()
+	note(out[0].Interface())
 	if err, failed := out[1].Interface().(error); failed && err != nil {
 		return s.failed(name, &errorpb.Error{Message: err.Error()}, nil)
 	}
-	e.noteLocks(req, out[0].Interface())
 	return out[0].Interface()
 }
 
@@ -515,47 +527,6 @@ func (e *engine) scan(ctx context.Context, r *kvrpcpb.ScanRequest) *kvrpcpb.Scan
 		all = all[:r.Limit]
 	}
 	return &kvrpcpb.ScanResponse{Pairs: all}
-}
-
-// strictConflict: the mode in which a committed LOCK leaves a record, as TiKV's does.
-func (e *engine) strictConflict(req interface{}) *kvrpcpb.KeyError {
-	r, prewrite := req.(*kvrpcpb.PrewriteRequest)
-	if !prewrite || !e.strictLocks || r.ForUpdateTs != 0 {
-		return nil
-	}
-	e.locksMu.Lock()
-	defer e.locksMu.Unlock()
-	for _, m := range r.Mutations {
-		if ts := e.lockCommits[string(m.Key)]; ts > r.StartVersion {
-			return &kvrpcpb.KeyError{Conflict: &kvrpcpb.WriteConflict{StartTs: r.StartVersion, ConflictTs: ts, ConflictCommitTs: ts, Key: m.Key, Primary: r.PrimaryLock}}
-		}
-	}
-	return nil
-}
-
-func (e *engine) noteLocks(req, answer interface{}) {
-	if !e.strictLocks {
-		return
-	}
-	e.locksMu.Lock()
-	defer e.locksMu.Unlock()
-	switch r := req.(type) {
-	case *kvrpcpb.PrewriteRequest:
-		ts := answer.(*kvrpcpb.PrewriteResponse).OnePcCommitTs
-		for _, m := range r.Mutations {
-			if m.Op == kvrpcpb.Op_Lock && ts != 0 {
-				e.lockCommits[string(m.Key)] = ts
-			} else if m.Op == kvrpcpb.Op_Lock {
-				e.lockKeys[r.StartVersion] = append(e.lockKeys[r.StartVersion], string(m.Key))
-			}
-		}
-	case *kvrpcpb.CommitRequest:
-		if answer.(*kvrpcpb.CommitResponse).Error == nil {
-			for _, key := range e.lockKeys[r.StartVersion] {
-				e.lockCommits[key] = r.CommitVersion
-			}
-		}
-	}
 }
 
 // guard turns a panic (an unwritten method, a fault of the engine) into Unimplemented with its words.
