@@ -9,8 +9,11 @@
 #define CALL_US 60000000
 /* Some can not wait: what has happened to their transaction nobody may ever tell them. */
 #define HURRIED_ONE_IN 6
-#define HURRIED_US_MIN 20000
-#define HURRIED_US_MAX 400000
+#define HURRIED_US_MIN 2000
+#define HURRIED_DOUBLED_MAX 8 /* times */
+/* Two such pairs are too much for 1PC and for async commit. */
+#define PAD_KEY_LEN 2100
+#define PAD_VALUE_LEN 9000
 #define HELD_UP_NS 150000000 /* a transaction that takes longer is held up by something */
 #define GROUP_TRIES 12
 
@@ -89,7 +92,7 @@ static int64_t patience_us(hist_client *c)
 {
     if (!test_random_one_in(&c->random, HURRIED_ONE_IN) || c->patient)
         return CALL_US;
-    return HURRIED_US_MIN + (int64_t)test_random_below(&c->random, HURRIED_US_MAX - HURRIED_US_MIN);
+    return HURRIED_US_MIN << test_random_below(&c->random, HURRIED_DOUBLED_MAX);
 }
 
 void hist_begin(hist_client *c)
@@ -237,10 +240,24 @@ static void log_end(hist_client *c, ti_status status, ti_ts commit_ts)
     log_line(c, line, (size_t)len);
 }
 
+/* Keys of this client alone, which no history tells of. */
+static ti_status pad(hist_client *c)
+{
+    char *value = ti_arena_alloc_zero(&c->arena, PAD_VALUE_LEN + 1);
+    ti_require(value != NULL);
+    memset(value, 'x', PAD_VALUE_LEN);
+    for (int i = 0; i < 2; i++)
+        TI_TRY(write_one(c, ti_arena_format(&c->arena, "pad/%u/%0*d", c->seat, PAD_KEY_LEN, i),
+                         value));
+    return TI_OK;
+}
+
 ti_status hist_finish(hist_client *c, ti_status status)
 {
     ti_ts commit_ts = TI_TS_NONE;
     log_try(c);
+    if (status == TI_OK && c->wrote && c->shared->padded)
+        status = pad(c);
     if (status == TI_OK)
         status = ti_txn_commit(c->txn, &commit_ts, &c->call, &c->err);
     log_end(c, status, commit_ts);

@@ -37,6 +37,7 @@
 typedef struct hist_shared {
     char prefix[HIST_KEY_SIZE]; /* before every key */
     uint64_t seed;
+    bool padded; /* transactions write so much besides that none commits in one phase */
     _Atomic(uint64_t) transactions; /* ids */
     _Atomic(uint64_t) values;
     _Atomic(uint64_t) committed; /* ended well, read-only ones too */

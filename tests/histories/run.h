@@ -9,6 +9,9 @@
  *  1. This process makes no engine and no thread, so that forking it is harmless.
  *  2. No client process outlives this one.
  *
+ *   TITO_TEST_COMMIT=2pc   by 2PC alone, for clusters of unistore's: it picks the timestamp of 1PC
+ * and async commit before what it commits is visible
+ *
  * Thread rule: one thread. */
 #ifndef TITO_TESTS_HISTORIES_RUN_H
 #define TITO_TESTS_HISTORIES_RUN_H
@@ -18,7 +21,7 @@
 typedef struct hist_run_options {
     const hist_load *load;
     uint64_t transactions; /* that must have ended well */
-    bool two_phase;        /* the stores refuse 1PC and async commit, as they may */
+    bool two_phase;        /* neither 1PC nor async commit: the stores refuse them, as they may */
 } hist_run_options;
 
 /* Fails the test when the checker finds an anomaly. */
