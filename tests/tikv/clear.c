@@ -1,5 +1,5 @@
-/* cluster_clear [PREFIX]: deletes what tests have left on the cluster of TITO_TEST_PD, every key under
- * PREFIX (default: all that any test has ever made there), and says how many there were. */
+/* cluster_clear [PREFIX]: deletes what tests have left on the cluster of TITO_TEST_PD, every key
+ * under PREFIX (default: all that any test has ever made there), and says how many there were. */
 #include "tikv/spaced.h"
 
 static const char *prefix = SPACED_ROOT;
