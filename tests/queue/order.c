@@ -1,5 +1,6 @@
 /* Order, completeness and bounded memory under load, judged by checker.h. */
 #include "queue/load.h"
+#include "tikv/spaced.h"
 
 #include <inttypes.h>
 
@@ -16,7 +17,7 @@ static void order_under_load(void **state)
     (void)state;
     run r;
     pthread_t threads[THREADS];
-    uint64_t n = test_scaled(60000);
+    uint64_t n = test_scaled(spaced_wanted() ? 15000 : 60000);
     run_open(&r, NULL, n, 300, 16);
     r.fail_in = 12;
     r.abandon_in = 50;
@@ -54,7 +55,7 @@ static void hot_keys(void **state)
 {
     (void)state;
     run r;
-    uint64_t n = test_scaled(40000);
+    uint64_t n = test_scaled(spaced_wanted() ? 10000 : 40000);
     run_open(&r, NULL, n, 10, 16);
     run_publish(&r, 1, n, 200);
     ti_worker_options options = {.concurrency = 64, .retry = fast_retry};
@@ -78,7 +79,7 @@ static void a_failing_key_blocks_only_itself(void **state)
     (void)state;
     run r;
     pthread_t threads[THREADS];
-    uint64_t n = test_scaled(60000);
+    uint64_t n = test_scaled(spaced_wanted() ? 15000 : 60000);
     run_open(&r, NULL, n, 2, 1);
     r.bad_key = 0; /* half of everything, in the one partition that there is */
     ti_retry_policy slow = {
