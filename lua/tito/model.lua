@@ -147,7 +147,7 @@ function Model:patch_with_options(id, changes, options, tx)
   return in_transaction(self, tx, "patch", function(handle, fail)
     local merged, text = driver.model_merge(self.handle, handle, id, changes)
     if not merged then
-      return nil, text
+      return fail(text)
     end
     local asked, err = host.evaluate(self.functions, merged, options)
     if asked == nil then
@@ -174,7 +174,7 @@ function Model:delete_by_id_with_options(id, options, tx)
     local document, find_err = driver.model_find(self.handle, handle, id)
     if not document then
       if find_err then
-        return nil, find_err
+        return fail(find_err)
       end
       return false
     end
