@@ -447,8 +447,8 @@ class BaseModel(Generic[D]):
 
         def work(own: BaseTx) -> Steps[Any]:
             txn = own._pointer("patch")
-            merged = yield Pending(lib.tito_model_merge(self._handle, txn, key, len(key), text, len(text)), raw)
             try:
+                merged = yield Pending(lib.tito_model_merge(self._handle, txn, key, len(key), text, len(text)), raw)
                 write = self._host.evaluate(decode(merged), events, if_version)
             except BaseException as error:
                 doom(txn, error)

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import threading
 import weakref
 from typing import Any, Awaitable, Callable, Dict, Generator, Generic, TypeVar, Union
 
 from tito._lib import NULL, ffi, lib
-from tito.errors import InvalidState, check, error_slot, raise_status
+from tito.errors import FORK_ADVICE, Forked, InvalidState, check, error_slot, raise_status
 
 T = TypeVar("T")
 
@@ -157,6 +158,7 @@ class Pump:
         self._queue = ffi.gc(out[0], lib.tito_cq_free)
         self._tags = ffi.new("uint64_t[]", _DRAIN_MAX)
         self._next = 0
+        self._process = os.getpid()
         self.waiting: Dict[int, asyncio.Future[None]] = {}
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -174,6 +176,9 @@ class Pump:
 
     async def completion(self, pending: Pending[Any]) -> None:
         """Starts the future and returns when it is ready."""
+        if os.getpid() != self._process:
+            pending.free()
+            raise Forked("the event loop was made before this process was forked" + FORK_ADVICE)
         waiter = asyncio.get_running_loop().create_future()
         self._next += 1
         tag, slot = self._next, error_slot()

@@ -207,7 +207,7 @@ def _from_library(status: int, error: Any) -> Error:
 
 
 FORK_ADVICE = (
-    ". A database does not survive os.fork, multiprocessing's 'fork' or a preloading server: connect in the child "
+    ". A database does not survive os.fork, multiprocessing's 'fork' or a preloading server: connect in the child only "
     "(gunicorn: post_fork; multiprocessing: an initializer, or the start method 'spawn')"
 )
 
