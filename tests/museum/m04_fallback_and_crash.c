@@ -2,18 +2,13 @@
  * primary was forced with a current timestamp of 0, by which no lock ever expires, so the secondary
  * stayed locked for ever.
  *
- * Here: a reader goes on within the lock's time to live and two seconds. */
+ * Here: readers and writers go on within the lock's time to live and two seconds. */
 #include "tikv/little.h"
 
-static void m4_a_fallen_back_lock_ends(void **state)
+static void leave_locks(little *l)
 {
-    static const char *const two[] = {"m", NULL};
-    (void)state;
-    little l;
     ti_slice secondary = TI_SLICE("z");
-    little_begin(&l, two);
-    mvcc_put(&l.m, "z", "old", 1, 2);
-    uint64_t start_ts = fake_now(&l.f);
+    uint64_t start_ts = fake_now(&l->f);
     mvcc_lock lock = {.op = KVRPCPB__OP__Put,
                       .value = TI_SLICE("new"),
                       .primary = TI_SLICE("a"),
@@ -24,16 +19,31 @@ static void m4_a_fallen_back_lock_ends(void **state)
                       .min_commit_ts = start_ts + 1,
                       .secondaries = &secondary,
                       .secondary_count = 1};
-    mvcc_set_lock(&l.m, "a", &lock);
+    mvcc_set_lock(&l->m, "a", &lock);
     lock.async = false; /* this store has refused */
     lock.min_commit_ts = 0;
     lock.secondary_count = 0;
-    mvcc_set_lock(&l.m, "z", &lock);
-    int64_t began_ms = sim_now_ms(l.f.sim);
-    little_expect(&l, "z", "old");
-    assert_true(sim_now_ms(l.f.sim) - began_ms <= 5000);
-    little_expect(&l, "a", "");
-    little_end(&l);
+    mvcc_set_lock(&l->m, "z", &lock);
+}
+
+static void m4_a_fallen_back_lock_ends(void **state)
+{
+    static const char *const two[] = {"m", NULL};
+    static const char *const keys[] = {"z", NULL};
+    (void)state;
+    for (int writes = 0; writes < 2; writes++) {
+        little l;
+        little_begin(&l, two);
+        mvcc_put(&l.m, "z", "old", 1, 2);
+        leave_locks(&l);
+        int64_t began_ms = sim_now_ms(l.f.sim);
+        if (writes == 1)
+            test_ok(little_put(&l, little_now(&l), keys, "mine", 60000), &l.err);
+        little_expect(&l, "z", writes == 1 ? "mine" : "old");
+        assert_true(sim_now_ms(l.f.sim) - began_ms <= 5000);
+        little_expect(&l, "a", "");
+        little_end(&l);
+    }
 }
 
 int main(void)

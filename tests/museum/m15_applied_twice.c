@@ -12,8 +12,8 @@ static bool applied_and_lost(little *l, fake_ask *ask)
 {
     if (ask->kind == TI_COMMAND_PREWRITE)
         mvcc_answer(&l->m, ask);
-    ask->silent = ask->kind == TI_COMMAND_PREWRITE || ask->kind == TI_COMMAND_CHECK_TXN_STATUS;
-    return ask->silent;
+    ask->cut = ask->kind == TI_COMMAND_PREWRITE || ask->kind == TI_COMMAND_CHECK_TXN_STATUS;
+    return ask->cut;
 }
 
 static ti_status add_one(void *context, ti_txn *txn, const ti_call *call, ti_err *err)
@@ -37,8 +37,8 @@ static void m15_an_unknown_outcome_is_not_tried_again(void **state)
     l.e->vt->ref(l.e);
     test_ok(ti_kv_open(&kv, l.e, NULL, &l.err), &l.err);
     l.meddle = applied_and_lost;
-    ti_retry_options options = {.timeout_us = 100000000};
-    ti_call call = little_call(&l, 100000);
+    ti_retry_options options = {.timeout_us = 600000000};
+    ti_call call = little_call(&l, 600000);
     test_status(ti_kv_transact(&kv, NULL, &options, add_one, &l, NULL, &call, &l.err),
                 TI_OUTCOME_UNKNOWN);
     assert_int_equal(atomic_load(&l.count), 1);
