@@ -153,4 +153,5 @@ def main():
     return report.failed > 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
