@@ -274,6 +274,13 @@ suite_real() {
     specs=""
 }
 
+# ---- Python
+
+suite_python() {
+    build_release tito tito_lua &&
+        script build/log/python.log env "TITO_TEST_SCALE=$scale" sh tests/python/run build/release
+}
+
 # ---- Scripts with tests of their own; each prints a line `tests: N passed, N failed, N skipped` at its end
 
 # script LOG COMMAND...: shows its output and adds its counts.
