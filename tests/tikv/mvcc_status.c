@@ -27,7 +27,6 @@ static void status_of_locked(mvcc *m, mvcc_key *k, const Kvrpcpb__CheckTxnStatus
         out->lock_info = mvcc_lock_info(k, a);
         return;
     }
-    l->async = false;
     if (is_expired(l, r->current_ts)) {
         bool alone = l->op == KVRPCPB__OP__PessimisticLock && r->resolving_pessimistic_lock;
         out->action = alone ? KVRPCPB__ACTION__TTLExpirePessimisticRollback
