@@ -13,17 +13,15 @@
 
 #define MEMORY_KIB_MAX (40 * 1024)
 #define CHILD_S 60
-/* Entries of /proc/self/task of a process with one thread: itself, "." and "..". */
-#define ALONE 3
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define IS_INSTRUMENTED true /* what is resident says nothing then */
+#else
+#define IS_INSTRUMENTED false
+#endif
 
 static cluster shared; /* of the tests that do not harm it */
-
-static int start_shared(void **state)
-{
-    (void)state;
-    cluster_start_mock(&shared, &(cluster_options){.stores = 4});
-    return 0;
-}
+static int alone;      /* entries of /proc/self/task before there is any handle */
 
 static int stop_shared(void **state)
 {
@@ -57,6 +55,14 @@ static int count_entries(const char *path)
     return count;
 }
 
+static int start_shared(void **state)
+{
+    (void)state;
+    alone = count_entries("/proc/self/task");
+    cluster_start_mock(&shared, &(cluster_options){.stores = 4});
+    return 0;
+}
+
 /* The same, but waits for threads that are about to end. */
 static int count_settled(const char *path, int expected)
 {
@@ -66,6 +72,13 @@ static int count_settled(const char *path, int expected)
         count = count_entries(path);
     }
     return count;
+}
+
+/* No thread is left of a closed handle. A sanitizer may have one of its own. */
+static void expect_alone(void)
+{
+    int count = count_settled("/proc/self/task", alone);
+    assert_true(count <= alone + IS_INSTRUMENTED);
 }
 
 static long resident_kib(void)
@@ -183,7 +196,7 @@ static void closing_ends_a_thousand_operations(void **state)
     tito_db_free(db);
     free(futures);
     freeze_all(&shared, false);
-    assert_int_equal(count_settled("/proc/self/task", ALONE), ALONE);
+    expect_alone();
     db = open_handle(&shared, "closing");
     assert_int_equal(find(db, "waits"), TITO_OK);
     tito_db_free(db);
@@ -321,25 +334,19 @@ static int use_in_child(tito_db_t *db, tito_model_t *items, tito_txn_t *txn, tit
     return 0;
 }
 
-/* Waits for a child, which has CHILD_S. */
-static void expect_child(pid_t pid)
+/* How a child ended, which has CHILD_S; 1000 and more: by a signal; -1: it hangs. */
+static int child_result(pid_t pid)
 {
     int status = 0;
     assert_true(pid > 0);
     for (int i = 0; i < CHILD_S * 100; i++) {
-        pid_t ended = waitpid(pid, &status, WNOHANG);
-        assert_true(ended >= 0);
-        if (ended == pid) {
-            if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-                fail_msg("the child ended with %d (signal %d)", WEXITSTATUS(status),
-                         WIFSIGNALED(status) ? WTERMSIG(status) : 0);
-            return;
-        }
+        if (waitpid(pid, &status, WNOHANG) == pid)
+            return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
         usleep(10000);
     }
     kill(pid, SIGKILL);
     (void)waitpid(pid, &status, 0);
-    fail_msg("the child hangs");
+    return -1;
 }
 
 static void a_child_is_told_and_the_parent_goes_on(void **state)
@@ -355,7 +362,7 @@ static void a_child_is_told_and_the_parent_goes_on(void **state)
         pid_t pid = fork();
         if (pid == 0)
             _exit(use_in_child(db, items, txn, waiting));
-        expect_child(pid);
+        assert_int_equal(child_result(pid), 0);
         assert_int_equal(find(db, "a"), TITO_OK); /* the parent's connections are whole */
         RUN(tito_model_find(items, txn, TEXT("a"), NULL));
     }
@@ -380,20 +387,6 @@ static int open_in_child(const cluster *c)
     tito_future_free(now);
     tito_db_free(db);
     return status == TITO_OK ? 0 : 2;
-}
-
-static int child_result(pid_t pid)
-{
-    int status = 0;
-    assert_true(pid > 0);
-    for (int i = 0; i < CHILD_S * 100; i++) {
-        if (waitpid(pid, &status, WNOHANG) == pid)
-            return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-        usleep(10000);
-    }
-    kill(pid, SIGKILL);
-    (void)waitpid(pid, &status, 0);
-    return -1;
 }
 
 static void a_child_that_opens_anew(void **state)
@@ -437,12 +430,12 @@ static void a_thousand_openings_are_flat(void **state)
         tito_db_free(db);
     }
     assert_int_equal(ti_mem_live(), live);
-    assert_int_equal(count_settled("/proc/self/task", ALONE), ALONE);
+    expect_alone();
     assert_int_equal(count_settled("/proc/self/fd", fds), fds);
     long grown = resident_kib() - resident;
     printf("%llu rounds: %ld KiB more than after half of them\n", (unsigned long long)rounds,
            grown);
-    assert_true(grown < 4096 + (long)rounds);
+    assert_true(IS_INSTRUMENTED || grown < 4096 + (long)rounds);
 }
 
 /* ---- memory ---- */
@@ -497,7 +490,7 @@ static void a_handle_on_four_stores_is_small(void **state)
     assert_int_equal(pclose(out), 0);
     printf("a handle on four stores: %ld KiB resident\n", kib);
     assert_true(kib > 0);
-    assert_true(kib <= MEMORY_KIB_MAX);
+    assert_true(IS_INSTRUMENTED || kib <= MEMORY_KIB_MAX);
     cluster_stop(&c);
 }
 
