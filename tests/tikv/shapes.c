@@ -63,9 +63,12 @@ static void *read_once(void *context)
     ti_snapshot *s = NULL;
     ti_call call = little_call(l, 60000);
     ti_arena_init(&a);
+    ti_err_clear(&err);
     if (l->e->vt->begin(l->e, TI_TS_NONE, &s, &call, &err) == TI_OK) {
-        if (l->e->vt->get(s, TI_SLICE("a"), &a, &value, &call, &err) == TI_OK)
-            atomic_fetch_add(&l->count, 1);
+        ti_status status = l->e->vt->get(s, TI_SLICE("a"), &a, &value, &call, &err);
+        atomic_fetch_add(&l->count, status == TI_OK);
+        if (status != TI_OK)
+            fprintf(stderr, "a reader: %s %s\n", ti_status_name(status), err.message);
         l->e->vt->release(s);
     }
     ti_arena_free(&a);
@@ -356,6 +359,8 @@ static const char *key_at(little *l, int i)
     return ti_arena_copy(&l->a, ti_slice_of(text)).data;
 }
 
+static uint64_t newest_id = 1000;
+
 /* Splits the region of row i there; merges it with the next; moves its leader. */
 static void split_at(little *l, const char *key)
 {
@@ -369,7 +374,7 @@ static void split_at(little *l, const char *key)
     f->region_count++;
     r->version++;
     f->regions[at + 1] = *r;
-    f->regions[at + 1].id = (uint64_t)1000 + f->region_count * 7 + (uint64_t)atomic_load(&l->count);
+    f->regions[at + 1].id = ++newest_id;
     f->regions[at + 1].start = key;
     r->end = key;
 }
