@@ -75,13 +75,18 @@ static void read_output(int fd, const char *until, char *text, size_t size)
 
 /* ---- It reads ---- */
 
-/* The value behind "KEY " in its output, cut off there; NULL: nothing. */
+/* The value behind "KEY " at the beginning of a line of its output, cut off there; NULL: nothing.
+ */
 static const char *value_in(char *output, const char *key)
 {
     size_t len = strlen(key);
-    for (char *line = strtok(output, "\n"); line != NULL; line = strtok(NULL, "\n"))
-        if (strncmp(line, key, len) == 0 && line[len] == ' ' && line[len + 1] != '\0')
-            return line + len + 1;
+    for (char *line = output; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, key, len) != 0 || line[len] != ' ' || line[len + 1] == '\n')
+            continue;
+        line[strcspn(line, "\n")] = '\0';
+        return line + len + 1;
+    }
     return NULL;
 }
 
