@@ -106,3 +106,42 @@ const char *check(const check_run *run, uint64_t *number_out)
     free(j.failed);
     return what;
 }
+
+/* One chain; marks what it has. */
+static const char *look_at_chain(const check_chains *run, uint32_t key, bool *seen,
+                                 uint64_t *number_out)
+{
+    uint64_t last = 0;
+    for (size_t i = 0; i < run->lengths[key]; i++) {
+        uint64_t n = run->chains[key][i];
+        *number_out = n;
+        if (n == 0 || n > run->number_max)
+            return "an effect of an event that was never published";
+        if (run->key_of[n] != key)
+            return "an effect in the chain of another key";
+        if (seen[n])
+            return "an effect came twice";
+        if (n < last)
+            return "an effect came after a later one of its key";
+        if (run->stored[n] || run->given_up[n])
+            return "an effect of an event that is not done";
+        seen[n] = true;
+        last = n;
+    }
+    return NULL;
+}
+
+const char *check_effects(const check_chains *run, uint64_t *number_out)
+{
+    bool *seen = calloc(run->number_max + 1, sizeof(bool));
+    const char *what = NULL;
+    for (uint32_t key = 0; key < run->key_count && what == NULL; key++)
+        what = look_at_chain(run, key, seen, number_out);
+    for (uint64_t n = 1; n <= run->number_max && what == NULL; n++) {
+        *number_out = n;
+        if (!seen[n] && !run->stored[n] && !run->given_up[n])
+            what = "an event has no effect";
+    }
+    free(seen);
+    return what;
+}

@@ -42,6 +42,25 @@ typedef struct check_run {
     uint32_t key_count;
 } check_run;
 
+/* What a run left in the store where leases can be lost: handlers may overlap and run again then,
+ * but not their effects. Each handler appends its event's number, in the event's transaction, to a
+ * row of the event's key: the chain.
+ *
+ * What must hold: the chains hold every number that was published and not given up exactly once,
+ * in the chain of its key, in rising order; of those given up and of those still stored none. */
+typedef struct check_chains {
+    const uint64_t *const *chains; /* per key */
+    const size_t *lengths;
+    uint32_t key_count;
+    uint64_t number_max;
+    const uint32_t *key_of; /* per number */
+    const bool *given_up;   /* per number */
+    const bool *stored;     /* per number: still to be delivered */
+} check_chains;
+
+/* As check. */
+const char *check_effects(const check_chains *run, uint64_t *number_out);
+
 /* NULL when all holds, else what does not (static text; number_out: of the event). */
 const char *check(const check_run *run, uint64_t *number_out);
 

@@ -79,11 +79,52 @@ static void planted_violations_are_found(void **state)
                           START(4, 0), DONE(4, 0), START(3, 1), DONE(3, 1)));
 }
 
+/* ---- chains: keys 0 and 1; numbers 1, 2, 4 of key 0, 3 and 5 of key 1 ---- */
+
+static const char *judge_chains(const uint64_t *first, size_t first_len, const uint64_t *second,
+                                size_t second_len, uint64_t given_up, uint64_t stored)
+{
+    static const uint32_t key_of[] = {0, 0, 0, 1, 0, 1};
+    const uint64_t *const chains[] = {first, second};
+    const size_t lengths[] = {first_len, second_len};
+    bool gone[6] = {false};
+    bool left[6] = {false};
+    uint64_t number;
+    gone[given_up] = given_up > 0;
+    left[stored] = stored > 0;
+    const check_chains run = {.chains = chains,
+                              .lengths = lengths,
+                              .key_count = 2,
+                              .number_max = 5,
+                              .key_of = key_of,
+                              .given_up = gone,
+                              .stored = left};
+    return check_effects(&run, &number);
+}
+
+#define CHAIN(...) (const uint64_t[]){__VA_ARGS__}, sizeof((uint64_t[]){__VA_ARGS__}) / 8
+
+static void chains_are_judged(void **state)
+{
+    (void)state;
+    assert_null(judge_chains(CHAIN(1, 2, 4), CHAIN(3, 5), 0, 0));
+    assert_null(judge_chains(CHAIN(1, 4), CHAIN(3, 5), 2, 0));
+    assert_null(judge_chains(CHAIN(1, 2, 4), CHAIN(3), 0, 5));
+    assert_non_null(judge_chains(CHAIN(1, 2, 2, 4), CHAIN(3, 5), 0, 0)); /* twice */
+    assert_non_null(judge_chains(CHAIN(1, 4, 2), CHAIN(3, 5), 0, 0));    /* order */
+    assert_non_null(judge_chains(CHAIN(1, 4), CHAIN(3, 5), 0, 0));       /* lost */
+    assert_non_null(judge_chains(CHAIN(1, 2, 4, 5), CHAIN(3), 0, 0));    /* another key */
+    assert_non_null(judge_chains(CHAIN(1, 2, 4), CHAIN(3, 5, 6), 0, 0)); /* never published */
+    assert_non_null(judge_chains(CHAIN(1, 2, 4), CHAIN(3, 5), 2, 0));    /* given up, with effect */
+    assert_non_null(judge_chains(CHAIN(1, 2, 4), CHAIN(3, 5), 0, 5));    /* stored, with effect */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_run_passes),
         cmocka_unit_test(planted_violations_are_found),
+        cmocka_unit_test(chains_are_judged),
     };
     return TEST_RUN(tests);
 }

@@ -127,6 +127,165 @@ static void pauses_reach_other_processes(void **state)
     qdb_close(&d);
 }
 
+/* ---- pauses at random ---- */
+
+#define PROCESSES 5
+#define PAUSE_KEYS 12
+#define PAUSE_LEASE_US (SECOND / 2)
+
+typedef struct process {
+    qdb d;
+    still_env env;
+    ti_worker *w;
+    _Atomic(bool) *over;
+    pthread_t thread;
+} process;
+
+/* Appends the event's number to the chain of its key. */
+static ti_status append_number(qdb *d, ti_event *event, ti_err *err)
+{
+    const ti_event_info *info = ti_event_info_of(event);
+    ti_call call = ti_call_within(ti_env_real(), 5 * SECOND);
+    ti_txn *txn;
+    ti_slice chain;
+    TI_TRY(ti_event_txn(event, &txn, err));
+    ti_arena *a = ti_txn_arena(txn);
+    ti_slice key = ti_key_record(ti_store_keyspace(d->store), a, S("chains"), info->key);
+    ti_status status = ti_txn_get(txn, key, a, &chain, &call, err);
+    if (status != TI_OK && status != TI_NOT_FOUND)
+        return status;
+    char *longer = ti_arena_format(a, "%.*s%.*s,", status == TI_OK ? (int)chain.len : 0,
+                                   status == TI_OK ? chain.data : "", (int)info->payload.len,
+                                   info->payload.data);
+    assert_non_null(longer);
+    return ti_txn_put(txn, key, S(longer), err);
+}
+
+static void *handle_in_process(void *context)
+{
+    process *p = context;
+    while (!atomic_load(p->over)) {
+        ti_event *event;
+        size_t count;
+        ti_err err;
+        if (ti_worker_take(p->w, &event, 1, 20000, &count, NULL) != TI_OK)
+            return NULL;
+        if (count == 0)
+            continue;
+        ti_err_clear(&err);
+        ti_status status = append_number(&p->d, event, &err);
+        usleep(4000); /* so that it stands still in the middle of its work, too */
+        (void)ti_env_mono_ns(&p->env.env);
+        if (status == TI_OK)
+            ti_event_ack(event);
+        else
+            ti_event_abandon(event);
+        ti_event_free(event);
+    }
+    return NULL;
+}
+
+static void open_process(process *p, faulty *f, _Atomic(bool) *over)
+{
+    qdb_open_on(&p->d, &faulty_beside(f)->base);
+    still_init(&p->env);
+    p->d.env = &p->env.env;
+    p->d.kv.env = &p->env.env;
+    p->over = over;
+    declare(&p->d, "user", 32, 0, TI_ORDERING_KEY);
+    ti_worker_options options = {.concurrency = 4, .leased = true, .lease_us = PAUSE_LEASE_US};
+    p->w = start_worker(&p->d, "user", &options);
+    pthread_create(&p->thread, NULL, handle_in_process, p);
+}
+
+/* The chain of a key, as numbers; their count. */
+static size_t read_chain(run *r, uint32_t key, uint64_t *out)
+{
+    ti_txn *txn;
+    ti_slice chain;
+    char name[16];
+    size_t n = 0;
+    snprintf(name, sizeof(name), "k%u", key);
+    OK(&r->d, ti_txn_begin(&r->d.kv, NULL, &txn, &r->d.err));
+    ti_arena *a = ti_txn_arena(txn);
+    ti_slice row = ti_key_record(ti_store_keyspace(r->d.store), a, S("chains"), S(name));
+    if (ti_txn_get(txn, row, a, &chain, &r->d.call, &r->d.err) == TI_OK) {
+        const char *at = chain.data;
+        while (at < chain.data + chain.len) {
+            char *next;
+            out[n++] = strtoull(at, &next, 10);
+            at = next + 1;
+        }
+    }
+    ti_txn_free(txn);
+    return n;
+}
+
+static void judge_pauses(run *r)
+{
+    uint64_t *chains[PAUSE_KEYS];
+    size_t lengths[PAUSE_KEYS];
+    bool *none = calloc(r->number_max + 1, sizeof(bool));
+    uint64_t number = 0;
+    for (uint32_t k = 0; k < PAUSE_KEYS; k++) {
+        chains[k] = calloc(r->number_max * 2 + 1, sizeof(uint64_t));
+        lengths[k] = read_chain(r, k, chains[k]);
+    }
+    const check_chains c = {.chains = (const uint64_t *const *)chains,
+                            .lengths = lengths,
+                            .key_count = PAUSE_KEYS,
+                            .number_max = r->number_max,
+                            .key_of = r->key_of,
+                            .given_up = none,
+                            .stored = none};
+    const char *what = check_effects(&c, &number);
+    if (what != NULL)
+        fail_msg("%s: number %llu", what, (unsigned long long)number);
+    for (uint32_t k = 0; k < PAUSE_KEYS; k++)
+        free(chains[k]);
+    free(none);
+}
+
+/* Processes that stand still at random, often beyond their lease, while events are published: what
+ * is in the store at the end is one effect of each event, in order. */
+static void pauses_at_random(void **state)
+{
+    (void)state;
+    static process processes[PROCESSES];
+    static run r;
+    _Atomic(bool) over = false;
+    uint64_t n = 200 + test_scaled(3000);
+    faulty *f = faulty_open(true);
+    run_open(&r, &f->base, n, PAUSE_KEYS, 32);
+    test_random random = test_random_start(11);
+    for (int i = 0; i < PROCESSES; i++)
+        open_process(&processes[i], f, &over);
+    for (uint64_t from = 1; from <= n; from += 20) {
+        process *p = &processes[test_random_below(&random, PROCESSES)];
+        run_publish(&r, from, from + 19 < n ? from + 19 : n, 3);
+        atomic_store(&p->env.still, !atomic_load(&p->env.still));
+        usleep((useconds_t)test_random_below(&random, (uint64_t)PAUSE_LEASE_US / 4));
+    }
+    for (int i = 0; i < PROCESSES; i++)
+        atomic_store(&processes[i].env.still, false);
+    run_wait_empty(&r);
+    atomic_store(&over, true);
+    ti_queue_stats all = {.lost = 0};
+    for (int i = 0; i < PROCESSES; i++) {
+        ti_queue_stats stats;
+        pthread_join(processes[i].thread, NULL);
+        finish_worker(processes[i].w);
+        ti_queue_stats_of(processes[i].d.queues, S("user"), &stats);
+        all.lost += stats.lost + stats.dropped + stats.conflicts;
+        all.leases_lost += stats.leases_lost;
+        qdb_close(&processes[i].d);
+    }
+    print_message("leases lost %llu, outcomes thrown away %llu\n",
+                  (unsigned long long)all.leases_lost, (unsigned long long)all.lost);
+    judge_pauses(&r);
+    run_close(&r);
+}
+
 static double cpu_s(void)
 {
     struct rusage u;
@@ -169,6 +328,7 @@ int main(void)
         cmocka_unit_test(hints_bring_news),
         cmocka_unit_test(leases_between_processes),
         cmocka_unit_test(pauses_reach_other_processes),
+        cmocka_unit_test(pauses_at_random),
         cmocka_unit_test(waiting_costs_little),
     };
     return TEST_RUN(tests);

@@ -3,6 +3,7 @@
 #include "support/test.h"
 
 #include "codec/keys.h"
+#include "queue/hint_int.h"
 #include "queue/publish_int.h"
 #include "queue/timers_int.h"
 #include "queue/value_int.h"
@@ -43,6 +44,116 @@ static void golden_values(void **state)
     ti_buf_init(&b, 64);
     test_ok(ti_queue_number_seal(&b, TI_SLICE("key"), 1024, &err), &err);
     golden_check(GOLDEN_FILE, "number", ti_buf_slice(&b));
+    ti_buf_free(&b);
+}
+
+static const ti_schedule recurring = {
+    .name = {.data = "tick", .len = 4},
+    .type = {.data = "user", .len = 4},
+    .key = {.data = "k", .len = 1},
+    .cron = {.data = "*/5 * * * *", .len = 11},
+    .timezone = {.data = "Europe/Berlin", .len = 13},
+    .payload = {.data = "{\"a\":1}", .len = 7},
+    .catch_up = TI_CATCH_UP_ALL,
+    .next_us = 1700000000000000,
+};
+
+/* Checks the bytes in b and empties it. */
+static void golden_row(ti_buf *b, const char *name)
+{
+    golden_check(GOLDEN_FILE, name, ti_buf_slice(b));
+    ti_buf_clear(b);
+}
+
+static void golden_rows(void **state)
+{
+    (void)state;
+    const ti_hint hints[] = {{.partition = 3, .place_us = 1700000000000000, .number = 7},
+                             {.partition = 1023, .place_us = 1700000000000001, .number = 8}};
+    const ti_hint_head head = {.written_us = 1700000000500000, .number = 8};
+    ti_event_sealer sealer;
+    ti_slice value;
+    ti_err err;
+    ti_buf b;
+    ti_buf_init(&b, 4096);
+    test_ok(ti_queue_text_seal(&b, TI_SLICE("key"), TI_SLICE("a text"), &err), &err);
+    golden_row(&b, "text");
+    test_ok(ti_queue_meta_seal(&b, TI_SLICE("key"),
+                               (ti_queue_meta_row){.partitions = 1024, .paused = true}, &err),
+            &err);
+    golden_row(&b, "meta.paused");
+    test_ok(ti_queue_meta_seal(&b, TI_SLICE("key"), (ti_queue_meta_row){.partitions = 1024}, &err),
+            &err);
+    golden_row(&b, "meta.running");
+    test_ok(ti_schedule_seal(&b, TI_SLICE("key"), &recurring, &err), &err);
+    golden_row(&b, "schedule");
+    test_ok(ti_hint_seal(&b, TI_SLICE("key"), head, hints, 2, &err), &err);
+    golden_row(&b, "hint");
+    ti_buf_free(&b);
+    ti_event_fields token = whole;
+    token.unique = TI_SLICE("token");
+    ti_event_sealer_init(&sealer);
+    test_ok(ti_event_seal(&sealer, TI_SEALED_EVENT, TI_SLICE("key"), &token, &value, &err), &err);
+    golden_check(GOLDEN_FILE, "event.unique", value);
+    ti_event_sealer_free(&sealer);
+}
+
+/* What was sealed opens as it was; no cut and no flipped bit does. */
+static void rows_open_as_they_were(void **state)
+{
+    (void)state;
+    const ti_hint hints[] = {{.partition = 3, .place_us = 1700000000000000, .number = 7}};
+    ti_queue_meta_row meta;
+    ti_schedule s = {.catch_up = TI_CATCH_UP_ONE};
+    ti_hint_head head;
+    ti_hint hint;
+    ti_slice rest;
+    ti_slice text;
+    ti_err err;
+    ti_buf b;
+    char bytes[512];
+    ti_buf_init(&b, 4096);
+    test_ok(ti_queue_meta_seal(&b, TI_SLICE("key"),
+                               (ti_queue_meta_row){.partitions = 77, .paused = true}, &err),
+            &err);
+    test_ok(ti_queue_meta_open(ti_buf_slice(&b), TI_SLICE("key"), &meta, &err), &err);
+    assert_true(meta.paused);
+    assert_int_equal(meta.partitions, 77);
+    ti_buf_clear(&b);
+    test_ok(ti_queue_number_seal(&b, TI_SLICE("key"), 5, &err), &err);
+    test_ok(ti_queue_meta_open(ti_buf_slice(&b), TI_SLICE("key"), &meta, &err), &err);
+    assert_false(meta.paused);
+    assert_int_equal(meta.partitions, 5);
+    test_status(ti_queue_text_open(ti_buf_slice(&b), TI_SLICE("key"), &text, &err), TI_CORRUPT);
+    ti_buf_clear(&b);
+    test_ok(ti_hint_seal(&b, TI_SLICE("key"), (ti_hint_head){.written_us = 9, .number = 8}, hints,
+                         1, &err),
+            &err);
+    test_ok(ti_hint_open(ti_buf_slice(&b), TI_SLICE("key"), &head, &rest, &err), &err);
+    assert_int_equal(head.number, 8);
+    assert_true(ti_hint_next(&rest, &hint));
+    assert_int_equal(hint.place_us, hints[0].place_us);
+    assert_false(ti_hint_next(&rest, &hint));
+    ti_buf_clear(&b);
+    test_ok(ti_schedule_seal(&b, TI_SLICE("key"), &recurring, &err), &err);
+    ti_slice value = ti_buf_slice(&b);
+    test_ok(ti_schedule_open(value, TI_SLICE("key"), &s, &err), &err);
+    assert_true(ti_slice_equal(s.timezone, recurring.timezone));
+    assert_true(ti_slice_equal(s.payload, recurring.payload));
+    assert_int_equal(s.next_us, recurring.next_us);
+    assert_int_equal(s.catch_up, TI_CATCH_UP_ALL);
+    assert_true(value.len < sizeof(bytes));
+    for (size_t bit = 0; bit < value.len * 8; bit++) {
+        memcpy(bytes, value.data, value.len);
+        bytes[bit / 8] = (char)(bytes[bit / 8] ^ (1 << (bit % 8)));
+        test_status(ti_schedule_open((ti_slice){.data = bytes, .len = value.len}, TI_SLICE("key"),
+                                     &s, &err),
+                    TI_CORRUPT);
+    }
+    for (size_t len = 0; len < value.len; len++)
+        test_status(
+            ti_schedule_open((ti_slice){.data = value.data, .len = len}, TI_SLICE("key"), &s, &err),
+            TI_CORRUPT);
     ti_buf_free(&b);
 }
 
@@ -136,10 +247,9 @@ static void timers_fire_in_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_values),
-        cmocka_unit_test(every_flipped_bit_is_seen),
-        cmocka_unit_test(places_are_ordered),
-        cmocka_unit_test(timers_fire_in_order),
+        cmocka_unit_test(golden_values),          cmocka_unit_test(golden_rows),
+        cmocka_unit_test(rows_open_as_they_were), cmocka_unit_test(every_flipped_bit_is_seen),
+        cmocka_unit_test(places_are_ordered),     cmocka_unit_test(timers_fire_in_order),
     };
     return TEST_RUN(tests);
 }
