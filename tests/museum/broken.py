@@ -89,7 +89,7 @@ def main():
     base = os.path.abspath(sys.argv[1])
     tree, out = os.path.join(base, "tree"), os.path.join(base, "build")
     shutil.rmtree(tree, ignore_errors=True)
-    shutil.copytree(root, tree, ignore=shutil.ignore_patterns(".git", "build"))
+    shutil.copytree(root, tree, ignore=shutil.ignore_patterns(".git", "build"), copy_function=shutil.copy)
     if not os.path.exists(out):
         os.makedirs(out)
     run(["cmake", "-G", "Ninja", "-S", tree, "-B", out, "-DCMAKE_BUILD_TYPE=Debug", "-DTITO_TESTING=ON", "-DTITO_BENCH=OFF"], check=True)
