@@ -89,8 +89,7 @@ def test_outcomes(db):
     event = queue.history(state="failed").items[0]
     queue.drop(event["id"])
     with pytest.raises(tito.NotFound):
-        event = queue.history(state="failed").items[0]
-    queue.drop(event["id"])
+        queue.drop(event["id"])
     with pytest.raises(tito.Error):
         queue.retry("nonsense")
 
