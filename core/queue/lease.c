@@ -64,11 +64,14 @@ static int64_t lease_until_ns(ti_ownership *o)
     return atomic_load(&of(o)->until_ns);
 }
 
+/* A ti_member's wake, with the hub's mutex held: never waits for the lease thread. A signal that is
+ * missed costs a turn. */
 static void look_at_once(void *context)
 {
     ti_lease *l = context;
-    ti_mutex_lock(&l->mutex);
-    l->flag = true;
+    atomic_store(&l->flag, true);
+    if (!ti_mutex_try_lock(&l->mutex))
+        return;
     ti_cond_signal(&l->cond);
     ti_mutex_unlock(&l->mutex);
 }
@@ -302,12 +305,11 @@ static void wait_turn(ti_lease *l, int64_t *pause_us)
         *pause_us = longest_us;
     int64_t until_ns = ti_env_mono_ns(l->w->env) + *pause_us * 1000;
     bool in_time = true;
-    while (!l->flag && !l->quit && in_time)
+    while (!atomic_load(&l->flag) && !l->quit && in_time)
         in_time = ti_cond_wait_until(&l->cond, &l->mutex, l->w->env, until_ns) &&
                   ti_env_mono_ns(l->w->env) < until_ns;
-    if (l->flag || !hurry)
+    if (atomic_exchange(&l->flag, false) || !hurry)
         *pause_us = TI_LEASE_HURRY_US / 2;
-    l->flag = false;
 }
 
 static void *lease_run(void *context)

@@ -42,7 +42,7 @@ typedef struct ti_lease {
     ti_worker *w; /* borrowed: owns this */
     ti_mutex mutex;
     ti_cond cond;
-    bool flag; /* look at once */
+    _Atomic(bool) flag; /* look at once */
     bool quit;
     bool leader;
     char id[TI_UUID_TEXT_SIZE + 1]; /* of the lease thread, as everything without another word */

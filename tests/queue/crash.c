@@ -110,8 +110,11 @@ static void child_open(child *c, const char *dir, uint64_t next)
     snprintf(path, sizeof(path), "%s/db", dir);
     qdb_open(&c->d, path, NULL);
     declare(&c->d, "user", 4, INT64_C(3600000000), TI_ORDERING_KEY);
+    /* in this engine the lease of a process that has died counts for nothing: no hour is waited */
     ti_worker_options options = {
         .concurrency = 8,
+        .leased = !spaced_wanted(),
+        .lease_us = INT64_C(3600000000),
         .retry = {
             .max_retries = 1000, .base_us = 500, .factor = 1.5, .cap_us = 5000, .jitter = 0.5}};
     c->w = start_worker(&c->d, "user", &options);

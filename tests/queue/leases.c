@@ -458,6 +458,7 @@ static void storms_of_joins_and_leaves(void **state)
     static storm s;
     pthread_t threads[STORM_WORKERS];
     uint64_t n = test_scaled(20000);
+    (void)test_random_start(0); /* the seed, before there are threads */
     run_open(&s.r, NULL, n, 300, 1024);
     s.r.write_in = 3;
     for (int i = 0; i < STORM_WORKERS; i++)
