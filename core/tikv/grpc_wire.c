@@ -205,7 +205,7 @@ void ti_grpc_explain(grpc_status_code code, grpc_slice details, const char *addr
     if (code == GRPC_STATUS_DEADLINE_EXCEEDED)
         ti_err_set(err, status, "%s did not answer in time", address);
     else if (cause != NULL)
-        ti_err_set(err, status, "%s can not be reached: %s", address, cause);
+        ti_err_set(err, status, "%s " TI_WIRE_UNREACHED ": %s", address, cause);
     else
         ti_err_set(err, status, "%s answered with gRPC status %d: %s", address, (int)code, text);
     gpr_free(text);

@@ -59,6 +59,7 @@ bool ti_wire_diagnose(ti_wire *w, const char *address, const ti_call *call, ti_e
 {
     ti_err found;
     if (why->status != TI_UNAVAILABLE || w->vt->diagnose == NULL ||
+        strstr(why->message, TI_WIRE_UNREACHED) == NULL ||
         w->vt->diagnose(w, address, call, &found) == TI_OK)
         return false;
     ti_err_set(why, why->status, "%s", found.message);

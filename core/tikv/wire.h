@@ -138,6 +138,8 @@ static inline void ti_wire_refresh(ti_wire *w)
     if (w->vt->refresh != NULL)
         w->vt->refresh(w);
 }
+/* What the error of a call has in its text that never had a connection. */
+#define TI_WIRE_UNREACHED "can not be reached"
 /* After a call to address failed as why says, without ever having had a connection: puts the cause
  * in words into why, where the wire finds one. true: it did, and time alone will not heal it. */
 bool ti_wire_diagnose(ti_wire *w, const char *address, const ti_call *call, ti_err *why);

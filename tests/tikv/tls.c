@@ -247,6 +247,26 @@ static void bad_clients_are_named(void **state)
     run_cases(bad_clients, sizeof(bad_clients) / sizeof(bad_clients[0]));
 }
 
+/* TLS 1.2 refuses within the handshake, and with other words. */
+static void an_older_server_is_understood(void **state)
+{
+    (void)state;
+    cluster c;
+    tk t;
+    start(&c, "server", "ca", "-tls-12");
+    ti_tikv_options good = brings("ca", "client", "client");
+    open_with(&t, &c, &good);
+    put_and_get(&t, "1.2");
+    tk_close(&t);
+    ti_tikv_options none = brings("ca", NULL, NULL);
+    expect_refused(&c, &none, "may demand a client certificate");
+    ti_tikv_options strange = brings("ca", "stranger", "stranger");
+    expect_refused(&c, &strange, "client certificate in option cert");
+    ti_tikv_options wrong = brings("other", "client", "client");
+    expect_refused(&c, &wrong, "is not signed by an authority in option ca");
+    cluster_stop(&c);
+}
+
 static void a_folder_is_no_certificate(void **state)
 {
     (void)state;
@@ -498,6 +518,7 @@ int main(void)
         cmocka_unit_test(a_server_name_replaces_the_host),
         cmocka_unit_test(bad_servers_are_named),
         cmocka_unit_test(bad_clients_are_named),
+        cmocka_unit_test(an_older_server_is_understood),
         cmocka_unit_test(a_folder_is_no_certificate),
         cmocka_unit_test(a_bad_endpoint_beside_a_good_one),
         cmocka_unit_test(stores_without_tls),

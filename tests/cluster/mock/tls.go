@@ -21,6 +21,7 @@ type serverTLS struct {
 	credentials.TransportCredentials
 	ca, cert, key string
 	pd, stores    bool
+	old           bool
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
@@ -35,6 +36,7 @@ func tlsFlags() *serverTLS {
 	flag.StringVar(&t.key, "tls-key", "", "TLS: file of its key")
 	flag.BoolVar(&t.pd, "tls-pd", true, "TLS: at the PD fronts")
 	flag.BoolVar(&t.stores, "tls-stores", true, "TLS: at the stores")
+	flag.BoolVar(&t.old, "tls-12", false, "TLS: no newer version than 1.2")
 	return t
 }
 
@@ -57,6 +59,9 @@ func (t *serverTLS) config(*tls.ClientHelloInfo) (*tls.Config, error) {
 		return nil, err
 	}
 	conf := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
+	if t.old {
+		conf.MaxVersion = tls.VersionTLS12
+	}
 	if t.ca != "" {
 		pem, err := os.ReadFile(t.ca)
 		if err != nil {
