@@ -403,3 +403,37 @@ def test_a_second_signal_ends(run_program, text):
     """The time to drain is over at once: the handler's outcome does not count."""
     words = run_program(text, "SIGINT,SIGINT,SIGINT", "60").stdout.split("\n")
     assert "gave up" in words and "1" not in words
+
+
+# ---- Tending queues
+
+
+def test_tending(db):
+    queue = db.queue("job", partitions=2)
+    id = queue.publish("k", 1, unique="token")
+    assert queue.publish("k", 2, unique="token", on_duplicate="return") == id
+    with pytest.raises(tito.AlreadyExists):
+        queue.publish("k", 2, unique="token")
+    with db.begin() as tx:
+        assert queue.publish("other", 3, tx) is None
+    assert queue.stats()["pending"] == 2 and "job" in db.metrics()
+    queue.pause()
+    assert queue.stats()["paused"] is True
+    queue.resume()
+    worker, seen = db.worker(signals=False, concurrency=2, leased=False, retry={"jitter": 0.5}), []
+    worker.on("job", lambda event: seen.append(event.payload), concurrency=1, rate=1000)
+    stop_when(worker, lambda: len(seen) == 2)
+    worker.run()
+    assert sorted(seen) == [1, 3] and queue.replay() == 2
+    with pytest.raises(tito.InvalidArgument):
+        queue.purge()
+    assert queue.purge(key="k") == 2 and queue.purge(state="pending") == 1
+    db.schedule("nightly", "job", "0 3 * * *", key="k", timezone="Europe/Berlin", payload={"x": 1}, catch_up="none")
+    (found,) = db.schedules()
+    assert found["name"] == "nightly" and found["next"] > tito.now()
+    db.unschedule("nightly")
+    with pytest.raises(tito.NotFound):
+        db.unschedule("nightly")
+    for bad in (lambda: db.schedule("x", "job", "nonsense"), lambda: db.schedule(5, "job", "@daily"), lambda: queue.replay(state="x")):
+        with pytest.raises(tito.InvalidArgument):
+            bad()

@@ -166,7 +166,8 @@ function ops.rollback(step, _, tx)
 end
 
 function ops.publish(step, _, tx)
-  return queues[step.type]:publish({ key = step.key, payload = step.payload }, tx)
+  local published, err = queues[step.type]:publish({ key = step.key, payload = step.payload }, tx)
+  return published and true, err
 end
 
 function ops.history(step)
@@ -245,10 +246,7 @@ for name, spec in pairs(scenario.models) do
   models[name] = db:model(made)
 end
 for number, step in ipairs(scenario.steps) do
-  local tx = step.tx
-  if tx == nil then
-    step.tx = false
-  end
+  step.tx = step.tx or false
   print(("%d %s %s"):format(number, step.op, line_of(step)))
 end
 assert(db:close())

@@ -126,6 +126,23 @@ class BaseDatabase:
     def _schema(self) -> Pending[List[Dict[str, Any]]]:
         return self._simple("schema", lib.tito_db_schema, _value)
 
+    def _metrics(self) -> Pending[str]:
+        return self._simple("metrics", lib.tito_db_metrics, lambda ready: raw(ready).decode())
+
+    def _schedule(self, spec: Mapping[str, Any], payload: Any) -> Pending[None]:
+        given = {name: value for name, value in spec.items() if value is not None}
+        if payload is not None:
+            given["payload"] = payload
+        text = encode(given, "schedule")
+        return self._simple("schedule", lib.tito_db_schedule, nothing, text, len(text))
+
+    def _unschedule(self, name: str) -> Pending[None]:
+        text = text_bytes(name, "unschedule: the name")
+        return self._simple("unschedule", lib.tito_db_unschedule, nothing, text, len(text))
+
+    def _schedules(self) -> Pending[List[Dict[str, Any]]]:
+        return self._simple("schedules", lib.tito_db_schedules, _value)
+
     def _gc(self, retention: Duration) -> Pending[None]:
         return self._simple("gc", lib.tito_db_gc, nothing, duration_us(retention, "gc: retention"))
 

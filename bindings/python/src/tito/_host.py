@@ -232,8 +232,8 @@ _RESULTS: Dict[str, Tuple[type, Any]] = {
 def _version(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise WrongType(f"if_version must be an int, not {type(value).__name__}")
-    if not 0 <= value < 1 << 64:
-        raise InvalidArgument("if_version is out of range")
+    if not 0 < value < 1 << 64:
+        raise InvalidArgument("if_version must be the version that a read has returned")
     return value
 
 

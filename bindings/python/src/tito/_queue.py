@@ -6,16 +6,32 @@ from typing import Any, Dict, Mapping, Optional
 
 from tito._core import BaseDatabase, BaseTx, Page, pointer_of, read_page
 from tito._lib import ffi, lib
-from tito._ops import Pending, allow, nothing, options_handle
+from tito._ops import Pending, allow, integer, nothing, options_handle, raw
 from tito.errors import InvalidArgument, check, error_slot
-from tito.values import Duration, Time, duration_us, encode, options_of, text_bytes, time_us
+from tito.values import Duration, Time, decode, duration_us, encode, options_of, text_bytes, time_us
 
 OPTIONS = {"partitions": "int", "retention": "seconds", "ordering": "str"}
-FILTER = ("state", "key", "from_", "to", "limit", "cursor")
+PUBLISH_OPTIONS = {"unique": "str", "on_duplicate": "str"}
 
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _id_of(future: Any) -> Optional[str]:
+    """The id of a published event; None: it gets one when its transaction commits."""
+    return raw(future).decode() or None
+
+
+def _filter(what: str, given: Mapping[str, Any]) -> bytes:
+    """A filter of events as JSON; None means: not given."""
+    out: Dict[str, Any] = {}
+    for name, value in given.items():
+        if value is not None and name in ("from_", "to"):
+            value = time_us(value, f"{what}: {name}") / 1e6
+        if value is not None:
+            out["from" if name == "from_" else name] = value
+    return encode(out, f"{what}: the filter")
 
 
 class BaseQueue:
@@ -35,8 +51,14 @@ class BaseQueue:
         return f"<tito queue of type '{self.type}'>"
 
     def _publish(
-        self, key: str, payload: Any, timestamp: Optional[Time], delay: Optional[Duration], tx: Optional[BaseTx]
-    ) -> Pending[None]:
+        self,
+        key: str,
+        payload: Any,
+        timestamp: Optional[Time],
+        delay: Optional[Duration],
+        options: Mapping[str, Any],
+        tx: Optional[BaseTx],
+    ) -> Pending[Optional[str]]:
         allow("publish")
         name = text_bytes(key, "publish: the key")
         text = encode(payload, "publish: the payload")
@@ -44,22 +66,36 @@ class BaseQueue:
             raise InvalidArgument("publish: timestamp or delay, not both")
         due = 0 if timestamp is None else time_us(timestamp, "publish: timestamp")
         later = 0 if delay is None else duration_us(delay, "publish: delay")
+        extra = options_handle(options_of(options, PUBLISH_OPTIONS, "publish"))
         txn = pointer_of(tx, "publish")
-        future = lib.tito_queue_publish(self._handle, txn, name, len(name), text, len(text), due, later, ffi.NULL)
-        return Pending(future, nothing)
+        future = lib.tito_queue_publish(self._handle, txn, name, len(name), text, len(text), due, later, extra)
+        return Pending(future, _id_of)
 
     def _history(self, given: Mapping[str, Any]) -> Pending[Page[Dict[str, Any]]]:
         allow("history")
-        asked: Dict[str, Any] = {}
-        for name, value in given.items():
-            if value is None:
-                continue
-            if name in ("from_", "to"):
-                value = time_us(value, f"history: {name}") / 1e6
-            asked["from" if name == "from_" else name] = value
-        text = encode(asked or {"state": "pending"}, "history: the filter")
+        text = _filter("history", {**given, "state": given.get("state") or "pending"})
         future = lib.tito_queue_history(self._handle, text, len(text))
         return Pending(future, lambda ready: read_page(ready, _same))
+
+    def _replay(self, given: Mapping[str, Any]) -> Pending[int]:
+        allow("replay")
+        text = _filter("replay", {**given, "state": given.get("state") or "completed"})
+        return Pending(lib.tito_queue_replay(self._handle, text, len(text)), integer, patient=True)
+
+    def _purge(self, given: Mapping[str, Any]) -> Pending[int]:
+        allow("purge")
+        if all(value is None for value in given.values()):
+            raise InvalidArgument("purge: say which: state, key, owner, from_ or to")
+        text = _filter("purge", given)
+        return Pending(lib.tito_queue_purge(self._handle, text, len(text)), integer, patient=True)
+
+    def _set_paused(self, paused: bool) -> Pending[None]:
+        allow("pause")
+        return Pending(lib.tito_queue_set_paused(self._handle, 1 if paused else 0), nothing)
+
+    def _stats(self) -> Pending[Dict[str, Any]]:
+        allow("stats")
+        return Pending(lib.tito_queue_stats(self._handle), lambda ready: decode(raw(ready)))
 
     def _retry(self, id: str) -> Pending[None]:
         allow("retry")

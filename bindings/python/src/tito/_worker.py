@@ -25,13 +25,29 @@ OPTIONS = {
     "handler_timeout": "seconds",
     "drain_timeout": "seconds",
     "signals": "ours",
+    "leased": "bool",
+    "lease": "seconds",
+    "gc": "ours",
 }
-HANDLER_OPTIONS = {"retry": "ours", "handler_timeout": "seconds"}
-RETRY = {"max_retries": "int", "base": "seconds", "factor": "ours", "cap": "seconds"}
+HANDLER_OPTIONS = {
+    "retry": "ours",
+    "handler_timeout": "seconds",
+    "concurrency": "int",
+    "key_concurrency": "int",
+    "rate": "ours",
+}
+RETRY = {"max_retries": "int", "base": "seconds", "factor": "ours", "cap": "seconds", "jitter": "ours"}
+GC = {"retention": "seconds"}
 DRAIN_TIMEOUT_S = 30.0
 LEADER_INTERVAL_S = 1.0
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _number_text(value: Any, what: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise WrongType(f"{what} must be a number, not {type(value).__name__}")
+    return f"{value:.6g}"
 
 
 def _add_retry(out: Dict[str, Any], retry: Any) -> None:
@@ -44,11 +60,9 @@ def _add_retry(out: Dict[str, Any], retry: Any) -> None:
     for name, option in (("max_retries", "max_retries"), ("base_us", "retry_base_us"), ("cap_us", "retry_cap_us")):
         if name in policy:
             out[option] = policy[name]
-    factor = retry.get("factor")
-    if factor is not None:
-        if isinstance(factor, bool) or not isinstance(factor, (int, float)):
-            raise WrongType(f"retry: factor must be a number, not {type(factor).__name__}")
-        out["retry_factor"] = f"{factor:.6g}"
+    for name in ("factor", "jitter"):
+        if retry.get(name) is not None:
+            out["retry_" + name] = _number_text(retry[name], f"retry: {name}")
 
 
 def _add_range(out: Dict[str, Any], given: Any) -> None:
@@ -99,6 +113,8 @@ class BaseWorker:
         out = options_of(options, OPTIONS, "worker")
         _add_retry(out, options.get("retry"))
         _add_range(out, options.get("partition_range"))
+        if options.get("gc") is not None:
+            out.update({"gc_" + name: us for name, us in options_of(options["gc"], GC, "worker: gc").items()})
         self._is_leader = options.get("is_leader")
         if self._is_leader is not None:
             if not callable(self._is_leader):
@@ -125,6 +141,8 @@ class BaseWorker:
         made = Handler(handler)
         out = options_of(options, HANDLER_OPTIONS, "on")
         _add_retry(out, options.get("retry"))
+        if options.get("rate") is not None:
+            out["rate"] = _number_text(options["rate"], "on: rate")
         slot = error_slot()
         null = ffi.NULL
         check(lib.tito_worker_on(self._handle, name, len(name), options_handle(out), null, null, slot), slot)

@@ -244,23 +244,69 @@ class Queue(BaseQueue):
         *,
         timestamp: Optional[Time] = None,
         delay: Optional[Duration] = None,
-    ) -> None:
-        """Publishes an event in tx, or in a transaction of its own."""
-        await drive_async(self._publish(key, payload, timestamp, delay, tx))
+        unique: Optional[str] = None,
+        on_duplicate: Optional[str] = None,
+    ) -> Optional[str]:
+        """Publishes an event in a transaction of its own: its id; or in tx: None, it gets one at the commit. unique: a
+        token that no other unfinished event of the type may have (AlreadyExists, or with on_duplicate="return" its id).
+        """
+        options = {"unique": unique, "on_duplicate": on_duplicate}
+        return await drive_async(self._publish(key, payload, timestamp, delay, options, tx))
 
     async def history(
         self,
         *,
         state: Optional[str] = None,
         key: Optional[str] = None,
+        owner: Optional[str] = None,
         from_: Optional[Time] = None,
         to: Optional[Time] = None,
         limit: Optional[int] = None,
         cursor: Optional[str] = None,
     ) -> Page[Dict[str, Any]]:
-        """A page of events. state: pending (when nothing is said), parked, completed, failed."""
-        given = {"state": state, "key": key, "from_": from_, "to": to, "limit": limit, "cursor": cursor}
+        """A page of events. state: pending (when nothing is said), parked, completed, failed. owner: an entity or its id.
+        """
+        given = {"state": state, "key": key, "owner": owner, "from_": from_, "to": to, "limit": limit, "cursor": cursor}
         return await drive_async(self._history(given))
+
+    async def replay(
+        self,
+        *,
+        state: Optional[str] = None,
+        key: Optional[str] = None,
+        owner: Optional[str] = None,
+        from_: Optional[Time] = None,
+        to: Optional[Time] = None,
+        into: Optional[str] = None,
+    ) -> int:
+        """Publishes completed events again (or failed ones, by state), as new ones that are due now: how many. from_, to:
+        when they were finished; into: another type."""
+        given = {"state": state, "key": key, "owner": owner, "from_": from_, "to": to, "into": into}
+        return await drive_async(self._replay(given))
+
+    async def purge(
+        self,
+        *,
+        state: Optional[str] = None,
+        key: Optional[str] = None,
+        owner: Optional[str] = None,
+        from_: Optional[Time] = None,
+        to: Optional[Time] = None,
+    ) -> int:
+        """Deletes every event that fits (without a state those of every state): how many."""
+        given = {"state": state, "key": key, "owner": owner, "from_": from_, "to": to}
+        return await drive_async(self._purge(given))
+
+    async def pause(self) -> None:
+        """From now on no worker of any process is given events of this type; resume lets them go on."""
+        await drive_async(self._set_paused(True))
+
+    async def resume(self) -> None:
+        await drive_async(self._set_paused(False))
+
+    async def stats(self) -> Dict[str, Any]:
+        """How the type is now."""
+        return await drive_async(self._stats())
 
     async def retry(self, id: str) -> None:
         """Makes a failed event pending again."""
@@ -337,6 +383,33 @@ class Database(BaseDatabase):
     async def stats(self) -> Dict[str, Any]:
         """Statistics of engine, catalog and queues."""
         return await drive_async(self._stats())
+
+    async def schedule(
+        self,
+        name: str,
+        type: str,
+        cron: str,
+        *,
+        key: Optional[str] = None,
+        timezone: Optional[str] = None,
+        payload: Any = None,
+        catch_up: Optional[str] = None,
+    ) -> None:
+        """Makes or replaces a recurring event. cron: five fields, or @hourly, @daily, @weekly, @monthly, @yearly; catch_up:
+        "one", "all" or "none" of the ticks that nobody was there for."""
+        spec = {"name": name, "type": type, "cron": cron, "key": key, "timezone": timezone, "catch_up": catch_up}
+        await drive_async(self._schedule(spec, payload))
+
+    async def unschedule(self, name: str) -> None:
+        await drive_async(self._unschedule(name))
+
+    async def schedules(self) -> List[Dict[str, Any]]:
+        """All recurring events, each with next, its next tick."""
+        return await drive_async(self._schedules())
+
+    async def metrics(self) -> str:
+        """Counters, lags and handler times of the event types that this process has met, as Prometheus text."""
+        return await drive_async(self._metrics())
 
     async def schema(self) -> List[Dict[str, Any]]:
         """The catalog: tables with their indexes, versions and states."""

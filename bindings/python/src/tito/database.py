@@ -228,23 +228,69 @@ class Queue(BaseQueue):
         *,
         timestamp: Optional[Time] = None,
         delay: Optional[Duration] = None,
-    ) -> None:
-        """Publishes an event in tx, or in a transaction of its own."""
-        drive(self._publish(key, payload, timestamp, delay, tx))
+        unique: Optional[str] = None,
+        on_duplicate: Optional[str] = None,
+    ) -> Optional[str]:
+        """Publishes an event in a transaction of its own: its id; or in tx: None, it gets one at the commit. unique: a
+        token that no other unfinished event of the type may have (AlreadyExists, or with on_duplicate="return" its id).
+        """
+        options = {"unique": unique, "on_duplicate": on_duplicate}
+        return drive(self._publish(key, payload, timestamp, delay, options, tx))
 
     def history(
         self,
         *,
         state: Optional[str] = None,
         key: Optional[str] = None,
+        owner: Optional[str] = None,
         from_: Optional[Time] = None,
         to: Optional[Time] = None,
         limit: Optional[int] = None,
         cursor: Optional[str] = None,
     ) -> Page[Dict[str, Any]]:
-        """A page of events. state: pending (when nothing is said), parked, completed, failed."""
-        given = {"state": state, "key": key, "from_": from_, "to": to, "limit": limit, "cursor": cursor}
+        """A page of events. state: pending (when nothing is said), parked, completed, failed. owner: an entity or its id.
+        """
+        given = {"state": state, "key": key, "owner": owner, "from_": from_, "to": to, "limit": limit, "cursor": cursor}
         return drive(self._history(given))
+
+    def replay(
+        self,
+        *,
+        state: Optional[str] = None,
+        key: Optional[str] = None,
+        owner: Optional[str] = None,
+        from_: Optional[Time] = None,
+        to: Optional[Time] = None,
+        into: Optional[str] = None,
+    ) -> int:
+        """Publishes completed events again (or failed ones, by state), as new ones that are due now: how many. from_, to:
+        when they were finished; into: another type."""
+        given = {"state": state, "key": key, "owner": owner, "from_": from_, "to": to, "into": into}
+        return drive(self._replay(given))
+
+    def purge(
+        self,
+        *,
+        state: Optional[str] = None,
+        key: Optional[str] = None,
+        owner: Optional[str] = None,
+        from_: Optional[Time] = None,
+        to: Optional[Time] = None,
+    ) -> int:
+        """Deletes every event that fits (without a state those of every state): how many."""
+        given = {"state": state, "key": key, "owner": owner, "from_": from_, "to": to}
+        return drive(self._purge(given))
+
+    def pause(self) -> None:
+        """From now on no worker of any process is given events of this type; resume lets them go on."""
+        drive(self._set_paused(True))
+
+    def resume(self) -> None:
+        drive(self._set_paused(False))
+
+    def stats(self) -> Dict[str, Any]:
+        """How the type is now."""
+        return drive(self._stats())
 
     def retry(self, id: str) -> None:
         """Makes a failed event pending again."""
@@ -321,6 +367,33 @@ class Database(BaseDatabase):
     def stats(self) -> Dict[str, Any]:
         """Statistics of engine, catalog and queues."""
         return drive(self._stats())
+
+    def schedule(
+        self,
+        name: str,
+        type: str,
+        cron: str,
+        *,
+        key: Optional[str] = None,
+        timezone: Optional[str] = None,
+        payload: Any = None,
+        catch_up: Optional[str] = None,
+    ) -> None:
+        """Makes or replaces a recurring event. cron: five fields, or @hourly, @daily, @weekly, @monthly, @yearly; catch_up:
+        "one", "all" or "none" of the ticks that nobody was there for."""
+        spec = {"name": name, "type": type, "cron": cron, "key": key, "timezone": timezone, "catch_up": catch_up}
+        drive(self._schedule(spec, payload))
+
+    def unschedule(self, name: str) -> None:
+        drive(self._unschedule(name))
+
+    def schedules(self) -> List[Dict[str, Any]]:
+        """All recurring events, each with next, its next tick."""
+        return drive(self._schedules())
+
+    def metrics(self) -> str:
+        """Counters, lags and handler times of the event types that this process has met, as Prometheus text."""
+        return drive(self._metrics())
 
     def schema(self) -> List[Dict[str, Any]]:
         """The catalog: tables with their indexes, versions and states."""
