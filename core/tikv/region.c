@@ -366,7 +366,8 @@ ti_status ti_regions_locate(ti_regions *c, ti_slice key, bool before, ti_backoff
         if (status != TI_UNAVAILABLE && status != TI_NOT_FOUND) {
             if (err != NULL)
                 *err = seen;
-            return status;
+            bool stopped = status == TI_TIMEOUT || status == TI_CANCELLED;
+            return stopped ? ti_backoff_interrupted(backoff, status, err) : status;
         }
         TI_TRY(ti_backoff_sleep(backoff, TI_BACKOFF_REGION_MISS, -1, &seen, err));
     }

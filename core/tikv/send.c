@@ -168,7 +168,9 @@ ti_status ti_send_round(ti_cluster *c, ti_request *requests, size_t count, ti_ba
 {
     ti_assert(count > 0);
     ti_latch latch;
-    TI_TRY(ti_call_check(backoff->call, "sending to the cluster", err));
+    ti_status begun = ti_call_check(backoff->call, "sending to the cluster", err);
+    if (begun != TI_OK)
+        return ti_backoff_interrupted(backoff, begun, err);
     ti_latch_init(&latch, 0);
     ti_wire_refresh(c->wire);
     int64_t timeout_us = round_timeout_us(requests, count);
