@@ -116,23 +116,23 @@
 #endif
 #define TI_SCHEDULES_MAX 4096
 #define TI_SCHEDULE_PAYLOAD_SIZE_MAX (64 * 1024)
-#define TI_SCHEDULE_AHEAD_US 2000000   /* how long before its tick an event is published */
-#define TI_SCHEDULE_LATE_US 30000000   /* a tick that old was missed */
-#define TI_SCHEDULE_TICKS_MAX 100      /* events in one transaction */
-#define TI_DEPTH_MAX 100000            /* events counted for a queue's depth */
-#define TI_HINT_WRITE_US 5000     /* at most one writing of a process in that time */
-#define TI_HINT_KEEP_US 2000000   /* how long a row tells news; at least half of it */
-#define TI_HINT_POLL_MIN_US 1000  /* how often workers look while there is news */
-#define TI_HINT_POLL_MAX_US 50000 /* … while there is none */
+#define TI_SCHEDULE_AHEAD_US 2000000 /* how long before its tick an event is published */
+#define TI_SCHEDULE_LATE_US 30000000 /* a tick that old was missed */
+#define TI_SCHEDULE_TICKS_MAX 100    /* events in one transaction */
+#define TI_DEPTH_MAX 100000          /* events counted for a queue's depth */
+#define TI_HINT_WRITE_US 5000        /* at most one writing of a process in that time */
+#define TI_HINT_KEEP_US 2000000      /* how long a row tells news; at least half of it */
+#define TI_HINT_POLL_MIN_US 1000     /* how often workers look while there is news */
+#define TI_HINT_POLL_MAX_US 50000    /* … while there is none */
 #define TI_HINT_AGE_US 3600000000ll
 #define TI_HINT_CALL_US 1000000
 #define TI_HINT_ROWS_MAX 4096
-#define TI_SWEEP_ROWS_MAX 16 /* rows that the sweep of an idle partition reads at most */
-#define TI_KEEPER_US 1000000           /* how often a worker keeps house */
-#define TI_RETENTION_BATCH 256         /* completed events deleted in one transaction */
-#define TI_RETENTION_BATCHES_MAX 16    /* … of one partition in a row */
+#define TI_SWEEP_ROWS_MAX 16            /* rows that the sweep of an idle partition reads at most */
+#define TI_KEEPER_US 1000000            /* how often a worker keeps house */
+#define TI_RETENTION_BATCH 256          /* completed events deleted in one transaction */
+#define TI_RETENTION_BATCHES_MAX 16     /* … of one partition in a row */
 #define TI_RETENTION_VISIT_US 120000000 /* each partition is visited that often, at least */
-#define TI_LEASE_DEFAULT_US 10000000   /* how long a worker's lease lasts unrenewed */
+#define TI_LEASE_DEFAULT_US 10000000    /* how long a worker's lease lasts unrenewed */
 #define TI_LEASE_US_MIN 200000
 #define TI_LEASE_US_MAX 3600000000ll
 #define TI_LEASE_TICK_US 1000000 /* how often a worker looks who else is there */
