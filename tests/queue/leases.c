@@ -267,14 +267,14 @@ static void without_a_lease_nothing_commits(void **state)
     ack(event);
     wait_committed(w);
     ti_queue_stats stats;
-    ti_queue_stats_of(d.queues, S("user"), &stats);
+    ti_queue_stats_of(d2.queues, S("user"), &stats);
     assert_int_equal(stats.acknowledged, 0);
     event = take_one(w);
     write_row(&d2, event, "new");
     ack(event);
     wait_committed(w);
     assert_true(effect_is(&d, "1", "new"));
-    ti_queue_stats_of(d.queues, S("user"), &stats);
+    ti_queue_stats_of(d2.queues, S("user"), &stats);
     assert_true(stats.leases_lost > 0);
     assert_int_equal(stats.acknowledged, 1);
     finish_worker(w);

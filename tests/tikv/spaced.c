@@ -256,7 +256,8 @@ const cluster *spaced_cluster(void)
     return &the_cluster;
 }
 
-static ti_engine *open_number(size_t number)
+/* An engine on the keys under a prefix of this program's. */
+static ti_engine *open_prefix(const char *prefix)
 {
     spaced *s = calloc(1, sizeof(*s));
     assert_non_null(s);
@@ -264,12 +265,25 @@ static ti_engine *open_number(size_t number)
     s->base.vt = &spaced_vt;
     s->base.env = s->inner->env;
     atomic_init(&s->refs, 1);
-    int len = snprintf(s->prefix, sizeof(s->prefix), "%s%zu:", program_prefix, number);
-    assert_true(len > 0 && (size_t)len < sizeof(s->prefix));
-    s->prefix_len = (size_t)len;
+    s->prefix_len = strlen(prefix);
+    assert_true(s->prefix_len > 0 && s->prefix_len < sizeof(s->prefix));
+    memcpy(s->prefix, prefix, s->prefix_len);
     memcpy(s->end, s->prefix, sizeof(s->end));
-    s->end[len - 1]++;
+    s->end[s->prefix_len - 1]++;
     return &s->base;
+}
+
+static ti_engine *open_number(size_t number)
+{
+    char prefix[PREFIX_SIZE];
+    int len = snprintf(prefix, sizeof(prefix), "%s%zu:", program_prefix, number);
+    assert_true(len > 0 && (size_t)len < sizeof(prefix));
+    return open_prefix(prefix);
+}
+
+ti_engine *spaced_beside(const ti_engine *e)
+{
+    return open_prefix(of(e)->prefix);
 }
 
 ti_engine *spaced_new(void)

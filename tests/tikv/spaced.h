@@ -28,6 +28,8 @@ const cluster *spaced_cluster(void);
 ti_engine *spaced_new(void);
 /* An engine on the keys of that name: the same ones for each engine of that name. */
 ti_engine *spaced_named(const char *name);
+/* Another client on the keys of e, as another process has one. */
+ti_engine *spaced_beside(const ti_engine *e);
 /* Deletes every key under a prefix, in transactions. Answers how many there were. */
 uint64_t spaced_clear(ti_engine *e, ti_slice prefix);
 
