@@ -254,6 +254,7 @@ static void read_back(world *w)
     ti_mutation list[KEYS];
     w->quiet = true;
     open_cluster(w);
+    atomic_store(&w->f.sim->patient, true);
     ti_call call = ti_call_within(&w->f.sim->env.env, INT64_C(60000000));
     ti_snapshot *s = NULL;
     ti_slice values[KEYS];

@@ -205,9 +205,10 @@ static void note_user(sim_inside *in)
 static void linger(sim *s, ti_latch *latch)
 {
     const ti_env *real = ti_env_real();
-    int64_t until_ns = ti_env_mono_ns(real) + LINGER_NS;
+    bool patient = atomic_load(&s->patient);
+    int64_t until_ns = ti_env_mono_ns(real) + (patient ? 100 * LINGER_NS : LINGER_NS);
     bool again = lingered == latch && lingered_at == s->inside->activity;
-    while (!again && s->inside->shared && ti_latch_open(latch) > 0 && !is_due(s) &&
+    while (!again && (s->inside->shared || patient) && ti_latch_open(latch) > 0 && !is_due(s) &&
            !s->inside->busy && ti_env_mono_ns(real) < until_ns)
         (void)ti_cond_wait_until(&s->inside->changed, &s->inside->mutex, real,
                                  ti_env_mono_ns(real) + LINGER_SLICE_NS);

@@ -46,6 +46,7 @@ struct sim {
     _Atomic(int) sent;
     _Atomic(int) forgotten;
     _Atomic(bool) hold_sent; /* on_sent is not called: the connection does not take the message */
+    _Atomic(bool) patient; /* no answer is withheld: waits give other threads the time they need */
     _Atomic(bool) unreached; /* streams end without ever having had a connection */
     struct sim_inside *inside;
 };
