@@ -5,7 +5,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -142,18 +141,6 @@ func (c *cluster) addStore() (*store, error) {
 	c.topo.stores[s.id] = s
 	c.topo.mu.Unlock()
 	return s, nil
-}
-
-// destroyRange empties a range in the engine, which has no such command: by deleting transactions' worth of keys as DeleteRange does.
-func (c *cluster) destroyRange(ctx context.Context, r *kvrpcpb.UnsafeDestroyRangeRequest) (*kvrpcpb.UnsafeDestroyRangeResponse, error) {
-	if len(r.EndKey) == 0 {
-		r.EndKey = farEnd
-	}
-	out, err := c.engine.kv.KvDeleteRange(ctx, &kvrpcpb.DeleteRangeRequest{Context: c.engine.context, StartKey: r.StartKey, EndKey: r.EndKey})
-	if err != nil {
-		return nil, err
-	}
-	return &kvrpcpb.UnsafeDestroyRangeResponse{Error: out.Error}, nil
 }
 
 func check(err error) {
