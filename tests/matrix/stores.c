@@ -258,18 +258,22 @@ static void read_back(world *w)
     ti_call call = ti_call_within(&w->f.sim->env.env, INT64_C(60000000));
     ti_snapshot *s = NULL;
     ti_slice values[KEYS];
+    sim_call_begin(w->f.sim);
     test_ok(w->e->vt->begin(w->e, TI_TS_NONE, &s, &call, &w->err), &w->err);
     test_ok(w->e->vt->batch_get(s, w->keys, KEYS, &w->a, values, &call, &w->err), &w->err);
     w->e->vt->release(s);
+    sim_call_end(w->f.sim);
     for (int i = 0; i < 400 && mvcc_locks(&w->m) > 0; i++)
         usleep(500); /* what the reads have met is cleared in the background */
     for (size_t i = 0; i < KEYS; i++)
         list[i] = (ti_mutation){.key = w->keys[i], .kind = TI_MUTATION_LOCK};
     ti_commit_request request = {.start_ts = fake_now(&w->f), .mutations = list, .count = KEYS};
+    sim_call_begin(w->f.sim);
     test_ok(w->e->vt->commit(w->e, &request, &result, &call, &w->err), &w->err);
     for (size_t i = 0; i < w->commit_count; i++)
         judge_commit(w, &w->commits[i]);
     judge_values(w);
+    sim_call_end(w->f.sim);
     if (w->scene->check != NULL)
         w->scene->check(w);
     close_cluster(w);

@@ -71,6 +71,7 @@ typedef struct sim_inside {
     waiting *waits;
     const char *user;  /* the first thread that used the wire */
     bool shared;       /* others have, too */
+    int senders;       /* threads inside send */
     uint64_t activity; /* events and messages so far */
     bool call;         /* between sim_call_begin and sim_call_end */
     bool call_waits;   /* its thread is inside wait or sleep */
@@ -186,7 +187,7 @@ static void *io_thread(void *arg)
 /* Until nothing is due and no handler runs. The mutex is held. */
 static void settle(sim *s)
 {
-    while (s->inside->busy || is_due(s))
+    while (s->inside->busy || s->inside->senders > 0 || is_due(s))
         ti_cond_wait(&s->inside->changed, &s->inside->mutex);
 }
 
@@ -200,15 +201,16 @@ static void note_user(sim_inside *in)
     in->shared |= in->user != &self;
 }
 
-/* Until something is due, the latch is down or enough real time has passed; once, unless something
- * has happened since. The mutex is held. */
+/* Until something is due, the latch is down or enough real time has passed: a moment only, when
+ * nothing has happened since the last time. The mutex is held. */
 static void linger(sim *s, ti_latch *latch)
 {
     const ti_env *real = ti_env_real();
     bool patient = atomic_load(&s->patient);
-    int64_t until_ns = ti_env_mono_ns(real) + (patient ? 100 * LINGER_NS : LINGER_NS);
     bool again = lingered == latch && lingered_at == s->inside->activity;
-    while (!again && (s->inside->shared || patient) && ti_latch_open(latch) > 0 && !is_due(s) &&
+    int64_t linger_ns = again ? LINGER_SLICE_NS : patient ? 100 * LINGER_NS : LINGER_NS;
+    int64_t until_ns = ti_env_mono_ns(real) + linger_ns;
+    while ((s->inside->shared || patient) && ti_latch_open(latch) > 0 && !is_due(s) &&
            !s->inside->busy && ti_env_mono_ns(real) < until_ns)
         (void)ti_cond_wait_until(&s->inside->changed, &s->inside->mutex, real,
                                  ti_env_mono_ns(real) + LINGER_SLICE_NS);
@@ -442,6 +444,7 @@ static ti_status sim_send(ti_wire *w, ti_stream *stream, ti_slice message, ti_er
     else if (stream->sending)
         status = ti_err_set(err, TI_INVALID_STATE, "a message is on its way");
     stream->sending |= status == TI_OK;
+    s->inside->senders += status == TI_OK;
     if (status == TI_OK && !atomic_load(&s->hold_sent))
         schedule(s, STREAM_SENT, 0, TI_OK, TI_SLICE_NONE)->stream = stream;
     ti_mutex_unlock(&s->inside->mutex);
@@ -450,6 +453,10 @@ static ti_status sim_send(ti_wire *w, ti_stream *stream, ti_slice message, ti_er
     atomic_fetch_add(&s->sent, 1);
     if (s->on_message != NULL)
         s->on_message(s->context, s, stream, message);
+    ti_mutex_lock(&s->inside->mutex);
+    s->inside->senders--;
+    ti_cond_broadcast(&s->inside->changed);
+    ti_mutex_unlock(&s->inside->mutex);
     return TI_OK;
 }
 
