@@ -195,15 +195,18 @@ static void settle(ti_event *event, ti_outcome outcome, char *text, size_t text_
     event->settled_by_host = true;
     ti_assert(w->taken > 0);
     w->taken--;
-    ti_ready_released(w, event);
-    ti_hub_note_run(event->part->type->type, ti_env_mono_ns(w->env) - event->taken_ns);
-    bool late = atomic_load(&event->timed_out) != 0 || w->life == TI_LIFE_ENDED;
+    bool ended = w->life == TI_LIFE_ENDED; /* its keys are gone, perhaps its database too */
+    if (!ended) {
+        ti_ready_released(w, event);
+        ti_hub_note_run(event->part->type->type, ti_env_mono_ns(w->env) - event->taken_ns);
+    }
+    bool late = ended || atomic_load(&event->timed_out) != 0;
     bool effects = keeps && !late && event->txn != NULL && ti_txn_has_effects(event->txn);
     if (!effects)
         txn = let_txn_go(w, event);
     if (late) {
         ti_free(text);
-        if (w->life != TI_LIFE_ENDED)
+        if (!ended)
             give_key_free(w, event);
     } else {
         ti_timers_cancel(&w->timers, &event->deadline);
