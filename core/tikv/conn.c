@@ -50,8 +50,6 @@ struct ti_conn {
     ti_command *sent[TI_CONN_BUCKETS]; /* by id, chained */
     _Atomic(size_t) pending;           /* changed under the mutex */
     bool sending;
-    ti_stream *busy; /* somebody hands a message to this one, without the mutex; or NULL */
-    bool busy_ended; /* it has ended meanwhile: who is at it drops it */
     bool closing;
     unsigned lane;
     char address[];
@@ -191,52 +189,27 @@ static ti_status build_message(ti_conn *conn, ti_buf *message, ti_err *err)
     return put_ids(message, ids, count, err);
 }
 
-/* Hands a message to the stream. Called with the mutex held, which it gives back meanwhile: others
- * queue, and do not wait for the system call. */
-static ti_status send_message(ti_conn *conn, const ti_buf *message, ti_err *err)
+/* Sends what is queued when nothing is on its way. Called with the mutex held, also while the
+ * message is handed over: a command is never with another thread that has not sent it yet. */
+static void send_queued(ti_conn *conn)
 {
-    ti_wire *wire = conn->wire;
-    ti_stream *stream = conn->stream;
-    ti_assert(conn->busy == NULL && !conn->busy_ended);
-    conn->sending = true;
-    conn->busy = stream;
-    unlock(conn);
-    ti_status status = wire->vt->send(wire, stream, ti_buf_slice(message), err);
-    ti_mutex_lock(&conn->mutex);
-    conn->busy = NULL;
-    if (conn->busy_ended) { /* its end has failed what was sent */
-        conn->busy_ended = false;
-        status = TI_OK;
-        wire->vt->drop(wire, stream);
-    }
-    ti_cond_broadcast(&conn->gone);
-    return status;
-}
-
-/* Builds and sends one message. As send_queued. */
-static void send_batch(ti_conn *conn)
-{
+    ti_mutex_assert_held(&conn->mutex);
+    if (conn->sending || conn->queue_head == NULL || conn->stream == NULL)
+        return;
     ti_buf message;
     ti_err err;
     ti_buf_init(&message, MESSAGE_SIZE_MAX);
     ti_status status = build_message(conn, &message, &err);
-    if (status == TI_OK)
-        status = send_message(conn, &message, &err);
+    if (status == TI_OK) {
+        conn->sending = true;
+        status = conn->wire->vt->send(conn->wire, conn->stream, ti_buf_slice(&message), &err);
+    }
     if (status != TI_OK) {
         conn->sending = false;
         if (status != TI_UNAVAILABLE) /* else the end of the stream fails them */
             fail_all(conn, &err, true);
     }
     ti_buf_free(&message);
-}
-
-/* Sends what is queued when nothing is on its way and nobody else is at it. Called with the mutex
- * held, gives it back meanwhile. */
-static void send_queued(ti_conn *conn)
-{
-    ti_mutex_assert_held(&conn->mutex);
-    while (!conn->sending && conn->busy == NULL && conn->queue_head != NULL && conn->stream != NULL)
-        send_batch(conn);
 }
 
 static void on_sent(void *context)
@@ -385,14 +358,12 @@ static void on_end(void *context, const ti_err *why)
     ti_stream *stream = conn->stream;
     ti_wire *wire = conn->wire;
     bool reached = stream == NULL || wire->vt->reached(wire, stream);
-    bool busy = stream != NULL && conn->busy == stream;
-    conn->busy_ended = conn->busy_ended || busy;
     conn->stream = NULL;
     conn->sending = false;
     fail_all(conn, why, reached);
     ti_cond_broadcast(&conn->gone);
     unlock(conn); /* close may free conn from here on */
-    if (stream != NULL && !busy)
+    if (stream != NULL)
         wire->vt->drop(wire, stream);
 }
 
@@ -526,7 +497,7 @@ void ti_conn_close(ti_conn *conn)
         conn->wire->vt->end(conn->wire, conn->stream);
     unlock(conn);
     ti_mutex_lock(&conn->mutex);
-    while (conn->stream != NULL || conn->busy != NULL)
+    while (conn->stream != NULL)
         ti_cond_wait(&conn->gone, &conn->mutex);
     unlock(conn);
     ti_cond_destroy(&conn->gone);
