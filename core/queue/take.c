@@ -195,11 +195,10 @@ static void settle(ti_event *event, ti_outcome outcome, char *text, size_t text_
     event->settled_by_host = true;
     ti_assert(w->taken > 0);
     w->taken--;
-    bool ended = w->life == TI_LIFE_ENDED; /* its keys are gone, perhaps its database too */
-    if (!ended) {
-        ti_ready_released(w, event);
+    bool ended = w->life == TI_LIFE_ENDED; /* its keys are gone, perhaps its database and hub too */
+    ti_ready_released(w, event);
+    if (!ended)
         ti_hub_note_run(event->part->type->type, ti_env_mono_ns(w->env) - event->taken_ns);
-    }
     bool late = ended || atomic_load(&event->timed_out) != 0;
     bool effects = keeps && !late && event->txn != NULL && ti_txn_has_effects(event->txn);
     if (!effects)
