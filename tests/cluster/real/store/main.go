@@ -83,6 +83,11 @@ func (f *front) KvScan(ctx context.Context, r *kvrpcpb.ScanRequest) (*kvrpcpb.Sc
 // UnsafeDestroyRange is not in the engine: the keys are deleted by transactions. This cluster has one region.
 func (f *front) UnsafeDestroyRange(ctx context.Context, r *kvrpcpb.UnsafeDestroyRangeRequest) (*kvrpcpb.UnsafeDestroyRangeResponse, error) {
 	in, known := f.last.Load().(*kvrpcpb.Context)
+	if known {
+		if err := f.dropLocks(ctx, in, r.StartKey, r.EndKey); err != nil {
+			return &kvrpcpb.UnsafeDestroyRangeResponse{Error: err.Error()}, nil
+		}
+	}
 	for known {
 		n, err := f.deleteSome(ctx, in, r.StartKey, r.EndKey)
 		if err != nil {
@@ -96,6 +101,25 @@ func (f *front) UnsafeDestroyRange(ctx context.Context, r *kvrpcpb.UnsafeDestroy
 func (f *front) timestamp(ctx context.Context) (uint64, error) {
 	physical, logical, err := f.pd.GetTS(ctx)
 	return uint64(physical)<<18 + uint64(logical), err
+}
+
+// dropLocks removes the locks of a range, which dead clients have left there.
+func (f *front) dropLocks(ctx context.Context, in *kvrpcpb.Context, start, end []byte) error {
+	now, err := f.timestamp(ctx)
+	if err != nil {
+		return err
+	}
+	locks, err := f.KvScanLock(ctx, &kvrpcpb.ScanLockRequest{Context: in, MaxVersion: now, StartKey: start, EndKey: end, Limit: 1 << 20})
+	if err != nil || locks.RegionError != nil || locks.Error != nil {
+		return fmt.Errorf("locks: %v %v", err, locks)
+	}
+	for _, l := range locks.Locks {
+		gone, err := f.KvBatchRollback(ctx, &kvrpcpb.BatchRollbackRequest{Context: in, StartVersion: l.LockVersion, Keys: [][]byte{l.Key}})
+		if err != nil || gone.RegionError != nil || gone.Error != nil {
+			return fmt.Errorf("a lock: %v %v", err, gone)
+		}
+	}
+	return nil
 }
 
 // deleteSome deletes the first keys of a range, and says how many.
