@@ -434,15 +434,23 @@ typedef struct storm {
     uint64_t seed;
 } storm;
 
+/* What a thread has for itself: calls leave their errors in its d. */
+typedef struct comer {
+    storm *s;
+    qdb d;
+    pthread_t thread;
+} comer;
+
 /* A thread with a worker that comes and goes. */
 static void *come_and_go(void *context)
 {
-    storm *s = context;
+    comer *me = context;
+    storm *s = me->s;
     test_random random =
         test_random_start(atomic_fetch_add(&s->r.finished, 0) + (uintptr_t)&random);
     while (!atomic_load(&s->over)) {
         ti_worker_options options = {.concurrency = 2, .leased = true, .lease_us = 60 * SECOND};
-        ti_worker *w = start_worker(&s->r.d, "user", &options);
+        ti_worker *w = start_worker(&me->d, "user", &options);
         uint64_t rounds = 2 + test_random_below(&random, 30);
         for (uint64_t i = 0; i < rounds || atomic_load(&s->r.stop); i++) {
             ti_event *events[4];
@@ -465,7 +473,7 @@ static void storms_of_joins_and_leaves(void **state)
 {
     (void)state;
     static storm s;
-    pthread_t threads[STORM_WORKERS];
+    static comer comers[STORM_WORKERS];
     uint64_t n = test_scaled(20000);
     if (spaced_wanted())
         skip();                 /* 64 readers of 1,024 partitions: too much for a mock cluster */
@@ -473,14 +481,16 @@ static void storms_of_joins_and_leaves(void **state)
     run_open(&s.r, NULL, n, 300, 1024);
     s.r.write_in = 3;
     for (int i = 0; i < STORM_WORKERS; i++)
-        pthread_create(&threads[i], NULL, come_and_go, &s);
+        comers[i] = (comer){.s = &s, .d = s.r.d};
+    for (int i = 0; i < STORM_WORKERS; i++)
+        pthread_create(&comers[i].thread, NULL, come_and_go, &comers[i]);
     for (uint64_t from = 1; from <= n; from += 50)
         run_publish(&s.r, from, from + 49 < n ? from + 49 : n, 10);
     atomic_store(&s.r.stop, true); /* no more leaves */
     run_wait_empty(&s.r);
     atomic_store(&s.over, true);
     for (int i = 0; i < STORM_WORKERS; i++)
-        pthread_join(threads[i], NULL);
+        pthread_join(comers[i].thread, NULL);
     run_judge(&s.r);
     ti_queue_stats stats;
     ti_queue_stats_of(s.r.d.queues, S("user"), &stats);
