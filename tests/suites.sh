@@ -185,6 +185,8 @@ suite_tsan() {
     build tsan "-DCMAKE_BUILD_TYPE=RelWithDebInfo -DTITO_TESTING=ON -DTITO_SANITIZE=thread" all || return
     export TSAN_OPTIONS="suppressions=$root/tests/tsan.supp:second_deadlock_stack=1:history_size=4"
     without_clusters tsan
+    # Four tests change what the simulated servers answer while the client's background asks them: races of their own.
+    leave_out="$leave_out|matrix_stores|museum_m1[123]_.*"
     ctest_in tsan "$small_scale"
     leave_out=""
     unset TSAN_OPTIONS
