@@ -136,7 +136,7 @@ ti_event *take_one(ti_worker *w)
     size_t count;
     ti_err err;
     ti_err_clear(&err);
-    test_ok(ti_worker_take(w, &event, 1, 10000000, &count, &err), &err);
+    test_ok(ti_worker_take(w, &event, 1, 60000000, &count, &err), &err);
     if (count != 1)
         fail_msg("no event came");
     return event;
