@@ -86,6 +86,7 @@ typedef struct attempt {
     uint64_t commit_ts;
     size_t keys[KEYS];
     size_t count;
+    int applied_before; /* the world's `applied` when it began */
 } attempt;
 
 struct world {
@@ -101,6 +102,7 @@ struct world {
     int seen;   /* requests that count */
     int hits;   /* troubles made */
     bool quiet; /* no more trouble */
+    atomic_int applied; /* requests that count and were carried out */
     /* Of the thread that runs the cell. */
     ti_arena a;
     attempt commits[COMMITS_MAX];

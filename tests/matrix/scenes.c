@@ -108,6 +108,7 @@ static void commit(world *w, const size_t *keys, size_t count, ti_locks *locks, 
     ti_call call = call_of(w);
     ti_require(w->commit_count <= COMMITS_MAX);
     one->count = count;
+    one->applied_before = w->applied;
     one->start_ts = start_ts;
     for (size_t i = 0; i < count; i++) {
         one->keys[i] = keys[i];

@@ -71,10 +71,13 @@ static void answer(fake_ask *ask)
     w->seen += counts;
     if (counts && w->place == RETRY && w->hits == 0 && !is_again(ask) && w->seen < TRIPS_MAX)
         trip(ask);
-    else if (counts && is_its_turn(w, ask))
+    else if (counts && is_its_turn(w, ask)) {
         trouble_make(w, ask);
-    else
+        w->applied += w->trouble->applied;
+    } else {
         mvcc_answer(&w->m, ask);
+        w->applied += counts;
+    }
 }
 
 /* ---- The world of a cell ---- */
@@ -160,6 +163,15 @@ static bool ever_fits(const world *w)
     }
 }
 
+/* Whether a prewrite of another region went down with the stream that the trouble ended: then the
+ * commit has not happened, although the request with the trouble was carried out. */
+static bool is_cut_short(const world *w)
+{
+    const attempt *last = &w->commits[w->commit_count - 1];
+    return w->scene->kind == TI_COMMAND_PREWRITE &&
+           w->applied - last->applied_before < (int)last->count;
+}
+
 static bool fits(const world *w)
 {
     ti_status_class class = ti_status_class_of(w->status);
@@ -183,8 +195,10 @@ static bool fits(const world *w)
         return w->status == TI_UNAVAILABLE;
     case FAILS:
         return class != TI_CLASS_OK && class != TI_CLASS_UNKNOWN;
-    case FOUND_OUT: /* by whether it was applied: judge_commits */
-        return class != TI_CLASS_UNKNOWN && (w->status == TI_OK) == w->trouble->applied;
+    case FOUND_OUT: /* by whether it was applied: see judge_commit */
+        return class != TI_CLASS_UNKNOWN &&
+               (w->status == TI_OK ? w->trouble->applied
+                                   : !w->trouble->applied || is_cut_short(w));
     default:
         return false;
     }

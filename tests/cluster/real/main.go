@@ -15,6 +15,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand"
 	"net"
 	"net/http"
 	"os"
@@ -79,7 +80,7 @@ type cluster struct {
 	pdURL  []string
 }
 
-// ports are n free ones.
+// ports are n free ones, below those that the kernel gives to clients: none is taken between here and the server's start.
 func ports(n int) ([]string, error) {
 	var addresses []string
 	var open []net.Listener
@@ -88,10 +89,13 @@ func ports(n int) ([]string, error) {
 			l.Close()
 		}
 	}()
-	for i := 0; i < n; i++ {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for tries := 0; len(addresses) < n; tries++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.Intn(20000)))
 		if err != nil {
-			return nil, err
+			if tries > 1000 {
+				return nil, err
+			}
+			continue
 		}
 		open = append(open, l)
 		addresses = append(addresses, l.Addr().String())

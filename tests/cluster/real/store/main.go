@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -80,22 +81,37 @@ func (f *front) KvScan(ctx context.Context, r *kvrpcpb.ScanRequest) (*kvrpcpb.Sc
 	return all, nil
 }
 
-// UnsafeDestroyRange is not in the engine: the keys are deleted by transactions. This cluster has one region.
+// destroyWait is for how long a range that others write in is tried again.
+const destroyWait = 10 * time.Second
+
+// UnsafeDestroyRange is not in the engine: the keys are deleted by transactions. This cluster has one region. What meets
+// the writes of others, as the commits of secondaries that a client still sends, is tried again.
 func (f *front) UnsafeDestroyRange(ctx context.Context, r *kvrpcpb.UnsafeDestroyRangeRequest) (*kvrpcpb.UnsafeDestroyRangeResponse, error) {
 	in, known := f.last.Load().(*kvrpcpb.Context)
-	if known {
-		if err := f.dropLocks(ctx, in, r.StartKey, r.EndKey); err != nil {
+	if !known {
+		return &kvrpcpb.UnsafeDestroyRangeResponse{}, nil
+	}
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		err := f.destroy(ctx, in, r.StartKey, r.EndKey)
+		if err == nil {
+			return &kvrpcpb.UnsafeDestroyRangeResponse{}, nil
+		}
+		if time.Since(began) > destroyWait || ctx.Err() != nil {
 			return &kvrpcpb.UnsafeDestroyRangeResponse{Error: err.Error()}, nil
 		}
 	}
-	for known {
-		n, err := f.deleteSome(ctx, in, r.StartKey, r.EndKey)
-		if err != nil {
-			return &kvrpcpb.UnsafeDestroyRangeResponse{Error: err.Error()}, nil
-		}
-		known = n > 0
+}
+
+func (f *front) destroy(ctx context.Context, in *kvrpcpb.Context, start, end []byte) error {
+	if err := f.dropLocks(ctx, in, start, end); err != nil {
+		return err
 	}
-	return &kvrpcpb.UnsafeDestroyRangeResponse{}, nil
+	for {
+		n, err := f.deleteSome(ctx, in, start, end)
+		if err != nil || n == 0 {
+			return err
+		}
+	}
 }
 
 func (f *front) timestamp(ctx context.Context) (uint64, error) {
@@ -103,7 +119,8 @@ func (f *front) timestamp(ctx context.Context) (uint64, error) {
 	return uint64(physical)<<18 + uint64(logical), err
 }
 
-// dropLocks removes the locks of a range, which dead clients have left there.
+// dropLocks removes the locks of a range, which dead clients have left there. The engine lists those of its whole region,
+// whatever range the request names.
 func (f *front) dropLocks(ctx context.Context, in *kvrpcpb.Context, start, end []byte) error {
 	now, err := f.timestamp(ctx)
 	if err != nil {
@@ -114,6 +131,9 @@ func (f *front) dropLocks(ctx context.Context, in *kvrpcpb.Context, start, end [
 		return fmt.Errorf("locks: %v %v", err, locks)
 	}
 	for _, l := range locks.Locks {
+		if bytes.Compare(l.Key, start) < 0 || len(end) > 0 && bytes.Compare(l.Key, end) >= 0 {
+			continue
+		}
 		gone, err := f.KvBatchRollback(ctx, &kvrpcpb.BatchRollbackRequest{Context: in, StartVersion: l.LockVersion, Keys: [][]byte{l.Key}})
 		if err != nil || gone.RegionError != nil || gone.Error != nil {
 			return fmt.Errorf("a lock: %v %v", err, gone)
