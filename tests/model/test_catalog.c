@@ -350,15 +350,15 @@ static void two_processes(void **state)
     db e;
     (void)state;
     db_open(&base, NULL);
-    db_open_beside(&d, &base, true, 300000);
-    db_open_beside(&e, &base, true, 300000);
+    db_open_beside(&d, &base, true, 1200000);
+    db_open_beside(&e, &base, true, 1200000);
     ti_model *one = declare(&d, USER(BY_NAME));
     fill(&d, one, 10);
     ti_txn *txn = begin(&d);
     OK(&d, build(&d, one, txn, "{\"id\":\"slow\",\"name\":\"n1\",\"age\":70}"));
     ti_txn *quiet = begin(&d);
     OK(&d, build(&d, one, quiet, "{\"id\":\"idle\",\"name\":\"n1\",\"age\":71}"));
-    ti_env_real()->sleep_ns(ti_env_real(), 700000000);
+    ti_env_real()->sleep_ns(ti_env_real(), 1800000000);
     commit(&d, quiet); /* nothing has changed: the lease is renewed as it commits */
     ti_model *two = declare(&e, USER(BY_NAME "," BY_AGE));
     OK(&e, build(&e, two, NULL, "{\"id\":\"x\",\"name\":\"n1\",\"age\":50}"));
