@@ -12,6 +12,8 @@ prepare() {
     mkdir -p build/log
     results=build/log/results
     : >$results
+    unsteady=build/log/unsteady
+    : >$unsteady
     # The tests of the TiKV engine build their mock cluster with Go.
     sh .ci/go build/go || echo "There is no Go for the mock cluster: what needs it will fail."
     if [ -x build/go/bin/go ]; then
@@ -52,6 +54,14 @@ add_counts() {
     count $(echo "$line" | tr -dc '0-9 ')
 }
 
+# second_try NAME STATUS: whether a test that has ended with this status is to be run once more. What passes then is named
+# at the end of the run.
+second_try() {
+    [ -n "$again" ] && [ "$2" -ne 0 ] || return 1
+    echo "$suite: $1" >>$unsteady
+    echo "--again: $1 failed, and is run once more"
+}
+
 run_suite() {
     suite=$1
     started=$(date +%s)
@@ -67,6 +77,7 @@ summary() {
     awk '{ p += $2; f += $3; s += $4; if ($3 > 0) bad[$1] = 1 }
         END {
             for (name in bad) printf "failed: %s\n", name
+            while ((getline line < "'$unsteady'") > 0) printf "failed once, and was run again: %s\n", line
             printf "tests: %d passed, %d failed, %d skipped\n", p, f, s
             exit f > 0
         }' $results
@@ -126,9 +137,11 @@ ctest_in() {
     left_out=${leave_out:-none}${mock_only:+"|$mock_only"}
     # shellcheck disable=SC2086
     TITO_TEST_SCALE=$test_scale $under ctest --test-dir "$where" -j "$jobs" --timeout "${TITO_TEST_TIMEOUT:-900}" \
-        --output-on-failure --no-tests=error --output-junit "$junit" -E "^($left_out)\$" \
+        ${again:+--repeat until-pass:2} --output-on-failure --no-tests=error --output-junit "$junit" -E "^($left_out)\$" \
         --test-output-size-passed 4000000 --test-output-size-failed 4000000 "$@" ${only:+-R "$only"} >"$log" 2>&1
     grep -vE '^ +Start +[0-9]+:|^Internal ctest|^Test project' "$log" | tail -n 2000
+    [ -z "$again" ] || sed -n 's/^ *[0-9/]* *Test *#[0-9]*: *\([a-z0-9_]*\) \.*[A-Za-z ]*\*\*\*.*/\1/p' "$log" | sort -u |
+        sed "s/^/$suite: /" >>$unsteady
     if [ -s "$junit" ]; then
         python3 tests/counts.py junit "$junit" >build/log/counts
         add_counts build/log/counts
@@ -194,6 +207,22 @@ suite_tsan() {
 
 # ---- Lua
 
+# one_spec NAME SCALE [PRELOAD]: runs $spec, what it prints goes to $log.
+one_spec() {
+    (
+        export TITO_TEST_SCALE="$2"
+        export TITO_BUILD="$root/build/$1"
+        export LUA_PATH="$root/lua/?.lua;$root/lua/?/init.lua;$root/tests/lua/?.lua;;"
+        export LUA_CPATH="$modules/?.so;;"
+        export LD_LIBRARY_PATH="$root/build/$1/abi${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+        export TITO_TEST_NAMESPACE="titotest.lua$$.$(basename "$spec" _spec.lua)"
+        [ -n "$under" ] || unset TITO_TEST_PD
+        # shellcheck disable=SC2086
+        timeout -k 10 "${TITO_TEST_TIMEOUT:-900}" $under \
+            env ${3:+"LD_PRELOAD=$3"} lua5.4 /usr/bin/busted -o plainTerminal "$spec" >"$log" 2>&1
+    )
+}
+
 # busted_in NAME SCALE [PRELOAD]: runs each spec of tests/lua in a process of its own against build/NAME; of $specs only
 # these, by $under.
 specs=""
@@ -214,19 +243,13 @@ busted_in() {
         found=yes
         log=build/log/$suite-$(basename "$spec" .lua)${under:+-cluster}.log
         began=$(date +%s)
-        (
-            export TITO_TEST_SCALE="$2"
-            export TITO_BUILD="$root/build/$1"
-            export LUA_PATH="$root/lua/?.lua;$root/lua/?/init.lua;$root/tests/lua/?.lua;;"
-            export LUA_CPATH="$modules/?.so;;"
-            export LD_LIBRARY_PATH="$root/build/$1/abi${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-            export TITO_TEST_NAMESPACE="titotest.lua$$.$(basename "$spec" _spec.lua)"
-            [ -n "$under" ] || unset TITO_TEST_PD
-            # shellcheck disable=SC2086
-            timeout -k 10 "${TITO_TEST_TIMEOUT:-900}" $under \
-                env ${3:+"LD_PRELOAD=$3"} lua5.4 /usr/bin/busted -o plainTerminal "$spec" >"$log" 2>&1
-        )
+        one_spec "$@"
         status=$?
+        if second_try "$(basename "$spec")" $status; then
+            tail -n 200 "$log"
+            one_spec "$@"
+            status=$?
+        fi
         python3 tests/counts.py busted "$log" $status >build/log/counts
         add_counts build/log/counts
         echo "$(basename "$spec")${under:+ on a cluster}: $(tail -n 1 build/log/counts), $(($(date +%s) - began)) s"
@@ -294,7 +317,12 @@ script() {
     log=$1
     shift
     "$@" >"$log" 2>&1
+    status=$?
     cat "$log"
+    if second_try "$(basename "$log" .log)" $status; then
+        "$@" >"$log" 2>&1
+        cat "$log"
+    fi
     add_counts "$log"
 }
 

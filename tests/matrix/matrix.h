@@ -99,9 +99,9 @@ struct world {
     deed deed;
     ti_slice keys[KEYS]; /* two in each of four regions */
     /* Under the cluster's gate. */
-    int seen;   /* requests that count */
-    int hits;   /* troubles made */
-    bool quiet; /* no more trouble */
+    int seen;           /* requests that count */
+    int hits;           /* troubles made */
+    bool quiet;         /* no more trouble */
     atomic_int applied; /* requests that count and were carried out */
     /* Of the thread that runs the cell. */
     ti_arena a;

@@ -197,8 +197,7 @@ static bool fits(const world *w)
         return class != TI_CLASS_OK && class != TI_CLASS_UNKNOWN;
     case FOUND_OUT: /* by whether it was applied: see judge_commit */
         return class != TI_CLASS_UNKNOWN &&
-               (w->status == TI_OK ? w->trouble->applied
-                                   : !w->trouble->applied || is_cut_short(w));
+               (w->status == TI_OK ? w->trouble->applied : !w->trouble->applied || is_cut_short(w));
     default:
         return false;
     }
