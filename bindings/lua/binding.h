@@ -181,6 +181,8 @@ tito_db_t *tl_check_db(lua_State *L, int index);
 /* The box that states share, referenced for the caller; given back with tl_db_unref. */
 tl_db *tl_db_ref(lua_State *L, int index);
 void tl_db_unref(tl_db *db);
+/* A box of a database that a C program has made; takes it over. NULL: no memory. */
+tl_db *tl_db_new(tito_db_t *db);
 /* Pushes a handle of a shared database (with a reference of its own). */
 void tl_db_push(lua_State *L, tl_db *db);
 

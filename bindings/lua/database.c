@@ -32,6 +32,17 @@ tl_db *tl_db_ref(lua_State *L, int index)
     return box;
 }
 
+tl_db *tl_db_new(tito_db_t *db)
+{
+    tl_db *box = malloc(sizeof(*box));
+    if (box == NULL)
+        return NULL;
+    atomic_init(&box->references, 1);
+    box->db = db;
+    box->log = NULL;
+    return box;
+}
+
 void tl_db_unref(tl_db *box)
 {
     if (atomic_fetch_sub(&box->references, 1) != 1)

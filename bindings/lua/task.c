@@ -74,15 +74,19 @@ static size_t clean_failure(const char *text, size_t len, char *out)
     return used;
 }
 
-static void fail_event(tito_event_t *event, const char *text, size_t len)
+static void fail_event(const tl_task *task, const char *text, size_t len)
 {
     char clean[FAILURE_SIZE_MAX] = "";
-    (void)tito_event_fail(event, clean, clean_failure(text, len, clean));
+    size_t used = clean_failure(text, len, clean);
+    if (task->worker->crew->on_failure != NULL)
+        task->worker->crew->on_failure(task->event, clean, used);
+    (void)tito_event_fail(task->event, clean, used);
 }
 
 /* Settles by the outcome that the coroutine has returned: count values on its stack. */
-static void settle(tito_event_t *event, lua_State *thread, int count)
+static void settle(const tl_task *task, lua_State *thread, int count)
 {
+    tito_event_t *event = task->event;
     static const char unknown[] = "the handler's outcome is not known";
     size_t len = 0;
     const char *kind =
@@ -93,13 +97,13 @@ static void settle(tito_event_t *event, lua_State *thread, int count)
     if (strcmp(kind, "acknowledge") == 0)
         (void)tito_event_acknowledge(event);
     else if (strcmp(kind, "fail") == 0 && text)
-        fail_event(event, bytes, len);
+        fail_event(task, bytes, len);
     else if (strcmp(kind, "reschedule") == 0 && value != 0)
         (void)tito_event_reschedule(event, (int64_t)floor(lua_tonumber(thread, value) * 1e6 + 0.5));
     else if (strcmp(kind, "advance") == 0 && text)
         (void)tito_event_advance(event, bytes, len);
     else
-        fail_event(event, unknown, sizeof(unknown) - 1);
+        fail_event(task, unknown, sizeof(unknown) - 1);
 }
 
 /* The message and traceback of the error on top of the coroutine's stack. Protected: __tostring may
@@ -114,7 +118,7 @@ static int describe_failure(lua_State *L)
     return 1;
 }
 
-static void settle_failure(lua_State *L, tito_event_t *event, lua_State *thread)
+static void settle_failure(lua_State *L, const tl_task *task, lua_State *thread)
 {
     static const char nameless[] = "the handler failed with an error that can not be shown";
     size_t len;
@@ -124,9 +128,9 @@ static void settle_failure(lua_State *L, tito_event_t *event, lua_State *thread)
     bool described = lua_pcall(L, 1, 1, 0) == LUA_OK && lua_type(L, -1) == LUA_TSTRING;
     const char *text = described ? lua_tolstring(L, -1, &len) : NULL;
     if (described)
-        fail_event(event, text, len);
+        fail_event(task, text, len);
     else
-        fail_event(event, nameless, sizeof(nameless) - 1);
+        fail_event(task, nameless, sizeof(nameless) - 1);
     lua_pop(L, 1);
 }
 
@@ -176,9 +180,9 @@ static void resume(lua_State *L, tl_state *state, int anchor, tl_task *task, int
     }
     end_txn(L, anchor, task);
     if (status == LUA_OK)
-        settle(task->event, thread, count);
+        settle(task, thread, count);
     else
-        settle_failure(L, task->event, thread);
+        settle_failure(L, task, thread);
     if (status == LUA_OK && tito_event_expired(task->event) == 0)
         lua_settop(thread, 0);
     else
@@ -223,7 +227,7 @@ void tl_task_abandon(lua_State *L, int anchor, tl_task *task)
     static const char reason[] = "the worker stopped before the handler had ended";
     atomic_store(&task->worker->crew->gave_up, true);
     end_txn(L, anchor, task);
-    fail_event(task->event, reason, sizeof(reason) - 1);
+    fail_event(task, reason, sizeof(reason) - 1);
     task->thread = NULL;
     end(L, anchor, task);
 }

@@ -32,9 +32,12 @@ enum {
 typedef struct tl_crew {
     atomic_int references;
     tito_worker_t *worker;
-    int64_t drain_us;          /* of a stop that does not say how long */
-    atomic_llong stop_at_us;   /* when what runs is given up; INT64_MAX while nobody has stopped */
-    atomic_bool gave_up;       /* a handler was ended because the time to drain had passed */
+    int64_t drain_us;        /* of a stop that does not say how long */
+    atomic_llong stop_at_us; /* when what runs is given up; INT64_MAX while nobody has stopped */
+    atomic_bool gave_up;     /* a handler was ended because the time to drain had passed */
+    /* Told of each event that a handler has failed, before it is settled, in the state's thread.
+     * NULL: nobody. Set before the worker starts; must not enter Lua. */
+    void (*on_failure)(const tito_event_t *event, const char *text, size_t len);
     pthread_mutex_t mutex;     /* of types */
     char *types[TL_TYPES_MAX]; /* registered with the library */
     size_t type_count;
