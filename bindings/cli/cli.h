@@ -1,0 +1,181 @@
+/* The program `tito`: commands over tito.h and the Lua module of bindings/lua.
+ *
+ *   main.c        the commands, --help, --version       arguments.c   what the command line says
+ *   work.c        `tito worker`: signals, reloads, end  generation.c  Lua states and their threads
+ *   state.c       a Lua state with tito at hand         signals.c     SIGTERM, SIGINT, SIGHUP
+ *   metrics.c     the HTTP server                       log.c         log lines
+ *   notify.c      what a service manager is told        tools.c       the other commands
+ *   host.lua, tools.lua   compiled in: what runs inside of the states
+ *
+ *   signal ──> work.c ── load, go, stop ──> generation ── a thread each ──> Lua states
+ *                 ^                             |                             |
+ *                 `── eventfd: something moved ─┘      one tl_crew over one tito_worker_t
+ *
+ * INVARIANTS
+ *  1. The main thread never runs code of the app and never waits for the store: whatever an app or
+ *     a store does, a signal is answered.
+ *  2. What the process says to people goes to stderr through tc_log; stdout is the app's, and the
+ *     result of a command.
+ *
+ * What is NOT here: how events are taken, ordered and settled (the library), what a handler sees
+ * (bindings/lua and lua/). */
+#ifndef TITO_CLI_H
+#define TITO_CLI_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "worker.h"
+
+/* How the process ends; README.md lists them. */
+enum {
+    TC_EXIT_OK = 0,
+    TC_EXIT_FAILED = 1, /* the app, the store, or what a command was to do */
+    TC_EXIT_USAGE = 2,
+    TC_EXIT_DRAIN = 3, /* the time to drain has passed with handlers unfinished */
+    TC_EXIT_FORCED = 4 /* by a second signal */
+};
+
+enum {
+    TC_THREADS_MAX = 256,
+    TC_CONCURRENCY_MAX = 65536,
+    TC_SECONDS_MAX = 86400,
+    TC_TEXT_MAX = 4000, /* bytes of one message */
+    TC_GRACE_S = 10     /* after the time to drain, until the process ends by itself */
+};
+
+/* ---- What the command line says ---- */
+
+typedef struct tc_setup {
+    const char *app; /* of worker, check and reindex */
+    const char *target;
+    tito_options_t *db_options;
+    tito_options_t *worker_options;
+    const char *metrics; /* HOST:PORT, or NULL */
+    size_t threads;
+    size_t concurrency; /* of all threads */
+    int64_t drain_us;
+    bool once;
+    bool json, repair, failed;            /* of the tools */
+    const char *from, *to, *into, *limit; /* of the tools; NULL: not given */
+    int word_count;                       /* operands, the command's name not among them */
+    char **words;
+} tc_setup;
+
+/* Reads the options of a command (argv[0]: how it is called) in the groups allowed: 'd' the
+ * database, 'l' logs, 'w' of worker, 'q' of queue, 'r' of check. 0, or an exit code (the reason was
+ * told); *help_out: --help was asked for. Borrows argv. */
+int tc_arguments(int argc, char **argv, const char *allowed, tc_setup *setup, bool *help_out);
+void tc_setup_free(tc_setup *setup);
+/* Tells what is wrong with a command line, to stderr. Returns TC_EXIT_USAGE. */
+int tc_usage_error(const char *command, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Cuts HOST:PORT or [HOST]:PORT; false when it is neither. */
+bool tc_split_address(const char *text, char *host, size_t host_size, char *port, size_t port_size);
+
+/* ---- Log lines (log.c) ---- */
+
+enum { TC_ERROR = 0, TC_WARN = 1, TC_INFO = 2, TC_DEBUG = 3 };
+
+typedef enum tc_format {
+    TC_LINES,
+    TC_JSON,  /* an object a line */
+    TC_PLAIN, /* "tito: text", for commands that people call */
+} tc_format;
+
+/* Before there are threads. */
+void tc_log_setup(tc_format format, int32_t level);
+int32_t tc_log_level(void);
+/* error, warn, info, debug: its number, or -1. */
+int32_t tc_log_level_of(const char *name);
+/* One message, at most TC_TEXT_MAX bytes; what is no UTF-8 is replaced. @thread any */
+void tc_log(int32_t level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A tito_log_sink. */
+void tc_log_sink(void *context, int32_t level, const char *line);
+
+/* ---- Signals (signals.c) ---- */
+
+/* Installs the handlers; fd becomes readable with each signal. Until tc_signals_working, SIGTERM
+ * and SIGINT end the process at once, with 0: nothing has begun. From then on the first asks to
+ * drain and ends the process drain_us + TC_GRACE_S later, whatever happens; the second at once. */
+void tc_signals_begin(int fd, int64_t drain_us);
+void tc_signals_working(void);
+/* How many of SIGTERM and SIGINT came. */
+unsigned tc_signals_ends(void);
+/* How many SIGHUPs came. */
+unsigned tc_signals_reloads(void);
+/* From now on the process lives for TC_GRACE_S at most, then ends with code. */
+void tc_signals_last(int code);
+
+/* ---- The service manager (notify.c) ---- */
+
+/* Sends text ("READY=1") to $NOTIFY_SOCKET, where there is one. */
+void tc_notify(const char *text);
+
+/* ---- Lua states (state.c) ---- */
+
+/* Opens the database of setup, with log lines to tc_log: a box, or NULL (told). Blocks. */
+tl_db *tc_database_open(const tc_setup *setup, tito_db_t **db_out);
+/* Fills L with the libraries, paths, `tito` and the host's functions; leaves the table that
+ * host.lua or tools.lua returns on the stack. Called protected; raises. */
+void tc_state_fill(lua_State *L, const char *app);
+void tc_state_push_tools(lua_State *L);
+/* A message handler: adds a traceback. */
+int tc_state_describe(lua_State *L);
+
+/* ---- Generations (generation.c) ---- */
+
+typedef enum tc_phase {
+    TC_LOADING, /* the states run the app's file */
+    TC_LOADED,  /* all have; they wait for tc_generation_go */
+    TC_STARTING,
+    TC_RUNNING,
+    TC_ENDED /* every thread but its own has ended; nothing is under way */
+} tc_phase;
+
+typedef struct tc_generation tc_generation;
+
+/* Begins to load the app in threads of its own. event_fd becomes readable whenever the phase has
+ * changed. Borrows all of it. NULL: no memory or no thread (told). */
+tc_generation *tc_generation_new(const tc_setup *setup, tito_db_t *db, tl_db *box, int event_fd);
+tc_phase tc_generation_phase(tc_generation *g);
+/* Starts the worker. In TC_LOADED. */
+void tc_generation_go(tc_generation *g);
+/* Ends it, in whatever phase; may be called again to end sooner. Does not block. */
+void tc_generation_stop(tc_generation *g, int64_t drain_us);
+/* Why it failed, NULL when it has not. After TC_ENDED; borrowed. */
+const char *tc_generation_failure(const tc_generation *g);
+/* Whether every handler had ended in time. After TC_ENDED. */
+bool tc_generation_drained(const tc_generation *g);
+/* The types it handles, joined by ", ". From TC_LOADED on. */
+void tc_generation_types(tc_generation *g, char *out, size_t size);
+/* Waits for its own thread, which has nothing left to do. In TC_ENDED. */
+void tc_generation_free(tc_generation *g);
+
+/* ---- The HTTP server (metrics.c) ---- */
+
+/* What it tells; written by the main thread. */
+typedef struct tc_status {
+    atomic_bool running, draining;
+    atomic_uint generation;
+    atomic_ullong reloads, reload_failures;
+    _Atomic(tito_db_t *) db; /* NULL: not open */
+    size_t threads, concurrency;
+    int64_t started_us;
+} tc_status;
+
+typedef struct tc_metrics tc_metrics;
+
+/* Listens at address (HOST:PORT; port 0: any) and says so in the log. NULL: it could not (told). */
+tc_metrics *tc_metrics_start(const char *address, tc_status *status);
+/* Ends it with its thread. NULL is allowed. */
+void tc_metrics_stop(tc_metrics *metrics);
+
+/* ---- Commands: the process's exit code ---- */
+
+int tc_work(const tc_setup *setup);
+int tc_tool(const char *name, const tc_setup *setup);
+
+#endif
