@@ -1,0 +1,411 @@
+/* Half a million events (on a cluster a hundred thousand) through processes that are killed,
+ * stopped beyond their lease and restarted at random, with handlers that fail, come too late and
+ * kill their process; on a cluster also through processes whose clocks are an hour off and run ten
+ * times as fast; and the end of a worker that has far more to do than it can. What came of it is
+ * judged by volume_judge.c. See volume.h.
+ *
+ *   embedded:  one process publishes and works; the next one opens its directory
+ *   cluster:   one process publishes, several work and share the partitions by leases
+ *
+ *      the parent: every so often, of a process drawn at random
+ *          SIGKILL ── wait ── KILLED ── another process
+ *          SIGSTOP ── STOPPED ── a while ── GOES_ON ── SIGCONT
+ *          SIGTERM ── wait: it drains, and says so ── another process */
+#include "queue/volume.h"
+
+#include <errno.h>
+#include <glob.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include "tikv/spaced.h"
+
+#define SLOTS_MAX 16
+#define PATIENCE_US INT64_C(500000000)
+#define SLACK_US INT64_C(40000000) /* what a slow machine may add to a timeout */
+#define LEASE_US INT64_C(2000000)
+
+extern char **environ;
+
+typedef struct slot {
+    const char *role;
+    const char *clock; /* what libfaketime is told; NULL = the machine's clock */
+    pid_t pid;         /* 0: none runs */
+    uint32_t process;
+    bool over; /* it has done all that it had to */
+    bool still;
+    int64_t goes_on_us;
+} slot;
+
+typedef struct volume {
+    char dir[TEST_DIR_SIZE];
+    volume_plan plan;
+    int log;
+    slot slots[SLOTS_MAX];
+    uint32_t slot_count;
+    uint32_t processes; /* started so far */
+    uint32_t kills;
+    uint32_t stops;
+    uint32_t terms;
+    uint32_t deaths; /* processes that handlers killed */
+    test_random random;
+} volume;
+
+/* ---- processes ---- */
+
+/* libfaketime, wherever this machine has it. */
+static void find_faketime(char *out, size_t size)
+{
+    glob_t found;
+    if (glob("/usr/lib/*/faketime/libfaketimeMT.so.1", 0, NULL, &found) != 0)
+        fail_msg("libfaketime is missing: install the package faketime");
+    snprintf(out, size, "LD_PRELOAD=%s", found.gl_pathv[0]);
+    globfree(&found);
+}
+
+/* The environment of a process with another clock; what malloc gave is not given back. */
+static char **environment_of(const slot *s)
+{
+    static char preload[256];
+    static char clocks[SLOTS_MAX][64];
+    size_t n = 0;
+    if (s->clock == NULL)
+        return environ;
+    find_faketime(preload, sizeof(preload));
+    while (environ[n] != NULL)
+        n++;
+    char **all = calloc(n + 3, sizeof(*all));
+    char *clock = clocks[s->process % SLOTS_MAX];
+    assert_non_null(all);
+    memcpy(all, environ, n * sizeof(*all));
+    snprintf(clock, sizeof(clocks[0]), "FAKETIME=%s", s->clock);
+    all[n] = preload;
+    all[n + 1] = clock;
+    return all;
+}
+
+static void start(volume *v, slot *s)
+{
+    char number[16];
+    s->process = ++v->processes;
+    s->still = false;
+    snprintf(number, sizeof(number), "%u", s->process);
+    const char *argv[] = {"/proc/self/exe", "--process", v->dir, number, s->role, NULL};
+    char **env = environment_of(s);
+    int failed = posix_spawn(&s->pid, argv[0], NULL, NULL, (char *const *)(uintptr_t)argv, env);
+    assert_int_equal(failed, 0);
+    if (env != environ)
+        free(env);
+}
+
+static void say(const volume *v, const slot *s, volume_kind kind)
+{
+    volume_log_add(v->log, (volume_record){.kind = kind, .process = s->process});
+}
+
+/* Waits for a process's end, at most so long; what waitpid says. */
+static int await(const slot *s, int64_t timeout_us)
+{
+    int status = 0;
+    for (int64_t end_us = volume_real_us() + timeout_us;;) {
+        pid_t pid = waitpid(s->pid, &status, WNOHANG);
+        assert_true(pid == 0 || pid == s->pid);
+        if (pid == s->pid)
+            return status;
+        if (volume_real_us() > end_us) {
+            kill(s->pid, SIGKILL);
+            waitpid(s->pid, &status, 0);
+            fail_msg("process %u (%s) did not end within %lld ms", s->process, s->role,
+                     (long long)timeout_us / 1000);
+        }
+        usleep(2000);
+    }
+}
+
+/* Takes note of a process that has ended. */
+static void bury(volume *v, slot *s, int status)
+{
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+        say(v, s, VOLUME_KILLED);
+    } else if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        s->over = true;
+    } else if (!WIFEXITED(status) || WEXITSTATUS(status) != 3) {
+        fail_msg("process %u (%s) ended with %x", s->process, s->role, (unsigned)status);
+    }
+    s->pid = 0;
+}
+
+static void go_on(volume *v, slot *s)
+{
+    say(v, s, VOLUME_GOES_ON);
+    assert_int_equal(kill(s->pid, SIGCONT), 0);
+    s->still = false;
+}
+
+static void stand_still(volume *v, slot *s, int64_t us)
+{
+    int status;
+    assert_int_equal(kill(s->pid, SIGSTOP), 0);
+    assert_int_equal(waitpid(s->pid, &status, WUNTRACED), s->pid);
+    if (!WIFSTOPPED(status)) { /* it had ended before */
+        bury(v, s, status);
+        return;
+    }
+    say(v, s, VOLUME_STOPPED);
+    s->still = true;
+    s->goes_on_us = volume_real_us() + us;
+    v->stops++;
+}
+
+static void kill_now(volume *v, slot *s)
+{
+    if (s->pid == 0)
+        return;
+    kill(s->pid, SIGKILL);
+    bury(v, s, await(s, SLACK_US));
+    v->kills++;
+}
+
+static void ask_to_end(volume *v, slot *s)
+{
+    assert_int_equal(kill(s->pid, SIGTERM), 0);
+    bury(v, s, await(s, v->plan.drain_us + SLACK_US));
+    v->terms++;
+}
+
+/* ---- a run ---- */
+
+static void open_run(volume *v, const volume_plan *plan)
+{
+    memset(v, 0, sizeof(*v));
+    v->plan = *plan;
+    v->random = test_random_start(5);
+    v->plan.seed = test_random_u64(&v->random);
+    v->plan.keys -= v->plan.keys % v->plan.publishers;
+    test_dir_make(v->dir);
+    if (spaced_wanted()) {
+        const cluster *c = spaced_cluster();
+        memcpy(v->plan.pd, c->pd, sizeof(v->plan.pd));
+        v->plan.pd_count = c->pd_count;
+        snprintf(v->plan.space, sizeof(v->plan.space), SPACED_ROOT "%016" PRIx64,
+                 test_random_u64(&v->random) ^ (uint64_t)volume_real_us());
+    }
+    volume_plan_write(v->dir, &v->plan);
+    v->log = volume_log_open(v->dir);
+}
+
+static void add_slot(volume *v, const char *role, const char *clock)
+{
+    assert_true(v->slot_count < SLOTS_MAX);
+    v->slots[v->slot_count++] = (slot){.role = role, .clock = clock};
+}
+
+/* Restarts who has died, lets go on who has stood still for long enough. */
+static void tend(volume *v)
+{
+    for (uint32_t i = 0; i < v->slot_count; i++) {
+        slot *s = &v->slots[i];
+        int status;
+        if (s->over)
+            continue;
+        if (s->pid != 0 && s->still && volume_real_us() >= s->goes_on_us)
+            go_on(v, s);
+        if (s->pid != 0 && waitpid(s->pid, &status, WNOHANG) == s->pid) {
+            bury(v, s, status);
+            v->deaths += !s->over;
+        }
+        if (s->pid == 0 && !s->over)
+            start(v, s);
+    }
+}
+
+/* Something happens to a process drawn at random. */
+static void trouble(volume *v)
+{
+    slot *s = &v->slots[test_random_below(&v->random, v->slot_count)];
+    if (s->pid == 0 || s->over || s->still)
+        return;
+    int64_t still_us = v->plan.lease_us > 0 ? v->plan.lease_us + 500000 : 100000;
+    uint64_t dice = test_random_below(&v->random, 10);
+    if (dice < 5)
+        kill_now(v, s);
+    else if (dice < 8)
+        stand_still(v, s, still_us + (int64_t)test_random_below(&v->random, 700000));
+    else
+        ask_to_end(v, s);
+}
+
+static bool are_over(const volume *v)
+{
+    for (uint32_t i = 0; i < v->slot_count; i++) {
+        if (!v->slots[i].over && strchr(v->slots[i].role, 'p') != NULL)
+            return false;
+    }
+    return true;
+}
+
+/* Ends those that would work for ever. */
+static void end_all(volume *v)
+{
+    for (uint32_t i = 0; i < v->slot_count; i++) {
+        slot *s = &v->slots[i];
+        if (s->pid != 0 && s->still)
+            go_on(v, s);
+    }
+    for (uint32_t i = 0; i < v->slot_count; i++) {
+        if (v->slots[i].pid != 0)
+            ask_to_end(v, &v->slots[i]);
+    }
+}
+
+/* Lets the processes run, with trouble every so often while there is to be some, until all is
+ * published and nothing is stored. */
+static void run_until_empty(volume *v, qdb *d, int64_t every_us, uint32_t troubles)
+{
+    int64_t end_us = volume_real_us() + PATIENCE_US;
+    int64_t next_us = volume_real_us() + every_us;
+    for (uint32_t polls = 1;; polls++) {
+        tend(v);
+        if (are_over(v) && (d == NULL || (polls % 20 == 0 && volume_db_is_empty(d))))
+            break;
+        if (volume_real_us() > end_us)
+            fail_msg("the queue did not become empty");
+        if (troubles > 0 && volume_real_us() >= next_us) {
+            trouble(v);
+            troubles--;
+            next_us =
+                volume_real_us() + (int64_t)test_random_below(&v->random, (uint64_t)every_us * 2);
+        }
+        usleep(10000);
+    }
+    end_all(v);
+}
+
+/* Fails unless all was well. d: the database, or NULL when it is to be opened. */
+static void judge(volume *v, qdb *d, bool drained, volume_verdict *out)
+{
+    qdb own;
+    size_t count;
+    volume_left left;
+    qdb *at = d != NULL ? d : &own;
+    volume_record *log = volume_log_read(v->dir, &count);
+    if (d == NULL)
+        volume_db_open(&own, v->dir, &v->plan);
+    volume_left_read(at, &v->plan, &left);
+    volume_judge(&v->plan, log, count, &left, drained, out);
+    print_message("%u kills, %u stops, %u drains, %u deaths by handlers; %" PRIu64
+                  " events published, %" PRIu64 " done, %" PRIu64 " given up; %" PRIu64
+                  " runs, %" PRIu64 " without their lease\n",
+                  v->kills, v->stops, v->terms, v->deaths, out->certain, out->effective,
+                  out->given_up, out->runs, out->fenced);
+    if (out->what != NULL)
+        fail_msg("%s: number %" PRIu64 "; see %s", out->what, out->number, v->dir);
+    volume_left_free(&left);
+    free(log);
+    if (d == NULL)
+        qdb_close(&own);
+}
+
+/* Removes what the run has left; d is closed. */
+static void close_run(volume *v, qdb *d)
+{
+    if (d != NULL) {
+        char prefix[sizeof(v->plan.space) + 1];
+        snprintf(prefix, sizeof(prefix), "%s:", v->plan.space);
+        if (cluster_is_own())
+            spaced_clear(d->engine, S(prefix));
+        qdb_close(d);
+    }
+    close(v->log);
+    test_dir_remove(v->dir);
+}
+
+static volume_plan plan_of(uint64_t events, uint64_t lost_at_most)
+{
+    uint64_t numbers = test_scaled(events) + lost_at_most;
+    return (volume_plan){.numbers = numbers,
+                         .keys = (uint32_t)(numbers / 25 + 8),
+                         .publishers = 2,
+                         .partitions = 16,
+                         .handlers = 8,
+                         .batch = 50,
+                         .bad_in = 3000,
+                         .due_in = 16,
+                         .fail_in = 100,
+                         .timeout_us = 2000000,
+                         .drain_us = 20000000};
+}
+
+/* ---- tests ---- */
+
+static volume the_run; /* large; one at a time */
+
+/* One process after the other in one directory. */
+static void embedded_volume(volume *v, uint64_t events)
+{
+    volume_plan plan = plan_of(events, 8000);
+    volume_verdict verdict;
+    plan.late_in = 20000;
+    plan.crash_in = 40000;
+    open_run(v, &plan);
+    add_slot(v, "pw", NULL);
+    run_until_empty(v, NULL, 500000, 6 + (uint32_t)test_scaled(50));
+    judge(v, NULL, true, &verdict);
+    assert_true(verdict.certain >= test_scaled(events));
+    close_run(v, NULL);
+}
+
+/* Several processes that share a cluster. */
+static void shared_volume(volume *v, uint64_t events)
+{
+    qdb d;
+    volume_plan plan = plan_of(events, 8000);
+    volume_verdict verdict;
+    plan.handlers = 4;
+    plan.late_in = 10000;
+    plan.crash_in = 20000;
+    plan.lease_us = LEASE_US;
+    open_run(v, &plan);
+    add_slot(v, "p", NULL);
+    for (int i = 0; i < 4; i++)
+        add_slot(v, "w", NULL);
+    volume_db_open(&d, v->dir, &v->plan);
+    run_until_empty(v, &d, 500000, 6 + (uint32_t)test_scaled(60));
+    judge(v, &d, true, &verdict);
+    assert_true(verdict.certain >= test_scaled(events));
+    close_run(v, &d);
+}
+
+static void killed_stopped_restarted(void **state)
+{
+    (void)state;
+    if (spaced_wanted())
+        shared_volume(&the_run, 100000);
+    else
+        embedded_volume(&the_run, 500000);
+}
+
+/* After a failed test: no process of it is left. */
+static int leave_none(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < the_run.slot_count; i++) {
+        if (the_run.slots[i].pid == 0)
+            continue;
+        kill(the_run.slots[i].pid, SIGKILL);
+        waitpid(the_run.slots[i].pid, NULL, 0);
+        the_run.slots[i].pid = 0;
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 5 && strcmp(argv[1], "--process") == 0)
+        return volume_process(argv[2], (uint32_t)strtoul(argv[3], NULL, 10), argv[4]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(killed_stopped_restarted, leave_none)};
+    return TEST_RUN(tests);
+}
