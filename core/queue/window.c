@@ -223,6 +223,8 @@ void ti_window_replace(ti_worker *w, ti_event *event, ti_event *object, bool at_
     if (!key->part->owned || w->life != TI_LIFE_RUNNING) {
         if (object != NULL)
             ti_event_destroy(object);
+        if (!from_parked) /* the last checkpoint does not pass it */
+            ti_part_wake(w, key->part, place.timestamp_us);
         return;
     }
     if (object != NULL && ti_window_insert(w, object, at_head, NULL) == TI_OK)
