@@ -82,6 +82,19 @@ function database.connect(target, options)
   return database.of_handle(handle)
 end
 
+--- A database that is made before it is opened: where the driver knows of such.
+function database.declare(target, options)
+  return database.of_handle(driver.db_new(target_of(target), options_of(options)))
+end
+
+--- Opens what was declared. In nginx it returns at once, and operations wait.
+function Database:open()
+  if not driver.db_start then
+    errors.raise("unsupported", "open: this host opens databases by connect")
+  end
+  return driver.db_start(self.handle)
+end
+
 --- Declares a model. Raises when the spec is not valid.
 function Database:model(spec)
   local declared = model.declare(self, spec)

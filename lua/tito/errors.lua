@@ -28,8 +28,20 @@ end
 
 local HERE = debug.getinfo(1, "S").source:match("^(.*[/\\\\])errors%.lua$") or "@tito/"
 
+local own = { HERE }
+
+--- Counts the files of a folder ("@…/", as debug.getinfo writes it) as tito's own: errors do not name their lines.
+function errors.own_folder(source)
+  own[#own + 1] = source
+end
+
 local function is_own(source)
-  return source:sub(1, #HERE) == HERE or source == HERE:sub(1, -2) .. ".lua"
+  for _, folder in ipairs(own) do
+    if source:sub(1, #folder) == folder or source == folder:sub(1, -2) .. ".lua" then
+      return true
+    end
+  end
+  return false
 end
 
 --- The nearest line of the calling program: the first on the stack that is neither in this folder nor tito.lua.
@@ -46,12 +58,22 @@ local function place()
   return ""
 end
 
+--- What is raised for an error: it itself, unless a host shows only text to those who do not catch it.
+function errors.raised(err)
+  return err
+end
+
+--- Raises an error.
+function errors.throw(err)
+  error(errors.raised(err), 0)
+end
+
 --- Raises an error that names the line of the program that is to be changed.
 function errors.raise(code, message, ...)
   if select("#", ...) > 0 then
     message = message:format(...)
   end
-  error(errors.new(code, place() .. message), 0)
+  errors.throw(errors.new(code, place() .. message))
 end
 
 --- Raises unless value is of the type; what names it ("the id").

@@ -20,7 +20,7 @@ function model.declare(db, spec)
   local plain, functions = host.take(spec)
   local handle, err = driver.model_declare(db.handle, plain)
   if not handle then
-    error(err, 0)
+    errors.throw(err)
   end
   return setmetatable({ handle = handle, db = db, table = spec.table, functions = functions }, Model)
 end

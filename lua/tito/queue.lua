@@ -17,7 +17,7 @@ function queue.open(db, options)
   local name = errors.expect(options.type, "string", "queue: the option 'type'")
   local handle, err = driver.queue_open(db.handle, name, values.options(options, OPTIONS, "queue"))
   if not handle then
-    error(err, 0)
+    errors.throw(err)
   end
   return setmetatable({ handle = handle, db = db, type = name }, Queue)
 end

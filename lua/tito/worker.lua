@@ -102,7 +102,7 @@ function worker.new(db, options)
   out.concurrency = values.integer(concurrency)
   local handle, err = driver.worker_new(db.handle, out, out.concurrency, options.drain_timeout or DRAIN_TIMEOUT)
   if not handle then
-    error(err, 0)
+    errors.throw(err)
   end
   self.handle = handle
   if not self.script then
@@ -138,7 +138,7 @@ function Worker:on(type_name, handler, options)
   end
   local ok, err = driver.worker_on(self.handle, type_name, out)
   if not ok then
-    error(err, 0)
+    errors.throw(err)
   end
   self.handlers[type_name] = handler
   return self
