@@ -173,7 +173,7 @@ describe("bad documents", function()
   end)
 
   it("of another database's transaction are refused", function()
-    local other <close> = support.open()
+    local other = support.open()
     local value = other:transaction(function(tx)
       assert.fails("invalid_argument", Thing:build({ id = "x" }, tx))
       assert.fails("invalid_argument", Thing:find_by_id("x", nil, tx))
@@ -181,6 +181,7 @@ describe("bad documents", function()
       return true
     end)
     assert.is_nil(value) -- a write of it has failed
+    other:close()
   end)
 
   it("with ids that try to leave their slot are just ids", function()
@@ -356,9 +357,10 @@ describe("bad databases", function()
     first:close()
     assert.is_table(second:model { table = "t" }:find_by_id("x"))
     second:close()
-    local again <close> = support.open(path)
+    local again = support.open(path)
     assert.is_table(again)
     assert.fails("invalid_argument", tito.connect(path, { durability = "buffered" }))
+    again:close()
   end)
 
   --- Runs fn with a folder that is a file system of its own; pending where it can not be made.
@@ -472,12 +474,12 @@ describe("the module", function()
     assert.same({ events = "INSERT" }, tito.with_events("INSERT"))
   end)
 
-  it("refuses the wrong handles", function()
+  support.only_54(it)("refuses the wrong handles", function()
     local core = require "tito.core"
     for name, fn in pairs(core) do
       if type(fn) == "function" and not ({ uuid = 1, now = 1, encode = 1, setup = 1 })[name] then
         for _, arguments in ipairs { {}, { 5 }, { "x" }, { {} }, { io.stdout }, { tito.null } } do
-          local ok, value, err = pcall(fn, table.unpack(arguments))
+          local ok, value, err = pcall(fn, support.unpack(arguments))
           assert.is_true(not ok or err ~= nil or value == nil or value == false or name == "call_host"
             or name == "txn_is_open" or name == "event_expired" or name == "db_open" or name == "decode", name)
           if ok and name == "db_open" and type(value) == "userdata" then

@@ -143,7 +143,7 @@ describe("a model's functions", function()
       local value, err = Post:build_with_options(document(), tito.with_events("INSERT"))
       assert.fails("handler_failed", value, err)
       assert.truthy(err.message:find("the function " .. case[1], 1, true), err.message)
-      events, partition_key, references = table.unpack(saved)
+      events, partition_key, references = support.unpack(saved)
     end
     for _, bad in ipairs { { {} }, { { name = 5 } }, { { name = "" } }, { { name = "a b" } }, { 5 }, { { name = "post", payload = print } },
       { { name = "post", timestamp = "soon" } } } do

@@ -120,7 +120,7 @@ describe("a query", function()
   end)
 
   it("sees a transaction's own writes", function()
-    local tx <close> = assert(db:begin())
+    local tx = assert(db:begin())
     assert(Post:build({ id = "new", author = "Bob", views = 1000, title = "Z", tags = tito.array() }, tx))
     assert(Post:delete_by_id("p03", tx))
     assert.same({ 6, 9 }, views(assert(bob():limit(2):execute_tx(tx))))

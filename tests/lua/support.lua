@@ -3,7 +3,27 @@ local assert = require "luassert"
 local say = require "say"
 local tito = require "tito"
 
-local support = {}
+local support = { host = ngx and "nginx" or jit and "luajit" or "lua5.4" } -- luacheck: ignore 113
+local unpack = table.unpack or unpack -- luacheck: ignore 113 143
+support.unpack = unpack
+
+--- it in Lua 5.4, nothing on other hosts: for what only Lua 5.4 can do.
+function support.only_54(it)
+  return support.host == "lua5.4" and it or function() end
+end
+
+--- Whether a text is UTF-8.
+function support.is_utf8(text)
+  return utf8 and utf8.len(text) ~= nil or not utf8 and require("resty.tito.json").is_utf8(text) -- luacheck: ignore 113
+end
+
+--- Asserts that value is an integer or a float where the host tells them apart, else a number.
+function support.is_number(expected, value)
+  if math.type then -- luacheck: ignore 143
+    return assert.equal(expected, math.type(value)) -- luacheck: ignore 143
+  end
+  return assert.is_true(type(value) == "number" or type(value) == "cdata")
+end
 
 support.scale = tonumber(os.getenv("TITO_TEST_SCALE")) or 1
 

@@ -65,7 +65,7 @@ describe("a transaction", function()
     for _, thrown in ipairs { { { 1 } }, { 42 }, { true }, { nil }, { print }, { Strange } } do
       local value, err = db:transaction(function(tx)
         assert(User:build({ id = "u" }, tx))
-        error(thrown[1])
+        error(thrown[1], 0)
       end)
       assert.fails("handler_failed", value, err)
       assert.equal(thrown[1], err.cause)
@@ -174,18 +174,19 @@ describe("a transaction", function()
     assert.fails("busy", User:find_by_id("u", { lock = "nowait" }, second))
     first:rollback()
     second:rollback()
-    local third <close> = assert(db:begin())
+    local third = assert(db:begin())
     assert.equal(0, User:find_by_id("u", { lock = "nowait" }, third).n)
     support.raised("invalid_argument", function() return User:find_by_id("u", { lock = true }) end)
     support.raised("invalid_argument", function() return User:find_by_id("u", { lock = "maybe" }, third) end)
+    third:rollback()
   end)
 
   it("can be ended by hand, once", function()
     local tx = assert(db:begin())
-    assert.equal("integer", math.type(tx.start_version))
+    support.is_number("integer", tx.start_version)
     assert(User:build({ id = "u" }, tx))
     local version = assert(tx:commit())
-    assert.equal("integer", math.type(version))
+    support.is_number("integer", version)
     assert.is_table(User:find_by_id("u"))
     for _, use in ipairs {
       function() return tx:commit() end,
@@ -204,7 +205,9 @@ describe("a transaction", function()
     assert.is_table(User:find_by_id("u"))
   end)
 
-  it("rolls back at the end of its block", function()
+  support.only_54(it)("rolls back at the end of its block", function()
+    assert(load([[
+    local assert, db, User, absent = ...
     do
       local tx <close> = assert(db:begin())
       assert(User:build({ id = "u" }, tx))
@@ -222,6 +225,7 @@ describe("a transaction", function()
       assert(tx:commit())
     end
     assert.is_table(User:find_by_id("u"))
+    ]]))(assert, db, User, absent)
   end)
 
   it("is not the function's to end, nor to keep", function()

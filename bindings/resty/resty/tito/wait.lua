@@ -47,7 +47,7 @@ function wait.expect(what)
   end
   local phase = ngx.get_phase()
   if phase == "init" then
-    errors.raise("invalid_state", "%s: nothing can be done in init_by_lua but tito.new, db:model, db:queue", what)
+    errors.raise("invalid_state", "%s: in init_by_lua there are tito.new, db:model and db:queue alone", what)
   end
   errors.raise("invalid_state", "%s: tito can not wait in %s_by_lua; queue:publish without a transaction can be "
     .. "called there, everything in a timer (ngx.timer.at)", what, phase)

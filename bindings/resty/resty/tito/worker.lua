@@ -261,16 +261,24 @@ local function has_ended(self)
 end
 
 local function join(self)
-  local ok, drained = pcall(database.run, self.db, "run", function() return lib.tito_worker_join(self.ptr) end,
+  local drained, err = database.run(self.db, "run", function() return lib.tito_worker_join(self.ptr) end,
     function(future) return lib.tito_future_int(future) ~= 0 end)
-  if not ok or drained == nil then
-    return nil, drained
+  if drained == nil then
+    return nil, err
   end
   if not drained or self.gave_up then
     return handle.fail_text(lib.TITO_TIMEOUT,
       "the worker stopped before every handler had ended: the time to drain has passed")
   end
   return true
+end
+
+--- Raises when the worker's loop runs already: a handler can not run the loop of its own worker.
+local function enter(self)
+  if self.in_turn then
+    errors.raise("invalid_state", "the worker runs already: a handler can not run or step its own worker")
+  end
+  self.in_turn = true
 end
 
 local function loop(self)
@@ -322,7 +330,7 @@ function worker.worker_new(db, given, concurrency, drain)
   end
   local self = handle.new("worker", db)
   self.given, self.types, self.concurrency, self.drain, self.running, self.tasks = given, {}, concurrency, drain, 0, {}
-  if db.state == "open" then
+  if db.state == "open" or db.state == "closed" then
     local ok, err = make(self)
     if not ok then
       return nil, err
@@ -385,9 +393,7 @@ function worker.worker_fd(self)
   return lib.tito_worker_fd(check(self, "worker").ptr)
 end
 
---- A turn of at most so many seconds: true while the worker goes on, false when it has ended; or nil and an error.
-function worker.worker_step(self, pause)
-  check(self, "worker")
+local function step(self, pause)
   local count, err = turn(self, pause * 1e6)
   if not count then
     return nil, err
@@ -397,11 +403,24 @@ function worker.worker_step(self, pause)
   else
     resume_all(self)
   end
-  if not has_ended(self) then
+  return count
+end
+
+--- A turn of at most so many seconds: true while the worker goes on, false when it has ended; or nil and an error.
+function worker.worker_step(self, pause)
+  check(self, "worker")
+  enter(self)
+  local ok, count, err = pcall(step, self, pause)
+  self.in_turn = false
+  if not ok then
+    error(count, 0)
+  elseif not count then
+    return nil, err
+  elseif not has_ended(self) then
     return true
   end
-  local ok, why = join(self)
-  if not ok then
+  local joined, why = join(self)
+  if not joined then
     return nil, why
   end
   return false
@@ -441,17 +460,18 @@ end
 function worker.worker_run(self)
   check(self, "worker")
   local counts = self.db.counts
+  enter(self)
   counts.workers = counts.workers + 1
   if self.background then
     local ok, why = ngx.timer.at(0, in_background, self)
     if not ok then
-      counts.workers = counts.workers - 1
+      counts.workers, self.in_turn = counts.workers - 1, false
       return handle.fail_text(lib.TITO_UNAVAILABLE, "the worker can not be started: " .. tostring(why))
     end
     return true
   end
   local ok, done, err = pcall(loop, self)
-  counts.workers = counts.workers - 1
+  counts.workers, self.in_turn = counts.workers - 1, false
   if not ok then
     error(done, 0)
   end
