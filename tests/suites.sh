@@ -309,6 +309,12 @@ suite_python() {
         script build/log/python.log env "TITO_TEST_SCALE=$scale" sh tests/python/run build/release
 }
 
+# ---- The program `tito`
+
+suite_cli() {
+    build_test all && script build/log/cli.log env "TITO_TEST_SCALE=$scale" sh tests/cli/run build/test
+}
+
 # ---- Scripts with tests of their own; each prints a line `tests: N passed, N failed, N skipped` at its end
 
 # script LOG COMMAND...: shows its output and adds its counts.

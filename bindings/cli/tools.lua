@@ -237,7 +237,7 @@ function tools.check(db, words, options)
     for _, finding in ipairs(summary.findings) do
       write("%s: %s", name, type(finding) == "table" and driver.encode(finding) or tostring(finding))
     end
-    write("%s: %d records, %d findings%s", name, summary.done, #summary.findings,
+    write("%s: %d records and entries, %d findings%s", name, summary.done, #summary.findings,
       options.repair and #summary.findings > 0 and ", mended" or "")
     return #summary.findings == 0 and DONE or FAILED
   end)
@@ -249,7 +249,7 @@ function tools.reindex(db, words)
     if not summary then
       return fail(err)
     end
-    write("%s: %d records", name, summary.done)
+    write("%s: every index is readable", name)
     return DONE
   end)
 end

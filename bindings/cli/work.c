@@ -154,9 +154,15 @@ static void swap(supervisor *s)
 
 /* ---- A turn ---- */
 
+/* Whether a SIGHUP waits and can be answered now: not while another reload is under way. */
+static bool wants_reload(const supervisor *s)
+{
+    return tc_signals_reloads() != s->reloads_seen && s->told_ready && s->next == NULL &&
+           !s->stopping && !s->setup->once;
+}
+
 static void look_at_signals(supervisor *s)
 {
-    unsigned reloads = tc_signals_reloads();
     if (tc_signals_ends() > 0 && !s->draining) {
         s->draining = true;
         atomic_store(&s->status.draining, true);
@@ -167,11 +173,10 @@ static void look_at_signals(supervisor *s)
         if (s->next != NULL)
             tc_generation_stop(s->next, 0);
     }
-    if (reloads == s->reloads_seen || s->next != NULL || !s->told_ready)
-        return; /* looked at again when next is done */
-    s->reloads_seen = reloads;
-    if (!s->draining && !s->setup->once)
+    if (wants_reload(s)) {
+        s->reloads_seen = tc_signals_reloads();
         begin_reload(s);
+    }
 }
 
 static void look_at_next(supervisor *s)
@@ -233,7 +238,7 @@ static void supervise(supervisor *s)
         look_at_next(s);
         look_at_current(s);
         (void)sweep_aside(s);
-        if (s->code < 0)
+        if (s->code < 0 && !wants_reload(s))
             rest(s);
     }
 }

@@ -1,0 +1,57 @@
+"""Runs the tests of the program `tito`.
+
+    main.py BUILD [--cluster PD] [--loaded] [NAME...]     only the named tests
+"""
+
+import argparse
+import os
+import sys
+import time
+import traceback
+
+import serving
+import working
+from support import Failed, Place
+
+
+def run(name, test, build, cluster):
+    place = Place(build, cluster)
+    began = time.monotonic()
+    problem = None
+    try:
+        test(place)
+    except Failed as failed:
+        problem = str(failed)
+    except Exception:  # what breaks a test is a failure of it
+        problem = traceback.format_exc()
+    finally:
+        for process in place.processes:
+            process.kill()
+        if problem:
+            for process in place.processes:
+                print("---- %s\n%s" % (" ".join(process.process.args[1:]), process.text()[-2000:]))
+        place.end()
+    print("%-5s %s (%.1f s)" % ("FAIL" if problem else "ok", name, time.monotonic() - began), flush=True)
+    if problem:
+        print(problem, flush=True)
+    return problem is None
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("build")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--cluster", action="store_true", help="on the TiKV of TITO_TEST_PD")
+    options = parser.parse_args()
+    tests = working.ON_CLUSTER if options.cluster else working.TESTS + serving.TESTS
+    cluster = os.environ["TITO_TEST_PD"] if options.cluster else None
+    chosen = [test for test in tests if not options.names or test.__name__ in options.names]
+    where = "on TiKV: " if options.cluster else ""
+    passed = sum(run(where + test.__name__.replace("_", " "), test, os.path.abspath(options.build), cluster)
+                 for test in chosen)
+    print("tests: %d passed, %d failed, 0 skipped" % (passed, len(chosen) - passed))
+    return 0 if passed == len(chosen) and chosen else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
