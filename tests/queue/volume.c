@@ -127,7 +127,8 @@ static int await(const slot *s, int64_t timeout_us)
 /* Takes note of a process that has ended. */
 static void bury(volume *v, slot *s, int status)
 {
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+    bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    if (killed || (WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM)) { /* before it listened */
         say(v, s, VOLUME_KILLED);
     } else if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
         s->over = true;
@@ -387,6 +388,114 @@ static void killed_stopped_restarted(void **state)
         embedded_volume(&the_run, 500000);
 }
 
+/* Workers whose clocks are wrong, and run fast, on one cluster with one that has the right time. */
+static void with_other_clocks(void **state)
+{
+    (void)state;
+    static const char *const clocks[] = {NULL, "+3600", "-3600", "+0 x10"};
+    volume *v = &the_run;
+    qdb d;
+    volume_plan plan = plan_of(20000, 4000);
+    volume_verdict verdict;
+    plan.handlers = 4;
+    plan.timeout_us = 60000000; /* six seconds for the fastest */
+    plan.drain_us = 60000000;
+    plan.lease_us = LEASE_US;
+    open_run(v, &plan);
+    add_slot(v, "p", "-3600");
+    for (size_t i = 0; i < sizeof(clocks) / sizeof(clocks[0]); i++)
+        add_slot(v, "w", clocks[i]);
+    volume_db_open(&d, v->dir, &v->plan);
+    run_until_empty(v, &d, 500000, 6 + (uint32_t)test_scaled(20));
+    judge(v, &d, true, &verdict);
+    assert_true(verdict.certain >= test_scaled(20000));
+    close_run(v, &d);
+}
+
+/* ---- the end of a worker ---- */
+
+/* Until the process that was started last has begun so many runs. */
+static void wait_for_runs(const volume *v, size_t runs)
+{
+    for (int64_t end_us = volume_real_us() + PATIENCE_US;;) {
+        size_t count;
+        size_t begun = 0;
+        volume_record *log = volume_log_read(v->dir, &count);
+        for (size_t i = 0; i < count; i++)
+            begun += log[i].kind == VOLUME_START && log[i].process == v->processes;
+        free(log);
+        if (begun >= runs)
+            return;
+        if (volume_real_us() > end_us)
+            fail_msg("process %u does not work", v->processes);
+        usleep(100000);
+    }
+}
+
+/* Fifty times as much comes as the handlers can do, ten times at least: SIGTERM ends the process
+ * within its timeout. */
+static void ends_under_pressure(void **state)
+{
+    (void)state;
+    volume *v = &the_run;
+    volume_plan plan = plan_of(1000000, 1000000); /* more than there is time for */
+    volume_verdict verdict;
+    plan.keys = 1000;
+    plan.bad_in = 0;
+    plan.handlers = 4;
+    plan.handle_us = 200000; /* forty each second */
+    plan.batch = 40;
+    plan.publish_us = 20000; /* two thousand, where the machine can */
+    plan.timeout_us = 60000000;
+    plan.drain_us = 5000000;
+    plan.lease_us = spaced_wanted() ? LEASE_US : 0;
+    open_run(v, &plan);
+    add_slot(v, "pw", NULL);
+    slot *s = &v->slots[0];
+    for (uint64_t round = 0; round < 2 + test_scaled(6); round++) {
+        start(v, s);
+        wait_for_runs(v, 40);
+        int64_t asked_us = volume_real_us();
+        ask_to_end(v, s);
+        assert_false(s->over);
+        print_message("ended after %lld ms\n", (long long)(volume_real_us() - asked_us) / 1000);
+    }
+    judge(v, NULL, false, &verdict);
+    assert_true(verdict.certain > verdict.effective * 9);
+    close_run(v, NULL);
+}
+
+/* Handlers that do not come back: the process ends when the time is up, and what it had in hand is
+ * handled by the next one. */
+static void ends_without_its_handlers(void **state)
+{
+    (void)state;
+    volume *v = &the_run;
+    volume_plan plan = plan_of(400, 100);
+    volume_verdict verdict;
+    plan.late_in = 1;
+    plan.timeout_us = 40000000; /* each handler takes a minute */
+    plan.drain_us = 1000000;
+    plan.lease_us = spaced_wanted() ? LEASE_US : 0;
+    open_run(v, &plan);
+    add_slot(v, "pw", NULL);
+    slot *s = &v->slots[0];
+    start(v, s);
+    wait_for_runs(v, plan.handlers);
+    assert_int_equal(kill(s->pid, SIGTERM), 0);
+    int status = await(s, plan.drain_us + SLACK_US / 2);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 4);
+    say(v, s, VOLUME_KILLED);
+    s->pid = 0;
+    v->plan.late_in = 0;
+    volume_plan_write(v->dir, &v->plan);
+    run_until_empty(v, NULL, 1000000, 0);
+    judge(v, NULL, true, &verdict);
+    assert_true(verdict.runs > verdict.certain); /* some began twice */
+    close_run(v, NULL);
+}
+
 /* After a failed test: no process of it is left. */
 static int leave_none(void **state)
 {
@@ -401,11 +510,18 @@ static int leave_none(void **state)
     return 0;
 }
 
+#define ALONE(test) cmocka_unit_test_teardown(test, leave_none)
+
 int main(int argc, char **argv)
 {
+    const struct CMUnitTest volumes[] = {ALONE(killed_stopped_restarted)};
+    const struct CMUnitTest clocks[] = {ALONE(with_other_clocks)};
+    const struct CMUnitTest ends[] = {ALONE(ends_under_pressure), ALONE(ends_without_its_handlers)};
     if (argc == 5 && strcmp(argv[1], "--process") == 0)
         return volume_process(argv[2], (uint32_t)strtoul(argv[3], NULL, 10), argv[4]);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(killed_stopped_restarted, leave_none)};
-    return TEST_RUN(tests);
+    if (argc == 2 && strcmp(argv[1], "clocks") == 0)
+        return TEST_RUN(clocks);
+    if (argc == 2 && strcmp(argv[1], "ends") == 0)
+        return TEST_RUN(ends);
+    return TEST_RUN(volumes);
 }

@@ -142,8 +142,8 @@ typedef struct volume_verdict {
  *  2. Effects of a key are in the order of publication.
  *  3. An effect is of a run that began and said that it is done.
  *  4. No run begins before the event's due time.
- *  5. A run that was in hand while its process stood still for longer than the lease, and said
- *     that it is done afterwards, has no effect.
+ *  5. A run that was in hand while its process stood still for longer than the lease has no
+ *     effect when it said that it is done after another process had begun with the event.
  *  6. A process that has drained has no run open, and begins none.
  *  7. Where one process at a time has all partitions: everything that checker.h asks of a log.
  *  8. With `drained`: nothing is stored any more. */

@@ -236,6 +236,18 @@ static void *handle_all(void *context)
 
 /* ---- a life ---- */
 
+/* Whether this process's clock is another than the machine's, or runs differently. */
+static bool has_other_clock(void)
+{
+    int64_t real_us = volume_real_us();
+    int64_t mine_us = ti_env_wall_us(ti_env_real());
+    int64_t mono_ns = ti_env_mono_ns(ti_env_real());
+    int64_t apart_us = mine_us > real_us ? mine_us - real_us : real_us - mine_us;
+    while (volume_real_us() < real_us + 20000)
+        continue;
+    return apart_us > 1000000000 || ti_env_mono_ns(ti_env_real()) - mono_ns > 100000000;
+}
+
 static void start_work(process *p)
 {
     const volume_plan *plan = &p->plan;
@@ -286,6 +298,8 @@ int volume_process(const char *dir, uint32_t number, const char *role)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGTERM, ask_to_end);
     volume_plan_read(dir, &p.plan);
+    if (getenv("FAKETIME") != NULL && !has_other_clock())
+        abort();
     if (p.plan.publishers > PUBLISHERS_MAX || p.plan.handlers > HANDLERS_MAX)
         abort();
     p.number = number;

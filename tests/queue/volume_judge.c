@@ -184,6 +184,35 @@ static bool is_fenced(const judge *j, const one_run *run)
     return false;
 }
 
+/* Whether the process was neither killed nor stopped between two places of the log. */
+static bool was_well(const judge *j, uint32_t process, size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++) {
+        const volume_record *r = &j->log[i];
+        if (r->process == process && (r->kind == VOLUME_KILLED || r->kind == VOLUME_STOPPED))
+            return false;
+    }
+    return true;
+}
+
+/* Whether another process, and a lively one, had begun with the event when this run said that it
+ * is done. (A process whose lease has ended may have the partition again, under a new lease: then
+ * nobody else has begun.) */
+static bool is_taken_over(const judge *j, const one_run *run)
+{
+    if (!is_fenced(j, run))
+        return false;
+    for (size_t i = 0; i < j->run_count; i++) {
+        const one_run *other = &j->runs[i];
+        uint32_t process = (uint32_t)(other->run >> 32);
+        if (other->number == run->number && process != run->run >> 32 &&
+            other->started > run->started && other->started < run->ended &&
+            was_well(j, process, other->started, run->ended))
+            return true;
+    }
+    return false;
+}
+
 static void look_at_effects(judge *j)
 {
     for (size_t i = 0; i < j->left->effect_count; i++) {
@@ -198,7 +227,7 @@ static void look_at_effects(judge *j)
             blame(j, "an effect of a run that never began", e->number);
         else if (run->ended == SIZE_MAX || run->kind != VOLUME_DONE)
             blame(j, "an effect of a run that was not done", e->number);
-        else if (is_fenced(j, run))
+        else if (is_taken_over(j, run))
             blame(j, "an effect of a run whose lease had ended", e->number);
     }
     for (size_t i = 0; i < j->run_count; i++)
