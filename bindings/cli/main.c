@@ -4,7 +4,6 @@
  *  1. The exit code is one of TC_EXIT_…; README.md lists them. */
 #include "cli.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -132,7 +131,6 @@ int main(int argc, char **argv)
     tc_setup setup;
     bool wants_help = false;
     const command *c = NULL;
-    signal(SIGPIPE, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
         printf("tito %s\n", tito_version_string());

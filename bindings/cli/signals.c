@@ -10,7 +10,8 @@
  *  2. Nothing is lost by _exit: what was acknowledged is in the store's log, the rest is handled
  *     again. (The same as for SIGKILL.)
  *  3. SIGINT that was ignored when the process began (a job in the background) stays ignored.
- *  4. Signals are blocked nowhere, so that programs started by handlers can be ended. */
+ *  4. Signals are blocked nowhere and none is ignored, so that programs started by handlers begin
+ * as usual. */
 #include "cli.h"
 
 #include <errno.h>
@@ -57,6 +58,11 @@ static void on_alarm(int number)
     _exit(atomic_load(&last_code));
 }
 
+static void on_pipe(int number)
+{
+    (void)number; /* write() says EPIPE */
+}
+
 static void install(int number, void (*handler)(int))
 {
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
@@ -75,6 +81,7 @@ void tc_signals_begin(int fd, int64_t drain_us)
     atomic_store(&last_code, TC_EXIT_DRAIN);
     atomic_store(&limit_s, (unsigned)((drain_us + 999999) / 1000000 + TC_GRACE_S));
     install(SIGALRM, on_alarm);
+    install(SIGPIPE, on_pipe);
     install(SIGHUP, on_reload);
     install(SIGTERM, on_end);
     if (sigaction(SIGINT, NULL, &before) == 0 && before.sa_handler != SIG_IGN)

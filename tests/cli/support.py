@@ -1,5 +1,7 @@
 """Real processes of `tito`, and Lua programs beside them. Everything waits for a condition, WAIT seconds at most."""
 
+import array
+import fcntl
 import glob
 import os
 import re
@@ -7,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 import uuid
@@ -166,7 +169,7 @@ class Place:
 class Process:
     """A running `tito`; its stderr is read as it comes."""
 
-    def __init__(self, place, command, env=None):
+    def __init__(self, place, command, env=None, unread=False):
         def prepare():
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -177,7 +180,14 @@ class Process:
             env=dict(place.env, **(env or {})), preexec_fn=prepare,
         )
         self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
+        if not unread:
+            self.reader.start()
+
+    def waiting(self):
+        """Bytes that wait in the pipe of its stderr."""
+        count = array.array("i", [0])
+        fcntl.ioctl(self.process.stderr, termios.FIONREAD, count)
+        return count[0]
 
     def _read(self):
         for line in self.process.stderr:
@@ -219,7 +229,8 @@ class Process:
             self.process.wait(WAIT)
         except subprocess.TimeoutExpired:
             raise Failed("it did not end within %g s:\n%s" % (WAIT, self.text()[-3000:]))
-        self.reader.join(WAIT)
+        if self.reader.ident:
+            self.reader.join(WAIT)
         check(self.process.returncode == code,
               "exit code %s, not %s:\n%s" % (self.process.returncode, code, self.text()[-3000:]))
         return self
@@ -228,6 +239,7 @@ class Process:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        self.reader.join(5)
+        if self.reader.ident:
+            self.reader.join(5)
         self.process.stderr.close()
         self.out.close()

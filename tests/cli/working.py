@@ -189,6 +189,25 @@ def a_signal_while_it_connects(place):
         worker.send(signal.SIGTERM).ends(0)
 
 
+def ends_though_nobody_reads_its_log(place):
+    place.write("app.lua", "local text = ('x'):rep(3000) return function(w) w:on('job', function(e) error(text) end,"
+                " { retry = { base = 0.001, factor = 1, cap = 0.001, max_retries = 100000 } }) end")
+    place.publish(100, keys=100)
+    worker = place.worker("--drain-timeout", "0.5", unread=True)
+    until("a full pipe", lambda: worker.waiting() >= 45000)
+    worker.send(signal.SIGTERM).ends(3)
+
+
+def programs_of_handlers_begin_as_usual(place):
+    place.write("app.lua", """return function(w) w:on("job", function()
+      local p = io.popen("bash -c 'yes | head -n 1 >/dev/null; echo ${PIPESTATUS[0]}; kill -TERM $$; echo alive'; echo ended")
+      print((p:read("a"):gsub("\\n", " ")))
+      p:close()
+    end) end""")
+    place.publish(1)
+    equal("141 ended \n", place.worker("--once").ends(0).stdout())
+
+
 # ---- Reloads
 
 def _ticks(place, text, since):
@@ -300,7 +319,8 @@ TESTS = [
     handles_what_is_due_once, waits_for_retries_that_are_due, a_handler_ends_it, options_reach_the_worker,
     works_on_a_range_of_partitions, a_handler_that_takes_too_long_fails, drains, drains_under_overload,
     gives_up_when_the_time_to_drain_has_passed, ends_though_a_handler_is_stuck, a_second_signal_ends_at_once,
-    nothing_is_lost_by_sigkill, a_signal_while_it_loads, a_signal_while_it_connects, reloads, a_broken_app_is_not_taken,
+    ends_though_nobody_reads_its_log, programs_of_handlers_begin_as_usual, nothing_is_lost_by_sigkill,
+    a_signal_while_it_loads, a_signal_while_it_connects, reloads, a_broken_app_is_not_taken,
     other_types_after_a_reload, many_reloads, no_event_is_lost_by_reloads, a_signal_while_it_reloads,
     reloads_though_a_handler_is_stuck,
 ]
