@@ -5,6 +5,8 @@
 #include "bench.h"
 #include "tito.h"
 
+#include <pthread.h>
+
 typedef struct bench_db {
     tito_db_t *db;
     tito_model_t *tag, *post;
@@ -22,5 +24,28 @@ void bench_await(const char *what, tito_future_t *future);
 void bench_abi_check(const char *what, int32_t status, tito_error_t *error);
 /* Publishes event i. */
 bool bench_publish(void *context, int caller, long i);
+
+/* ---- abi_queue.c */
+
+/* What a worker's handler tells the thread that waits. */
+typedef struct bench_inbox {
+    pthread_mutex_t mutex;
+    pthread_cond_t more;
+    long handled;
+    uint64_t last_ns; /* when the last event came */
+    int told;         /* each time is written to this file, too; 0: to none */
+} bench_inbox;
+
+#define BENCH_INBOX                                                                                \
+    {                                                                                              \
+        .mutex = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER                       \
+    }
+
+/* Waits until so many events were handled. */
+void bench_inbox_wait(bench_inbox *in, long handled);
+/* A worker of all partitions whose handler does nothing but count. */
+tito_worker_t *bench_worker_start(tito_db_t *db, const char *type, bench_inbox *in);
+/* Drains it. */
+void bench_worker_stop(tito_worker_t *worker);
 
 #endif

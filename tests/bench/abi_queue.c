@@ -1,31 +1,25 @@
 /* The C ABI's parts about the queue: drain, empty pull, pickup. */
 #include "abi.h"
 
-#include <pthread.h>
 #include <string.h>
-
-/* What the handler tells the waiting main thread. */
-typedef struct inbox {
-    pthread_mutex_t mutex;
-    pthread_cond_t more;
-    long handled;
-    uint64_t last_ns; /* when the last event came */
-} inbox;
+#include <unistd.h>
 
 static int32_t handle(void *context, tito_event_t *event)
 {
     (void)event;
-    inbox *in = context;
+    bench_inbox *in = context;
     uint64_t now = bench_now_ns();
     pthread_mutex_lock(&in->mutex);
     in->handled++;
     in->last_ns = now;
     pthread_cond_signal(&in->more);
     pthread_mutex_unlock(&in->mutex);
+    if (in->told > 0 && write(in->told, &now, sizeof now) != (ssize_t)sizeof now)
+        bench_fail("the time of an event could not be told");
     return TITO_OK;
 }
 
-static void wait_for(inbox *in, long handled)
+void bench_inbox_wait(bench_inbox *in, long handled)
 {
     pthread_mutex_lock(&in->mutex);
     while (in->handled < handled)
@@ -33,7 +27,7 @@ static void wait_for(inbox *in, long handled)
     pthread_mutex_unlock(&in->mutex);
 }
 
-static tito_worker_t *start_worker(bench_db *b, inbox *in)
+tito_worker_t *bench_worker_start(tito_db_t *db, const char *type, bench_inbox *in)
 {
     tito_worker_t *worker = NULL;
     tito_error_t *error = NULL;
@@ -41,15 +35,15 @@ static tito_worker_t *start_worker(bench_db *b, inbox *in)
     tito_options_set_int(o, "partition_from", 0);
     tito_options_set_int(o, "partition_to", BENCH_PARTITIONS);
     tito_options_set_int(o, "concurrency", BENCH_PARTITIONS);
-    bench_abi_check("a worker", tito_worker_new(b->db, o, &worker, &error), error);
+    bench_abi_check("a worker", tito_worker_new(db, o, &worker, &error), error);
     tito_options_free(o);
-    int32_t status = tito_worker_on(worker, "bench", 5, NULL, handle, in, &error);
+    int32_t status = tito_worker_on(worker, type, strlen(type), NULL, handle, in, &error);
     bench_abi_check("a handler", status, error);
     bench_abi_check("starting a worker", tito_worker_start(worker, &error), error);
     return worker;
 }
 
-static void stop_worker(tito_worker_t *worker)
+void bench_worker_stop(tito_worker_t *worker)
 {
     bench_abi_check("stopping a worker", tito_worker_stop(worker, -1), NULL);
     bench_await("joining a worker", tito_worker_join(worker));
@@ -59,13 +53,13 @@ static void stop_worker(tito_worker_t *worker)
 /* All that publish left; the time ends when the last acknowledgement is committed. */
 static void drain(bench_db *b, long events)
 {
-    inbox in = {.mutex = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER};
+    bench_inbox in = BENCH_INBOX;
     bench_histogram none = {.total = 0};
     uint64_t began = bench_now_ns();
     double cpu_s = bench_cpu_s();
-    tito_worker_t *worker = start_worker(b, &in);
-    wait_for(&in, events);
-    stop_worker(worker);
+    tito_worker_t *worker = bench_worker_start(b->db, "bench", &in);
+    bench_inbox_wait(&in, events);
+    bench_worker_stop(worker);
     double seconds = (double)(bench_now_ns() - began) / 1e9;
     if (in.handled != events)
         bench_fail("%ld events were handled, %ld published", in.handled, events);
@@ -92,20 +86,20 @@ static bool empty_pull(void *context, int caller, long i)
 /* From the call of publish to the first line of the handler, one event at a time. */
 static void pickup(bench_db *b, long n)
 {
-    inbox in = {.mutex = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER};
+    bench_inbox in = BENCH_INBOX;
     bench_histogram h = {.total = 0};
-    tito_worker_t *worker = start_worker(b, &in);
+    tito_worker_t *worker = bench_worker_start(b->db, "bench", &in);
     uint64_t began = bench_now_ns();
     double cpu_s = bench_cpu_s();
     for (long i = 0; i < n; i++) {
         uint64_t t = bench_now_ns();
         bench_publish(b, 0, i);
-        wait_for(&in, i + 1);
+        bench_inbox_wait(&in, i + 1);
         bench_histogram_add(&h, in.last_ns - t);
     }
     bench_result("c", "pickup", 1, n, (double)(bench_now_ns() - began) / 1e9, bench_cpu_s() - cpu_s,
                  &h);
-    stop_worker(worker);
+    bench_worker_stop(worker);
 }
 
 void bench_c_queue(const bench_options *options)

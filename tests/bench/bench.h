@@ -47,6 +47,7 @@ typedef struct bench_options {
     long posts;  /* inserted by one caller before all else */
     long ops;    /* operations of 16 and of 64 callers; one caller does a quarter */
     long events; /* published and drained by the Lua part */
+    long queue;  /* events of the queue's own run, instead of all of the above; 0: not that */
     long rounds;
     long cache_mib;
     bool json;
@@ -123,6 +124,18 @@ void bench_raw_write(const bench_options *options);
 void bench_raw_read(const bench_options *options);
 void bench_raw_drain(const bench_options *options);
 void bench_raw_open(const bench_options *options);
+
+/* The queue's own run (queue_c.c, queue_raw.c). */
+enum { BENCH_HUNDRED = 100 }; /* events of a transaction */
+void bench_c_hundred(const bench_options *options);
+void bench_raw_hundred(const bench_options *options);
+void bench_c_hot(const bench_options *options);
+void bench_c_keys(const bench_options *options);
+void bench_c_aged(const bench_options *options);
+void bench_c_away(const bench_options *options);
+/* How many events are published one by one, and in hundreds. */
+long bench_queue_ones(const bench_options *options);
+long bench_queue_hundreds(const bench_options *options);
 
 /* ---- plan.c and report.c */
 

@@ -55,6 +55,8 @@ static void push_options(command *c, const bench_options *options)
     push_number(c, "--ops=", options->ops);
     push_number(c, "--events=", options->events);
     push_number(c, "--cache=", options->cache_mib);
+    if (options->queue > 0)
+        push_number(c, "--queue=", options->queue);
     c->argv[c->count] = NULL;
 }
 
@@ -152,11 +154,27 @@ static void remove_tree(const char *path)
     (void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+static void run_queue_round(const bench_options *options, bench_rows *rows)
+{
+    bench_plan_part(options, rows, "c-hundred");
+    if (!options->target)
+        bench_plan_part(options, rows, "raw-hundred");
+    bench_plan_part(options, rows, "c-hot");
+    bench_plan_part(options, rows, "c-keys");
+    bench_plan_part(options, rows, "c-aged");
+    if (options->target)
+        bench_plan_part(options, rows, "c-away");
+}
+
 static void run_round(const bench_options *options, bench_rows *rows)
 {
     bool raw = strstr(options->engines, "raw") != NULL;
     if (mkdir(options->dir, 0700) != 0 && errno != EEXIST)
         bench_fail("%s: %s", options->dir, strerror(errno));
+    if (options->queue > 0) {
+        run_queue_round(options, rows);
+        return;
+    }
     bench_plan_part(options, rows, "c-write");
     if (raw) {
         bench_plan_part(options, rows, "raw-write");
@@ -181,7 +199,7 @@ static void run_on_cluster(const bench_options *options, bench_rows *rows)
     for (long i = 0; i < options->rounds; i++) {
         snprintf(namespace, sizeof namespace, "tito-bench-%ld-%ld", (long)getpid(), i + 1);
         round.namespace = namespace;
-        bench_cluster_round(&round, rows);
+        (options->queue > 0 ? run_queue_round : bench_cluster_round)(&round, rows);
     }
 }
 

@@ -205,3 +205,15 @@ void bench_record_read(const bench_options *options, bench_rocks *rocks, bench_r
     rocksdb_iter_destroy(it);
     check_whole(out);
 }
+
+void bench_record_prefix(bench_rocks *rocks, const char *prefix, bench_entries *out)
+{
+    char *error = NULL;
+    rocksdb_iterator_t *it = rocksdb_create_iterator(rocks->db, rocks->read);
+    for (rocksdb_iter_seek(it, prefix, strlen(prefix));
+         rocksdb_iter_valid(it) && begins(it, prefix); rocksdb_iter_next(it))
+        append(out, kept_entry(it));
+    rocksdb_iter_get_error(it, &error);
+    bench_rocks_check("reading tito's directory", error);
+    rocksdb_iter_destroy(it);
+}

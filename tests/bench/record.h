@@ -57,6 +57,8 @@ void bench_rocks_check(const char *what, char *error);
 
 /* Reads everything in. Ends the run when something is missing. */
 void bench_record_read(const bench_options *options, bench_rocks *rocks, bench_record *out);
+/* Appends all rows whose keys begin so, in the order of their keys. */
+void bench_record_prefix(bench_rocks *rocks, const char *prefix, bench_entries *out);
 /* The number in the id at the end of the key of a post's row; -1 when there is none. */
 long bench_record_id(const char *key, size_t len);
 /* The level whose posts begin at or below an id. */

@@ -13,30 +13,43 @@ typedef struct goal {
     enum { GOAL_RATIO, GOAL_RATE, GOAL_P50_US, GOAL_RSS_MIB, GOAL_P50, GOAL_CPU_US } kind;
     double wanted; /* rates: at least; latencies, memory, processor time: at most */
     int callers;   /* 0: one, on the embedded engine; else on a cluster */
+    bool queue;    /* of the queue's own run */
 } goal;
 
 static const goal goals[] = {
-    {"c", "insert", GOAL_RATIO, 0.6, 0},
-    {"c", "find_by_id", GOAL_RATIO, 0.8, 0},
-    {"c", "query_index+hydrate10", GOAL_RATIO, 0.4, 0},
-    {"lua", "insert", GOAL_RATIO, 0.35, 0},
-    {"lua", "find_by_id", GOAL_RATIO, 0.4, 0},
-    {"lua", "query_index+hydrate10", GOAL_RATIO, 0.2, 0},
-    {"lua", "drain", GOAL_RATE, 20000, 0},
-    {"c", "pickup", GOAL_P50_US, 1000, 0},
-    {"lua", "pickup", GOAL_P50_US, 1000, 0},
-    {"c", "open", GOAL_P50_US, 50000, 0},
-    {"c", "open", GOAL_RSS_MIB, 10, 0},
-    {"c", "insert", GOAL_P50, 0.35, 1},
-    {"c", "insert", GOAL_RATIO, 4, 64},
-    {"c", "find_by_id", GOAL_P50, 0.8, 1},
-    {"c", "find_by_id", GOAL_RATIO, 1.2, 64},
-    {"c", "find_by_id", GOAL_CPU_US, 25, 64},
-    {"c", "query_index+hydrate10", GOAL_P50, 0.8, 1},
-    {"c", "query_index+hydrate10", GOAL_RATIO, 1.5, 64},
-    {"c", "publish", GOAL_P50, 0.5, 1},
-    {"c", "publish", GOAL_RATIO, 3, 64},
-    {"c", "drain", GOAL_RATIO, 15, 1},
+    {"c", "insert", GOAL_RATIO, 0.6, 0, false},
+    {"c", "find_by_id", GOAL_RATIO, 0.8, 0, false},
+    {"c", "query_index+hydrate10", GOAL_RATIO, 0.4, 0, false},
+    {"lua", "insert", GOAL_RATIO, 0.35, 0, false},
+    {"lua", "find_by_id", GOAL_RATIO, 0.4, 0, false},
+    {"lua", "query_index+hydrate10", GOAL_RATIO, 0.2, 0, false},
+    {"lua", "drain", GOAL_RATE, 20000, 0, false},
+    {"c", "publish", GOAL_RATIO, 0.5, 0, false},
+    {"c", "drain", GOAL_RATIO, 0.4, 0, false},
+    {"lua", "drain", GOAL_RATIO, 0.2, 0, false},
+    {"c", "pickup", GOAL_P50_US, 1000, 0, false},
+    {"lua", "pickup", GOAL_P50_US, 1000, 0, false},
+    {"c", "open", GOAL_P50_US, 50000, 0, false},
+    {"c", "open", GOAL_RSS_MIB, 10, 0, false},
+    {"c", "insert", GOAL_P50, 0.35, 1, false},
+    {"c", "insert", GOAL_RATIO, 4, 64, false},
+    {"c", "find_by_id", GOAL_P50, 0.8, 1, false},
+    {"c", "find_by_id", GOAL_RATIO, 1.2, 64, false},
+    {"c", "find_by_id", GOAL_CPU_US, 25, 64, false},
+    {"c", "query_index+hydrate10", GOAL_P50, 0.8, 1, false},
+    {"c", "query_index+hydrate10", GOAL_RATIO, 1.5, 64, false},
+    {"c", "publish", GOAL_P50, 0.5, 1, false},
+    {"c", "publish", GOAL_RATIO, 3, 64, false},
+    {"c", "drain", GOAL_RATIO, 15, 1, false},
+    {"c", "publish", GOAL_RATIO, 0.5, 0, true},
+    {"c", "publish_100", GOAL_RATIO, 0.5, 0, true},
+    {"c", "drain_hot_keys", GOAL_RATIO, 0.8, 0, true},
+    {"c", "empty_pull_aged", GOAL_RATIO, 0.667, 0, true},
+    {"c", "first_event_aged", GOAL_RATIO, 0.667, 0, true},
+    {"c", "empty_pull_aged", GOAL_RATIO, 0.667, 1, true},
+    {"c", "first_event_aged", GOAL_RATIO, 0.667, 1, true},
+    {"c", "pickup_away_busy", GOAL_P50_US, 5000, 1, true},
+    {"c", "pickup_away_idle", GOAL_P50_US, 60000, 1, true},
 };
 enum { GOALS = sizeof goals / sizeof goals[0] };
 
@@ -48,13 +61,17 @@ static bool on_cluster(const goal *g)
 
 static bool concerns(const bench_options *options, const goal *g)
 {
-    return on_cluster(g) == (options->target != NULL);
+    return on_cluster(g) == (options->target != NULL) && g->queue == (options->queue > 0);
 }
 
 static const char *unit_of(const goal *g)
 {
     switch (g->kind) {
     case GOAL_RATIO:
+        if (strstr(g->workload, "_aged") != NULL)
+            return "of a fresh queue";
+        if (strstr(g->workload, "_hot_") != NULL)
+            return "of many keys";
         return on_cluster(g) ? "of peer's rate" : "of raw";
     case GOAL_RATE:
         return "/s";
@@ -137,11 +154,15 @@ const bench_row *bench_rows_find(const bench_rows *rows, const char *engine, con
     return NULL;
 }
 
-/* What a measurement is compared with: raw, or the original. NULL when neither does it. */
+/* What a measurement is compared with: raw, the original, tito itself with a fresh queue or with
+ * many keys. NULL when none of them does it. */
 static const bench_row *base_of(const bench_rows *rows, const bench_row *row)
 {
-    const bench_row *raw = bench_rows_find(rows, "raw", row->workload, row->callers);
-    return raw ? raw : bench_rows_find(rows, "peer", row->workload, row->callers);
+    static const char *const bases[] = {"raw", "peer", "fresh", "many"};
+    const bench_row *base = NULL;
+    for (size_t i = 0; i < sizeof bases / sizeof bases[0] && !base; i++)
+        base = bench_rows_find(rows, bases[i], row->workload, row->callers);
+    return base;
 }
 
 /* The rate as a share of the base's; 0 when there is none. */
