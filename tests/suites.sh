@@ -342,6 +342,7 @@ suite_examples() {
 
 suite_install() {
     build_release all && script build/log/install.log sh tests/install/run build/release
+    script build/log/packages.log sh tests/install/packages build/package
 }
 
 suite_bench() {
