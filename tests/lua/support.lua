@@ -12,6 +12,11 @@ function support.only_54(it)
   return support.host == "lua5.4" and it or function() end
 end
 
+--- it where a coroutine is resumed by tito alone; nothing in nginx, whose scheduler takes part.
+function support.not_in_nginx(it)
+  return support.host ~= "nginx" and it or function() end
+end
+
 --- Whether a text is UTF-8.
 function support.is_utf8(text)
   return utf8 and utf8.len(text) ~= nil or not utf8 and require("resty.tito.json").is_utf8(text) -- luacheck: ignore 113

@@ -26,11 +26,25 @@ local function id_of(future)
   return handle.text_of(lib.tito_future_bytes(future)) or true
 end
 
+--- A timer that publishes when the database is open.
+local function publish_later(_, db, make)
+  local id, err = run(db, "publish", make, id_of)
+  if not id then
+    wait.warn("an event that was published without waiting is lost: " .. tostring(err))
+  end
+end
+
 --- Publishes where nobody can wait: true when it is on its way. What becomes of it is not told.
 local function forget(queue, make)
   local db = queue.db
   if db.state == "failed" then
     return nil, db.failure
+  elseif db.state == "opening" then
+    local ok, why = ngx.timer.at(0, publish_later, db, make)
+    if not ok then
+      return handle.fail_text(lib.TITO_UNAVAILABLE, "publish: there is no timer to wait in: " .. tostring(why))
+    end
+    return true
   elseif db.state ~= "open" then
     return handle.fail_text(lib.TITO_INVALID_STATE, "publish: the database is not open yet")
   end

@@ -40,6 +40,15 @@ function wait.has_worker()
   return wait.in_nginx and ngx.get_phase() ~= "init"
 end
 
+--- A line for the operator.
+function wait.warn(text)
+  if wait.in_nginx then
+    ngx.log(ngx.WARN, "tito: ", text)
+  else
+    io.stderr:write("tito: ", text, "\n")
+  end
+end
+
 --- Raises where waiting is impossible; what: the operation, or nil.
 function wait.expect(what)
   if wait.is_possible() then
@@ -53,8 +62,8 @@ function wait.expect(what)
     .. "called there, everything in a timer (ngx.timer.at)", what, phase)
 end
 
---- nginx logs what is raised only when it is text: so it is where nobody catches it, while the configuration is read and
--- a worker starts.
+--- nginx logs what is raised only when it is text: so it is where nobody catches it, while the configuration is read
+-- and a worker starts.
 local plain_raised = errors.raised
 function errors.raised(err)
   if wait.in_nginx then

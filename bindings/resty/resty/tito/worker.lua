@@ -214,7 +214,7 @@ local function ask_leader(self, now)
   self.leader_at = now + 1
   local ok, leads = pcall(self.is_leader)
   if not ok then
-    io.stderr:write("tito: is_leader failed, so this worker rests: ", errors.text(leads), "\n")
+    wait.warn("is_leader failed, so this worker rests: " .. errors.text(leads))
   end
   lib.tito_worker_set_leader(self.ptr, ok and leads and 1 or 0)
 end
@@ -399,7 +399,7 @@ local function step(self, pause)
     return nil, err
   end
   if wait.in_nginx then
-    ngx.sleep(count > 0 and 0 or pause)
+    ngx.sleep(count > 0 and REST_MIN or math.max(pause, REST_MIN))
   else
     resume_all(self)
   end

@@ -1,0 +1,38 @@
+"""Runs the tests of this folder: specs of tests/lua in LuaJIT and in nginx, then what is nginx's own.
+
+    python3 suite.py [test_module ...]      with TITO_BUILD in the environment
+"""
+
+import re
+import sys
+import unittest
+
+import test_specs
+
+COUNTS = re.compile(r"^tests: (\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
+
+
+def main():
+    names = sys.argv[1:] or ["test_json", "test_phases", "test_life", "test_service"]
+    passed = failed = skipped = 0
+    if not sys.argv[1:] or "test_specs" in names:
+        names = [name for name in names if name != "test_specs"]
+        for output in test_specs.run_all():
+            print(output, flush=True)
+            counts = COUNTS.findall(output)
+            p, f, s = map(int, counts[-1]) if counts else (0, 1, 0)
+            passed, failed, skipped = passed + p, failed + f, skipped + s
+    if names:
+        result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(
+            unittest.defaultTestLoader.loadTestsFromNames(names)
+        )
+        bad = len(result.failures) + len(result.errors)
+        passed += result.testsRun - bad - len(result.skipped)
+        failed += bad
+        skipped += len(result.skipped)
+    print("tests: %d passed, %d failed, %d skipped" % (passed, failed, skipped))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

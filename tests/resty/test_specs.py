@@ -1,0 +1,68 @@
+"""The specs of tests/lua that run on both hosts: in LuaJIT by busted, and in a light thread of nginx."""
+
+import os
+import subprocess
+
+from nginx import BUILD, PATIENCE, ROOT, Nginx
+
+SPECS = ("host", "model", "query", "queue", "transaction", "tend", "worker")
+
+# What a spec provokes.
+EXPECTED = ("writing a global Lua variable", "is_leader failed")
+
+HTTP = """
+  lua_code_cache on;
+  init_by_lua_block { require "resty.tito" }
+  server {
+    listen 127.0.0.1:{port};
+    location /ready { return 200 ok; }
+    location /spec { content_by_lua_block {
+      local name = ngx.var.arg_name
+      require("specs").run(ngx.var.arg_root .. "/tests/lua/" .. name .. "_spec.lua", ngx.say)
+    } }
+  }
+"""
+
+
+def in_luajit(name):
+    """The output of busted in LuaJIT, with its counts in the last line."""
+    folders = [ROOT / "bindings/resty", BUILD / "bindings/resty", ROOT / "lua", ROOT / "tests/lua"]
+    environment = dict(os.environ)
+    environment["LUA_PATH"] = ";".join(str(folder / "?.lua") for folder in folders) + ";;"
+    environment["LUA_CPATH"] = "%s/?.so;;" % (BUILD / "abi")
+    environment.pop("TITO_TEST_PD", None)
+    done = subprocess.run(
+        ["luajit", str(ROOT / "tests/resty/in_luajit.lua"), "-o", "TAP", str(ROOT / "tests/lua" / (name + "_spec.lua"))],
+        env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        timeout=PATIENCE * 10, text=True, errors="replace",
+    )
+    lines = done.stdout.splitlines()
+    passed = sum(1 for line in lines if line.startswith("ok "))
+    failed = sum(1 for line in lines if line.startswith("not ok "))
+    shown = "\n".join(line for line in lines if not line.startswith("ok "))
+    if not passed or (done.returncode and not failed):
+        failed += 1
+    return "%s\n== %s in LuaJIT\ntests: %d passed, %d failed, 0 skipped" % (shown, name, passed, failed)
+
+
+def in_nginx(name):
+    nginx = Nginx(HTTP, environment={"TITO_TEST_SCALE": os.environ.get("TITO_TEST_SCALE", "1")})
+    try:
+        nginx.start()
+        output = nginx.get("/spec?name=%s&root=%s" % (name, ROOT))
+        nginx.stop()
+        wrong = [line for line in nginx.errors() if not any(text in line for text in EXPECTED)]
+        if wrong:
+            output = "\n".join(wrong) + "\n" + output.rsplit("tests:", 1)[0] + "tests: 0 passed, 1 failed, 0 skipped\n"
+        return "== %s in nginx\n%s" % (name, output.rstrip())
+    except Exception as problem:  # the counts say so
+        return "== %s in nginx: %s\n%s\ntests: 0 passed, 1 failed, 0 skipped" % (name, problem, nginx.log()[-4000:])
+    finally:
+        nginx.close()
+
+
+def run_all():
+    for name in SPECS:
+        yield in_luajit(name)
+    for name in SPECS:
+        yield in_nginx(name)
