@@ -79,6 +79,8 @@
 #define TI_RERUN_BASE_US 1000     /* a run thrown away by a conflict waits; doubles */
 #define TI_RERUN_CAP_US 100000
 #define TI_CONCURRENCY_MAX 65536 /* events of a worker with the host at once */
+#define TI_BATCH_MAX 1000        /* events that a handler gets together */
+#define TI_BATCH_CONFLICTS_MAX 2 /* runs in a row that a conflict throws away; then in halves */
 #define TI_WORKER_TYPES_MAX 256
 #define TI_QUEUE_TYPES_MAX 4096
 #define TI_META_LEASE_US 10000000 /* shared engines: how long a count may be remembered */
@@ -127,6 +129,14 @@
 #define TI_HINT_AGE_US 3600000000ll
 #define TI_HINT_CALL_US 1000000
 #define TI_HINT_ROWS_MAX 4096
+#ifdef TI_TESTING
+#define TI_OPEN_BATCH 24
+#define TI_OPEN_THREAD_MIN 4
+#else
+#define TI_OPEN_BATCH 256     /* partitions opened at once */
+#define TI_OPEN_THREAD_MIN 16 /* shared engines: … from which another thread reads some of them */
+#endif
+#define TI_OPEN_THREADS_MAX 8
 #define TI_SWEEP_ROWS_MAX 16            /* rows that the sweep of an idle partition reads at most */
 #define TI_KEEPER_US 1000000            /* how often a worker keeps house */
 #define TI_RETENTION_BATCH 256          /* completed events deleted in one transaction */

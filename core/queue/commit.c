@@ -52,8 +52,13 @@ static void acked(ti_worker *w, ti_key *key)
     key->unacked--;
     if (key->unacked > 0 || key->own_waiting == NULL)
         return;
-    ti_fifo_push(&w->own, key->own_waiting);
+    ti_event *event = key->own_waiting;
     key->own_waiting = NULL;
+    if (event->batch != NULL) {
+        ti_batch_key_came(w, event->batch);
+        return;
+    }
+    ti_fifo_push(&w->own, event);
     ti_cond_signal(&w->commit_cond);
 }
 
@@ -222,10 +227,27 @@ static void commit_group(ti_worker *w, ti_committer *c)
     w->group_busy = false;
 }
 
+/* What it stands for: each event is there until its result is taken. */
+static void commit_batch(ti_worker *w, ti_committer *c, ti_event *first)
+{
+    ti_result results[TI_BATCH_MAX];
+    const ti_batch *batch = first->batch;
+    uint32_t count = batch->count;
+    ti_worker_unlock(w);
+    bool decided = ti_batch_commit(c, first, results);
+    ti_mutex_lock(&w->mutex);
+    for (uint32_t i = 0; i < count && decided; i++)
+        ti_result_take(w, batch->events[i], results[i]);
+}
+
 static void commit_own(ti_worker *w, ti_committer *c)
 {
     ti_result result;
     ti_event *event = ti_fifo_pop(&w->own);
+    if (event->batch != NULL) {
+        commit_batch(w, c, event);
+        return;
+    }
     ti_worker_unlock(w);
     bool decided = ti_own_commit(c, event, &result);
     ti_mutex_lock(&w->mutex);

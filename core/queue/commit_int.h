@@ -26,6 +26,15 @@ bool ti_group_commit(ti_committer *c, ti_event **events, size_t n, ti_result *re
 /* Commits an event's own transaction with its outcome, and frees it; false only when the worker
  * quits. @locks none */
 bool ti_own_commit(ti_committer *c, ti_event *event, ti_result *result_out);
+/* Commits what has become of a batch (batch.c): all of its events in one transaction, first's or
+ * one of its own, which is freed. Each has a result; RERUN of one whose batch_max was lowered
+ * counts as no conflict. False only when the worker quits. @locks none */
+bool ti_batch_commit(ti_committer *c, ti_event *first, ti_result *results_out);
+/* Re-reads the rows of n events in txn: DONE or DROPPED each. */
+ti_status ti_rows_check(ti_committer *c, ti_txn *txn, ti_event *const *events, size_t n,
+                        ti_result *results_out, const ti_call *call, ti_err *err);
+/* Whether a run may be repeated after that error of its commit. */
+bool ti_commit_may_repeat(ti_status status);
 /* Re-reads an event's row in txn: DONE when it is what the event was made of, else DROPPED. */
 ti_status ti_row_check(ti_committer *c, ti_txn *txn, const ti_event *event, ti_result *result_out,
                        const ti_call *call, ti_err *err);

@@ -104,6 +104,8 @@ ti_event *ti_event_clone(const ti_event *event)
                                    event->row_key, event->row_value);
     if (clone != NULL)
         clone->conflicts = event->conflicts;
+    if (clone != NULL)
+        clone->batch_max = event->batch_max;
     return clone;
 }
 
@@ -113,6 +115,8 @@ void ti_event_destroy(ti_event *event)
     ti_assert(event->deadline.slot == TI_TIMER_OFF);
     if (event->replacement != NULL)
         ti_event_destroy(event->replacement);
+    if (event->batch != NULL)
+        ti_batch_unref(event->batch);
     ti_free(event->text);
     ti_free(event);
 }

@@ -51,9 +51,8 @@ ti_status ti_row_check(ti_committer *c, ti_txn *txn, const ti_event *event, ti_r
     return status;
 }
 
-/* Re-reads all rows. */
-static ti_status check_rows(ti_committer *c, ti_txn *txn, ti_event **events, size_t n,
-                            ti_result *results, const ti_call *call, ti_err *err)
+ti_status ti_rows_check(ti_committer *c, ti_txn *txn, ti_event *const *events, size_t n,
+                        ti_result *results, const ti_call *call, ti_err *err)
 {
     ti_slice *keys = ti_arena_alloc(&c->arena, n * sizeof(*keys));
     ti_slice *values = ti_arena_alloc(&c->arena, n * sizeof(*values));
@@ -83,7 +82,7 @@ static ti_status write_and_commit(ti_committer *c, ti_txn *txn, ti_event **event
 {
     ti_outcome_write write = {
         .worker = c->worker, .txn = txn, .arena = &c->arena, .sealer = &c->sealer};
-    TI_TRY(check_rows(c, txn, events, n, results, call, err));
+    TI_TRY(ti_rows_check(c, txn, events, n, results, call, err));
     TI_TRY(ti_worker_now(c->worker, txn, &write.now, call, err));
     for (size_t i = 0; i < n; i++) {
         if (results[i] == TI_RESULT_DONE && !fence(c->worker, txn, events[i]))

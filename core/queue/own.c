@@ -73,12 +73,15 @@ static ti_result fail_with(ti_event *event, const ti_err *err)
     return TI_RESULT_FAILED;
 }
 
-static bool may_run_again(const ti_event *event, ti_status status)
+bool ti_commit_may_repeat(ti_status status)
 {
-    if (event->conflicts + 1 >= TI_EVENT_CONFLICTS_MAX)
-        return false;
     return ti_status_class_of(status) == TI_CLASS_CONFLICT || status == TI_UNAVAILABLE ||
            status == TI_BUSY;
+}
+
+static bool may_run_again(const ti_event *event, ti_status status)
+{
+    return event->conflicts + 1 < TI_EVENT_CONFLICTS_MAX && ti_commit_may_repeat(status);
 }
 
 bool ti_own_commit(ti_committer *c, ti_event *event, ti_result *result_out)

@@ -1,4 +1,4 @@
-/* Reading one page of a partition.
+/* Reading one page of a partition, or of several at one snapshot.
  *
  *   (mutex) `reading`, what publishers have told   snapshot, now   (mutex) what they have told
  * since and where to read from rows with read position <= place <= now; when that reached the end
@@ -35,6 +35,7 @@ typedef struct part_read {
     uint64_t wake_min_us;
     uint64_t wake_max_us;
     bool look_for_due;
+    bool is_first;   /* since the partition was opened */
     bool to_end;     /* the scan goes to the partition's end: rows and what is due next in one */
     uint64_t due_us; /* found when looked for */
     ti_scan_page page;
@@ -98,7 +99,7 @@ static bool begin(part_read *r)
         r->from_us = part->read_us;
         memcpy(r->from_uuid, part->read_uuid, sizeof(r->from_uuid));
         r->look_for_due = !part->due_known || part->due_us <= r->now_us;
-        r->to_end = r->look_for_due && part->sweeping && part->count == 0;
+        r->to_end = r->look_for_due && (part->sweeping || r->is_first) && part->count == 0;
         if (r->to_end && r->max > TI_SWEEP_ROWS_MAX)
             r->max = TI_SWEEP_ROWS_MAX;
     }
@@ -338,7 +339,8 @@ static ti_status read_page(part_read *r, ti_err *err)
 {
     ti_ts now;
     TI_TRY(ti_txn_start_ts(r->txn, &r->snapshot, &r->call, err));
-    r->mono_ns = ti_env_mono_ns(r->w->env);
+    if (!r->w->queues->shared) /* else now is the snapshot's: as old as that */
+        r->mono_ns = ti_env_mono_ns(r->w->env);
     TI_TRY(ti_worker_now(r->w, r->txn, &now, &r->call, err));
     r->now_us = (uint64_t)ti_ts_to_us(now);
     if (!begin(r))
@@ -387,13 +389,36 @@ static void unset_reading(part_read *r)
     ti_worker_unlock(w);
 }
 
-ti_status ti_part_read(ti_worker *w, ti_part *part, ti_arena *a, ti_err *err)
+static ti_status read_all(part_read *reads, size_t n, ti_err *err)
 {
-    part_read r = {.w = w, .part = part, .a = a, .call = ti_worker_call(w)};
-    TI_TRY(ti_txn_begin(w->queues->kv, &(ti_txn_options){.read_only = true}, &r.txn, err));
-    set_reading(&r);
-    ti_status status = read_page(&r, err);
-    unset_reading(&r);
-    ti_txn_free(r.txn);
+    ti_arena *a = reads->a;
+    ti_arena_mark mark = ti_arena_mark_of(a);
+    ti_status status = TI_OK;
+    for (size_t i = 0; i < n && status == TI_OK; i++) {
+        status = read_page(&reads[i], err);
+        ti_arena_reset_to(a, mark);
+    }
+    return status;
+}
+
+ti_status ti_parts_read(ti_worker *w, ti_part *const *parts, size_t n, bool first, ti_arena *a,
+                        ti_err *err)
+{
+    ti_txn *txn;
+    part_read *reads = ti_arena_alloc_zero(a, n * sizeof(*reads));
+    if (reads == NULL)
+        return ti_err_no_memory(err);
+    TI_TRY(ti_txn_begin(w->queues->kv, &(ti_txn_options){.read_only = true}, &txn, err));
+    int64_t mono_ns = ti_env_mono_ns(w->env);
+    for (size_t i = 0; i < n; i++) {
+        reads[i] = (part_read){.w = w, .part = parts[i], .a = a, .txn = txn, .is_first = first};
+        reads[i].call = ti_worker_call(w);
+        reads[i].mono_ns = mono_ns;
+        set_reading(&reads[i]);
+    }
+    ti_status status = read_all(reads, n, err);
+    for (size_t i = 0; i < n; i++)
+        unset_reading(&reads[i]);
+    ti_txn_free(txn);
     return status;
 }

@@ -1,11 +1,12 @@
 /* The reader's thread: ownership, timers, loads of parked keys, reads of partitions, checkpoints.
  *
- *   loop: ownership (each second) -> news from publishers -> timers -> one load -> one read
+ *   loop: ownership (each second) -> news from publishers -> timers -> one load -> one read (or the
+ *         opening of many)
  *         -> checkpoints (when due) -> nothing to do: sleep until a timer, a nudge or news
  *
  * INVARIANTS
- *  1. Partitions and keys are worked on by this thread only, one at a time; the mutex is let go
- *     while the store works.
+ *  1. Partitions and keys are worked on by this thread only, one at a time (while partitions are
+ *     opened by its helpers, for which it waits); the mutex is let go while the store works.
  *  2. After an error it pauses (doubling, up to a second) and goes on where it was. */
 #include <string.h>
 
@@ -178,26 +179,66 @@ static bool load_one(ti_worker *w, ti_arena *a)
     return true;
 }
 
-static bool read_one(ti_worker *w, ti_arena *a)
+static ti_part *pop_part(ti_worker *w)
 {
     ti_part *part = w->read_first;
-    ti_err err;
-    if (part == NULL || w->full)
-        return false;
     w->read_first = part->queue_next;
     if (w->read_first == NULL)
         w->read_last = NULL;
     part->queued = false;
-    if (!part->owned)
+    return part;
+}
+
+/* Puts a partition where its number belongs. */
+static void add_sorted(ti_part **parts, size_t n, ti_part *part)
+{
+    for (; n > 0 && parts[n - 1]->number > part->number; n--)
+        parts[n] = parts[n - 1];
+    parts[n] = part;
+}
+
+/* Takes the first partition off the queue; when it is not open, with others of its type that are
+ * not. */
+static size_t pop_parts(ti_worker *w, ti_part **parts)
+{
+    ti_part *first = pop_part(w);
+    ti_part *rest = w->read_first;
+    size_t n = 1;
+    parts[0] = first;
+    if (!first->owned || first->opened)
+        return n;
+    w->read_first = NULL;
+    w->read_last = NULL;
+    while (rest != NULL) {
+        ti_part *part = rest;
+        rest = part->queue_next;
+        part->queued = false;
+        if (n < TI_OPEN_BATCH && part->owned && !part->opened && part->type == first->type)
+            add_sorted(parts, n++, part);
+        else
+            ti_part_queue(w, part);
+    }
+    return n;
+}
+
+static bool read_some(ti_worker *w, ti_arena *a)
+{
+    ti_part *parts[TI_OPEN_BATCH];
+    ti_err err;
+    if (w->read_first == NULL || w->full)
+        return false;
+    size_t n = pop_parts(w, parts);
+    if (!parts[0]->owned)
         return true;
-    bool opened = part->opened;
+    bool opened = parts[0]->opened;
     ti_worker_unlock(w);
     ti_err_clear(&err);
-    ti_status status = opened ? ti_part_read(w, part, a, &err) : ti_part_open(w, part, a, &err);
+    ti_status status =
+        opened ? ti_parts_read(w, parts, n, false, a, &err) : ti_parts_open(w, parts, n, a, &err);
     ti_arena_reset(a);
     ti_mutex_lock(&w->mutex);
-    if (status != TI_OK)
-        ti_part_queue(w, part);
+    for (size_t i = 0; i < n && status != TI_OK; i++)
+        ti_part_queue(w, parts[i]);
     after(w, status, &err, "reading events");
     return true;
 }
@@ -245,7 +286,7 @@ static bool work(ti_worker *w, ti_arena *a)
         return false;
     poll_hints(w, a);
     bool loaded = load_one(w, a);
-    return read_one(w, a) || loaded;
+    return read_some(w, a) || loaded;
 }
 
 /* A window that stays full while handlers are idle: long keys make room, unless too many wait. */

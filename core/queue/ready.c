@@ -240,26 +240,80 @@ void ti_ready_remove(ti_worker *w, ti_key *key)
     w->ready_count--;
 }
 
+static ti_event *next_of(const ti_key *key)
+{
+    ti_event *event = key->is_parked ? key->parked_first : key->window_first;
+    ti_require(event != NULL);
+    return event;
+}
+
+/* A key that has left its type's list: its next event is the running one; NULL: it waits at a gate.
+ */
+static ti_event *let_run(ti_worker *w, ti_wtype *type, ti_key *key)
+{
+    ti_event *event = next_of(key);
+    type->ready_count--;
+    w->ready_count--;
+    if (!pass_gate(w, type, key, event))
+        return NULL;
+    key->is_ready = false;
+    ti_key_chain_remove(key, event);
+    key->running = event;
+    if (type->rate > 0)
+        type->tokens -= 1;
+    return event;
+}
+
 /* The next event of a type, past the gates; NULL: all that was ready waits at gates now. */
 static ti_event *take_of(ti_worker *w, ti_wtype *type)
 {
     ti_key *key;
     while ((key = list_pop(&type->ready_first, &type->ready_last)) != NULL) {
-        ti_event *event = key->is_parked ? key->parked_first : key->window_first;
-        ti_require(event != NULL);
-        type->ready_count--;
-        w->ready_count--;
-        if (!pass_gate(w, type, key, event))
+        ti_event *event = let_run(w, type, key);
+        if (event == NULL)
             continue;
-        key->is_ready = false;
-        ti_key_chain_remove(key, event);
-        key->running = event;
         type->taken++;
-        if (type->rate > 0)
-            type->tokens -= 1;
         return event;
     }
     return NULL;
+}
+
+uint32_t ti_batch_class(const ti_event *event)
+{
+    if (event->info.attempts > 0)
+        return 1;
+    return event->batch_max > 0 ? event->batch_max : event->part->type->batch;
+}
+
+size_t ti_ready_take_more(ti_worker *w, const ti_event *first, size_t max, ti_event **events_out)
+{
+    ti_wtype *type = first->part->type;
+    uint32_t class = ti_batch_class(first);
+    size_t size = first->size;
+    size_t n = 0;
+    ti_key *before = NULL;
+    ti_key *next;
+    size_t looks = max * 4; /* at keys that do not go with it, too */
+    ti_mutex_assert_held(&w->mutex);
+    for (ti_key *key = type->ready_first; key != NULL && n < max && looks > 0;
+         key = next, looks--) {
+        next = key->ready_next;
+        if (size >= TI_ACK_GROUP_SIZE_MAX || (type->rate > 0 && type->tokens < 1))
+            break;
+        if (ti_batch_class(next_of(key)) != class) {
+            before = key;
+            continue;
+        }
+        *(before != NULL ? &before->ready_next : &type->ready_first) = next;
+        if (next == NULL)
+            type->ready_last = before;
+        ti_event *event = let_run(w, type, key);
+        if (event == NULL)
+            continue;
+        size += event->size;
+        events_out[n++] = event;
+    }
+    return n;
 }
 
 ti_event *ti_ready_take(ti_worker *w)
@@ -269,19 +323,19 @@ ti_event *ti_ready_take(ti_worker *w)
         ti_wtype *type = w->turn != NULL ? w->turn : w->types;
         w->turn = type->next;
         ti_event *event = allowance(w, type) > 0 ? take_of(w, type) : NULL;
-        if (event != NULL)
-            return event;
+        if (event == NULL)
+            continue;
+        if (ti_batch_class(event) > 1)
+            ti_batch_fill(w, event);
+        return event;
     }
     return NULL;
 }
 
-void ti_ready_released(ti_worker *w, ti_event *event)
+/* One event less of a business key is with the host. */
+static void leave_gate(ti_worker *w, ti_event *event)
 {
-    ti_wtype *type = event->part->type;
     ti_gate *gate = event->gate;
-    ti_mutex_assert_held(&w->mutex);
-    ti_assert(type->taken > 0);
-    type->taken--;
     if (gate == NULL)
         return;
     event->gate = NULL;
@@ -294,4 +348,16 @@ void ti_ready_released(ti_worker *w, ti_event *event)
     key->gate = NULL;
     key->is_ready = false;
     ti_ready_push(w, key);
+}
+
+void ti_ready_released(ti_worker *w, ti_event *event)
+{
+    ti_wtype *type = event->part->type;
+    ti_mutex_assert_held(&w->mutex);
+    ti_assert(type->taken > 0);
+    type->taken--;
+    for (uint32_t i = 0; event->batch != NULL && i < event->batch->count; i++)
+        leave_gate(w, event->batch->events[i]);
+    if (event->batch == NULL)
+        leave_gate(w, event);
 }

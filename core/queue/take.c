@@ -21,13 +21,17 @@
 static void hand_out(ti_worker *w, ti_event *event)
 {
     const ti_wtype *type = event->part->type;
-    ti_assert(event->stage == TI_WAITING);
-    event->stage = TI_TAKEN;
-    event->refs++;
-    w->refs++;
+    size_t count = ti_event_count(event);
+    for (size_t i = 0; i < count; i++) {
+        ti_event *member = ti_event_member(event, i);
+        ti_assert(member->stage == TI_WAITING);
+        member->stage = TI_TAKEN;
+        member->refs++;
+        w->refs++;
+    }
     w->taken++;
     event->taken_ns = ti_env_mono_ns(w->env);
-    ti_hub_count(type->type, TI_COUNT_DELIVERED, 1);
+    ti_hub_count(type->type, TI_COUNT_DELIVERED, count);
     if (type->handler_timeout_us <= 0)
         return;
     int64_t at_ns = event->taken_ns + type->handler_timeout_us * 1000;
@@ -139,8 +143,7 @@ bool ti_event_is_settled(const ti_event *event)
 
 /* ---- settling ---- */
 
-/* The transaction is over; returns it when it has to be freed by the caller, without the mutex. */
-static ti_txn *let_txn_go(ti_worker *w, ti_event *event)
+ti_txn *ti_event_let_txn_go(ti_worker *w, ti_event *event)
 {
     ti_txn *txn = event->txn;
     event->txn = NULL;
@@ -151,8 +154,7 @@ static ti_txn *let_txn_go(ti_worker *w, ti_event *event)
     return NULL;
 }
 
-/* What the host asked for, decided. The mutex is held. */
-static void decide(ti_worker *w, ti_event *event, bool effects)
+void ti_event_decide(ti_worker *w, ti_event *event, bool effects)
 {
     ti_key *key = event->key;
     ti_assert(key->running == event);
@@ -178,14 +180,45 @@ static void give_key_free(ti_worker *w, ti_event *event)
     ti_key_update(w, key);
 }
 
+/* The outcome of an event that is alone. The mutex is held. */
+static void settle_one(ti_worker *w, ti_event *event, ti_outcome outcome, bool effects)
+{
+    ti_timers_cancel(&w->timers, &event->deadline);
+    event->outcome = outcome;
+    if (outcome != TI_OUTCOME_NONE) {
+        ti_event_decide(w, event, effects);
+        return;
+    }
+    event->stage = TI_SETTLED;
+    ti_window_rerun(w, event, true, 0);
+}
+
+/* What the host has said of it as of a member of a batch counts when it acknowledges. The text is
+ * taken over. The mutex is held. */
+static ti_outcome final_outcome(ti_event *event, ti_outcome outcome, char *text, size_t text_len,
+                                int64_t reschedule_us)
+{
+    if (outcome == TI_OUTCOME_ACK && event->outcome != TI_OUTCOME_NONE)
+        return event->outcome;
+    ti_free(event->text);
+    event->text = text;
+    event->text_len = text_len;
+    event->reschedule_us = reschedule_us;
+    return outcome;
+}
+
+static bool keeps_effects(ti_outcome outcome)
+{
+    return outcome == TI_OUTCOME_ACK || outcome == TI_OUTCOME_RESCHEDULE ||
+           outcome == TI_OUTCOME_ADVANCE;
+}
+
 /* Settles with an outcome (NONE: abandon); text is taken over. */
 static void settle(ti_event *event, ti_outcome outcome, char *text, size_t text_len,
                    int64_t reschedule_us)
 {
     ti_worker *w = event->worker;
     ti_txn *txn = NULL;
-    bool keeps = outcome == TI_OUTCOME_ACK || outcome == TI_OUTCOME_RESCHEDULE ||
-                 outcome == TI_OUTCOME_ADVANCE;
     ti_mutex_lock(&w->mutex);
     if (event->settled_by_host) {
         ti_mutex_unlock(&w->mutex);
@@ -200,25 +233,21 @@ static void settle(ti_event *event, ti_outcome outcome, char *text, size_t text_
     if (!ended)
         ti_hub_note_run(event->part->type->type, ti_env_mono_ns(w->env) - event->taken_ns);
     bool late = ended || atomic_load(&event->timed_out) != 0;
-    bool effects = keeps && !late && event->txn != NULL && ti_txn_has_effects(event->txn);
-    if (!effects)
-        txn = let_txn_go(w, event);
-    if (late) {
+    if (event->batch != NULL) {
         ti_free(text);
+        txn = ti_batch_settle(w, event, outcome, reschedule_us, late);
+    } else if (late) {
+        ti_free(text);
+        txn = ti_event_let_txn_go(w, event);
         if (!ended)
             give_key_free(w, event);
     } else {
-        ti_timers_cancel(&w->timers, &event->deadline);
-        event->outcome = outcome;
-        event->text = text;
-        event->text_len = text_len;
-        event->reschedule_us = reschedule_us;
-        if (outcome == TI_OUTCOME_NONE) {
-            event->stage = TI_SETTLED;
-            ti_window_rerun(w, event, true, 0);
-        } else {
-            decide(w, event, effects);
-        }
+        outcome = final_outcome(event, outcome, text, text_len, reschedule_us);
+        bool effects =
+            keeps_effects(outcome) && event->txn != NULL && ti_txn_has_effects(event->txn);
+        if (!effects)
+            txn = ti_event_let_txn_go(w, event);
+        settle_one(w, event, outcome, effects);
     }
     ti_ready_changed(w);
     if (w->taken == 0)
@@ -280,12 +309,65 @@ static ti_status check_payload(const ti_event *event, ti_slice payload, ti_err *
 ti_status ti_event_advance(ti_event *event, ti_slice payload, ti_err *err)
 {
     size_t len;
+    if (event->batch != NULL)
+        return ti_err_set(err, TI_INVALID_STATE,
+                          "a batch is not advanced as a whole, but each of its events");
     TI_TRY(check_payload(event, payload, err));
     char *text = copy_text(payload, payload.len, &len);
     if (text == NULL)
         return ti_err_no_memory(err);
     settle(event, TI_OUTCOME_ADVANCE, text, len, 0);
     return TI_OK;
+}
+
+/* Notes how a member of a batch is to end; text is taken over. */
+static ti_status say(ti_event *member, ti_outcome outcome, char *text, size_t text_len,
+                     int64_t reschedule_us, ti_err *err)
+{
+    ti_worker *w = member->worker;
+    const ti_event *first = member->batch != NULL ? member->batch->events[0] : member;
+    ti_mutex_lock(&w->mutex);
+    bool open = !first->settled_by_host && atomic_load(&first->timed_out) == 0;
+    if (open) {
+        ti_free(member->text);
+        member->outcome = outcome;
+        member->text = text;
+        member->text_len = text_len;
+        member->reschedule_us = reschedule_us;
+    }
+    ti_mutex_unlock(&w->mutex);
+    if (open)
+        return TI_OK;
+    ti_free(text);
+    return ti_err_set(err, TI_INVALID_STATE, "the batch of event %s has been settled",
+                      member->info.id);
+}
+
+ti_status ti_member_ack(ti_event *member, ti_err *err)
+{
+    return say(member, TI_OUTCOME_NONE, NULL, 0, 0, err);
+}
+
+ti_status ti_member_fail(ti_event *member, ti_slice error, ti_err *err)
+{
+    size_t len;
+    char *text = copy_text(error, TI_EVENT_ERROR_SIZE_MAX, &len);
+    return say(member, TI_OUTCOME_FAIL, text, len, 0, err);
+}
+
+ti_status ti_member_reschedule(ti_event *member, int64_t timestamp_us, ti_err *err)
+{
+    return say(member, TI_OUTCOME_RESCHEDULE, NULL, 0, timestamp_us, err);
+}
+
+ti_status ti_member_advance(ti_event *member, ti_slice payload, ti_err *err)
+{
+    size_t len;
+    TI_TRY(check_payload(member, payload, err));
+    char *text = copy_text(payload, payload.len, &len);
+    if (text == NULL)
+        return ti_err_no_memory(err);
+    return say(member, TI_OUTCOME_ADVANCE, text, len, 0, err);
 }
 
 void ti_event_abandon(ti_event *event)
@@ -300,13 +382,17 @@ void ti_event_free(ti_event *event)
     ti_worker *w = event->worker;
     if (!ti_event_is_settled(event))
         ti_event_fail(event, TI_SLICE("the handler ended without an outcome"));
-    ti_mutex_lock(&w->mutex);
-    ti_assert(event->refs > 0);
-    bool last = --event->refs == 0;
-    ti_mutex_unlock(&w->mutex);
-    if (last)
-        ti_event_destroy(event);
-    ti_worker_unref(w, 1);
+    size_t count = ti_event_count(event);
+    for (size_t i = count; i-- > 0;) { /* a batch lives as long as one of its events */
+        ti_event *member = ti_event_member(event, i);
+        ti_mutex_lock(&w->mutex);
+        ti_assert(member->refs > 0);
+        bool last = --member->refs == 0;
+        ti_mutex_unlock(&w->mutex);
+        if (last)
+            ti_event_destroy(member);
+    }
+    ti_worker_unref(w, (uint32_t)count);
 }
 
 void ti_event_expire(ti_worker *w, ti_event *event)
@@ -314,14 +400,19 @@ void ti_event_expire(ti_worker *w, ti_event *event)
     char text[96];
     ti_mutex_assert_held(&w->mutex);
     ti_assert(event->stage == TI_TAKEN);
+    ti_hub_count(event->part->type->type, TI_COUNT_TIMED_OUT, 1);
+    if (event->batch != NULL) { /* it fails when the handler returns */
+        atomic_store(&event->timed_out, 1);
+        return;
+    }
     int len = snprintf(text, sizeof(text), "the handler did not return within %lld ms",
                        (long long)(event->part->type->handler_timeout_us / 1000));
     atomic_store(&event->timed_out, 1);
     event->stage = TI_SETTLED;
     event->outcome = TI_OUTCOME_FAIL;
+    ti_free(event->text);
     event->text =
         copy_text((ti_slice){.data = text, .len = (size_t)len}, sizeof(text), &event->text_len);
     event->key->held++;
-    ti_hub_count(event->part->type->type, TI_COUNT_TIMED_OUT, 1);
     ti_outcome_push(w, event);
 }

@@ -199,6 +199,9 @@ ti_status ti_worker_on(ti_worker *w, ti_slice name, const ti_worker_type_options
         TI_TRY(check_policy(options->retry, err));
     if (!(options->rate >= 0) || options->rate > 1e9)
         return ti_err_set(err, TI_INVALID_ARGUMENT, "a rate is 0 (none) to 1e9 events per second");
+    if (options->batch > TI_BATCH_MAX)
+        return ti_err_set(err, TI_INVALID_ARGUMENT, "a batch has at most %d events, not %u",
+                          TI_BATCH_MAX, options->batch);
     if (w->life != TI_LIFE_NEW)
         return ti_err_set(err, TI_INVALID_STATE, "types are registered before the worker starts");
     TI_TRY(ti_hub_type_of(w->queues->hub, name, &type, err));
@@ -223,6 +226,7 @@ ti_status ti_worker_on(ti_worker *w, ti_slice name, const ti_worker_type_options
         wtype->handler_timeout_us = TI_HANDLER_TIMEOUT_DEFAULT_US;
     wtype->concurrency = options->concurrency;
     wtype->key_concurrency = options->key_concurrency;
+    wtype->batch = options->batch;
     wtype->rate = options->rate;
     ti_timer_init(&wtype->timer, TI_TIMER_TYPE);
     wtype->listener = (ti_listener){.context = wtype, .wake = hear, .oldest_us = UINT64_MAX};

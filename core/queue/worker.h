@@ -107,8 +107,10 @@ typedef struct ti_worker_type_options {
     uint32_t concurrency;         /* of this type with the host at once; 0 = as the worker */
     uint32_t key_concurrency;     /* the same of one key, with TI_ORDERING_NONE; 0 = no limit. (With
                                      an ordering one event of a key runs at a time.) */
-    double rate; /* events per second that this worker gives out; at most one second's worth at
-                    once; 0 = no limit */
+    uint32_t batch; /* the host gets that many events together, of different ordering keys; at most
+                       TI_BATCH_MAX; 0 = one by one. See `batches` */
+    double rate;    /* events per second that this worker gives out; at most one second's worth at
+                       once; 0 = no limit */
 } ti_worker_type_options;
 
 #define TI_HANDLER_TIMEOUT_DEFAULT_US (600ll * 1000000)
@@ -176,6 +178,40 @@ bool ti_event_timed_out(const ti_event *event);
  * Committed with the outcome (dropped by _fail and _abandon). TIMEOUT after the handler's timeout.
  */
 ti_status ti_event_txn(ti_event *event, ti_txn **txn_out, ti_err *err);
+
+/* ---- batches ----
+ *
+ * Of a type with `batch` an event given out stands for up to that many: those that are ready, at
+ * once, no waiting for more. They share its transaction and its timeout, count as one for the
+ * concurrency, and are settled and freed by it:
+ *
+ *   ack          every event ends as was said of it (ti_member_…), else it is acknowledged; all of
+ *                that and what was written in the transaction commit together
+ *   reschedule   the same, for those of which nothing was said
+ *   fail, timeout, a commit that answers an error
+ *                nothing is committed, no attempt is counted; all run again in batches of at most
+ *                half the size, down to one by one, so that what can not succeed fails alone
+ *   conflict     all run again; the second time in a row in halves
+ *   advance      INVALID_STATE
+ *
+ * An event that has failed before comes alone. When each was said to have failed, nothing that was
+ * written commits. */
+
+/* Whether its type has batches (it may still be the only one). */
+bool ti_event_is_batch(const ti_event *event);
+/* How many it stands for. */
+size_t ti_event_count(const ti_event *event);
+/* The i-th of them (the 0th is the event itself), for ti_event_info_of and ti_member_…; borrowed
+ * until the event's ti_event_free. */
+ti_event *ti_event_member(ti_event *event, size_t i);
+/* How one event of a batch will end; the last word counts. INVALID_STATE when it is settled or has
+ * had its time. advance: as ti_event_advance. */
+ti_status ti_member_ack(ti_event *member, ti_err *err);
+ti_status ti_member_fail(ti_event *member, ti_slice error, ti_err *err);
+ti_status ti_member_reschedule(ti_event *member, int64_t timestamp_us, ti_err *err);
+ti_status ti_member_advance(ti_event *member, ti_slice payload, ti_err *err);
+
+/* ---- settling ---- */
 
 /* Done: what was written in the event's transaction and the removal of the event commit together.
  * When that commit answers CONFLICT (or was not applied), the event runs again, without counting

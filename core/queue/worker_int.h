@@ -19,9 +19,9 @@
  *
  * Threads: the reader (read.c, parked.c, timers, checkpoints), committers (commit.c), the host.
  * Files: worker.c life; take.c the host's side; event.c objects; window.c, key.c what is in memory
- * and what runs next; ready.c what may run now; reader.c the reader's loop; read.c one partition;
- * parked.c parked keys; commit.c committers; outcome.c what an outcome writes; owner.c the fixed
- * ownership.
+ * and what runs next; ready.c what may run now; reader.c the reader's loop; open.c how partitions
+ * begin; read.c reading them; parked.c parked keys; commit.c committers; outcome.c what an outcome
+ * writes; owner.c the fixed ownership.
  *
  * INVARIANTS
  *  1. Everything below is under worker->mutex unless it says otherwise. The inbox has its own.
@@ -46,6 +46,7 @@ typedef struct ti_part ti_part;
 typedef struct ti_wtype ti_wtype;
 typedef struct ti_gate ti_gate;
 typedef struct ti_hint_seen ti_hint_seen;
+typedef struct ti_batch ti_batch;
 
 #define TI_GATE_BUCKETS 256
 
@@ -96,13 +97,24 @@ struct ti_event {
     int64_t retry_after_us;   /* FAIL: how long its key waits; < 0 = it became history */
     ti_event *replacement;    /* ADVANCE: the object of the new row; NULL = no memory */
     uint32_t conflicts;       /* runs in a row that a conflict threw away */
-    uint32_t refs;            /* the worker's and the host's */
+    uint32_t batch_max; /* how many it may be together with, itself included; 0 = its type's */
+    ti_batch *batch;    /* that it was given out with; NULL: alone */
+    uint32_t refs;      /* the worker's and the host's */
     ti_stage stage;
     bool from_parked; /* its row is in queue_parked */
     bool damaged;
     bool settled_by_host;   /* what ti_event_is_settled answers */
     bool maybe_committed;   /* a commit of its outcome had an unknown end */
     _Atomic(int) timed_out; /* read without the mutex */
+};
+
+/* Events that are with the host together, of one type and different ordering keys. The first one
+ * stands for all: it has the transaction, the deadline, and is in the queues. */
+struct ti_batch {
+    _Atomic(uint32_t) alive; /* of its events; the last one that is destroyed frees it */
+    uint32_t count;
+    uint32_t waiting; /* of their keys, for uncommitted outcomes */
+    ti_event *events[];
 };
 
 struct ti_key {
@@ -179,6 +191,7 @@ struct ti_wtype {
     void *data;
     uint32_t concurrency;     /* events with the host at once; 0 = as the worker */
     uint32_t key_concurrency; /* … of one business key, without ordering; 0 = no limit */
+    uint32_t batch;           /* events of one handler at most; 0 = no batches */
     double rate;              /* events given out per second; 0 = no limit */
     double tokens;
     int64_t tokens_ns;
@@ -398,6 +411,10 @@ void ti_ready_remove(ti_worker *w, ti_key *key);
 size_t ti_ready_count(ti_worker *w, size_t max);
 /* The event is not with the host any more. */
 void ti_ready_released(ti_worker *w, ti_event *event);
+/* Takes more ready events of the first one's type that go together with it, at most max. */
+size_t ti_ready_take_more(ti_worker *w, const ti_event *first, size_t max, ti_event **events_out);
+/* How many the event may be together with, itself included: only such as may be with as many. */
+uint32_t ti_batch_class(const ti_event *event);
 /* Wakes takers, or notes that the host is to be told, when something can be taken. */
 void ti_ready_changed(ti_worker *w);
 /* The next event of the key that has been ready for longest: it is the key's running one. NULL when
@@ -406,15 +423,19 @@ ti_event *ti_ready_take(ti_worker *w);
 /* Where there has been no room for TI_SPILL_AFTER_US: long keys go out of the way. */
 void ti_window_spill(ti_worker *w);
 
-/* ---- reader.c, read.c, parked.c ---- */
+/* ---- reader.c, read.c, open.c, parked.c ---- */
 
 void *ti_reader_run(void *worker);
 /* Takes what publishers have told into the partitions. The mutex is held. */
 void ti_inbox_collect(ti_worker *w);
-/* Reads one page of a partition. @locks none, the reader's thread */
-ti_status ti_part_read(ti_worker *w, ti_part *part, ti_arena *a, ti_err *err);
-/* Loads checkpoint and parked keys of a partition that has become ours. @locks none */
-ti_status ti_part_open(ti_worker *w, ti_part *part, ti_arena *a, ti_err *err);
+/* Reads one page of each of n partitions, at one snapshot. first: they have just been opened.
+ * @locks none; each partition by one thread at a time */
+ti_status ti_parts_read(ti_worker *w, ti_part *const *parts, size_t n, bool first, ti_arena *a,
+                        ti_err *err);
+/* Loads checkpoints and parked keys of n partitions of one type that have become ours (in order of
+ * their numbers, at most TI_OPEN_BATCH), then reads a page of each. One whose parked keys found no
+ * room comes back by its timer. @locks none, the reader's thread */
+ti_status ti_parts_open(ti_worker *w, ti_part **parts, size_t n, ti_arena *a, ti_err *err);
 /* Reads parked events of a key. @locks none */
 ti_status ti_key_load(ti_worker *w, ti_key *key, ti_arena *a, ti_err *err);
 /* Writes the checkpoints that are due; all: also those that are not. @locks none */
@@ -430,6 +451,28 @@ void ti_hints_forget(ti_wtype *type);
 /* ---- keeper.c ---- */
 
 void *ti_keeper_run(void *worker);
+
+/* ---- batch.c: the mutex is held ---- */
+
+/* Makes a batch of the event, which has just been taken, with others that are ready; for want of
+ * memory it stays alone. */
+void ti_batch_fill(ti_worker *w, ti_event *first);
+/* The host has settled the batch of first with ACK, FAIL, RESCHEDULE, or NONE (abandon); late: its
+ * time had passed. Answers a transaction that is to be freed without the mutex. */
+ti_txn *ti_batch_settle(ti_worker *w, ti_event *first, ti_outcome outcome, int64_t reschedule_us,
+                        bool late);
+/* One of its keys has nothing uncommitted any more. */
+void ti_batch_key_came(ti_worker *w, ti_batch *batch);
+/* One of its events is destroyed. @locks any */
+void ti_batch_unref(ti_batch *batch);
+
+/* ---- take.c: the mutex is held ---- */
+
+/* The event's transaction is over; answers it when it has to be freed by the caller, without the
+ * mutex. */
+ti_txn *ti_event_let_txn_go(ti_worker *w, ti_event *event);
+/* What the host asked for, decided; with the effects of its transaction or without. */
+void ti_event_decide(ti_worker *w, ti_event *event, bool effects);
 
 /* ---- commit.c, outcome.c ---- */
 

@@ -55,14 +55,14 @@ static void *publish_numbers(void *context)
     return NULL;
 }
 
-static ti_status effect(child *c, ti_event *event, ti_err *err)
+static ti_status effect(child *c, ti_event *first, ti_event *event, ti_err *err)
 {
     const ti_event_info *info = ti_event_info_of(event);
     const ti_keyspace *ks = ti_store_keyspace(c->d.store);
     ti_call call = ti_call_within(c->d.env, TI_NO_DEADLINE);
     ti_txn *txn;
     ti_slice last;
-    TI_TRY(ti_event_txn(event, &txn, err));
+    TI_TRY(ti_event_txn(first, &txn, err));
     ti_arena *a = ti_txn_arena(txn);
     ti_slice by_key = ti_key_record(ks, a, S("keys"), info->key);
     ti_status status = ti_txn_get(txn, by_key, a, &last, &call, err);
@@ -72,6 +72,19 @@ static ti_status effect(child *c, ti_event *event, ti_err *err)
         tell(c->broken, "out of order");
     TI_TRY(ti_txn_put(txn, by_key, info->payload, err));
     return ti_txn_insert(txn, ti_key_record(ks, a, S("effects"), info->payload), S("x"), err);
+}
+
+/* Of every event that it stands for. */
+static ti_status effects(child *c, ti_event *first)
+{
+    for (size_t i = 0; i < ti_event_count(first); i++) {
+        ti_event *event = ti_event_member(first, i);
+        if (ti_event_info_of(event)->attempts > 0 &&
+            ti_slice_has_prefix(ti_event_info_of(event)->last_error, S("the key")))
+            tell(c->broken, "an effect happened twice");
+        TI_TRY(effect(c, first, event, NULL));
+    }
+    return TI_OK;
 }
 
 static void *handle(void *context)
@@ -85,10 +98,7 @@ static void *handle(void *context)
             return NULL;
         if (count == 0)
             continue;
-        if (ti_event_info_of(event)->attempts > 0 &&
-            ti_slice_has_prefix(ti_event_info_of(event)->last_error, S("the key")))
-            tell(c->broken, "an effect happened twice");
-        if (effect(c, event, NULL) != TI_OK || test_random_one_in(&random, 10))
+        if (effects(c, event) != TI_OK || test_random_one_in(&random, 10))
             ti_event_fail(event, S("planned"));
         else
             ti_event_ack(event);
@@ -96,6 +106,8 @@ static void *handle(void *context)
     }
     return NULL;
 }
+
+static uint32_t batch; /* of every second round, and of the last; children inherit it */
 
 static void child_open(child *c, const char *dir, uint64_t next)
 {
@@ -117,7 +129,7 @@ static void child_open(child *c, const char *dir, uint64_t next)
         .lease_us = INT64_C(3600000000),
         .retry = {
             .max_retries = 1000, .base_us = 500, .factor = 1.5, .cap_us = 5000, .jitter = 0.5}};
-    c->w = start_worker(&c->d, "user", &options);
+    c->w = start_batches(&c->d, "user", &options, batch);
 }
 
 /* The life of a child that will be killed. */
@@ -195,8 +207,11 @@ static void killed_at_random(void **state)
     test_dir_make(dir);
     if (spaced_wanted())
         (void)spaced_cluster(); /* the children's, too */
-    for (int round = 0; round < rounds; round++)
+    for (int round = 0; round < rounds; round++) {
+        batch = round % 2 == 0 ? 0 : 8;
         kill_one(dir, round, &random);
+    }
+    batch = 8;
     child_open(&c, dir, 0);
     for (int i = 0; i < HANDLERS; i++)
         pthread_create(&threads[i], NULL, handle, &c);

@@ -34,7 +34,7 @@ static void run_it(run *r, faulty *f, uint64_t n)
     pthread_t threads[THREADS];
     ti_worker_options options = {.concurrency = 24, .retry = fast_retry};
     faulty_spared = true;
-    r->w = start_worker(&r->d, "user", &options);
+    r->w = start_batches(&r->d, "user", &options, r->together);
     run_start_threads(r, threads, THREADS);
     for (uint64_t from = 1; from <= n; from += 20) {
         run_publish(r, from, from + 19 < n ? from + 19 : n, 3);
@@ -128,6 +128,31 @@ static void all_of_it_shared(void **state)
     run_close(&r);
 }
 
+/* Batches through lost answers, refusals and conflicts: each event has its effect once. */
+static void batches_meet_faults(void **state)
+{
+    (void)state;
+    run r;
+    faulty *f = faulty_open(true);
+    uint64_t n = test_scaled(3000);
+    run_open(&r, &f->base, n, 40, 2);
+    r.together = 10;
+    r.fail_in = 20;
+    r.abandon_in = 30;
+    atomic_store(&f->unknown_in, 8);
+    atomic_store(&f->lost_in, 8);
+    atomic_store(&f->conflict_in, 8);
+    atomic_store(&f->unavailable_in, 50);
+    atomic_store(&f->slow_commit_in, 20);
+    run_it(&r, f, n);
+    ti_queue_stats stats;
+    ti_queue_stats_of(r.d.queues, S("user"), &stats);
+    assert_int_equal(stats.acknowledged, n);
+    assert_int_equal(stats.failed, 0);
+    assert_int_equal(effects(&r), n);
+    run_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +160,7 @@ int main(void)
         cmocka_unit_test(lost_answers),
         cmocka_unit_test(refusals),
         cmocka_unit_test(all_of_it_shared),
+        cmocka_unit_test(batches_meet_faults),
     };
     return TEST_RUN(tests);
 }

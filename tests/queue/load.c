@@ -88,12 +88,12 @@ static void note(run *r, const ti_event *event, check_kind kind)
 }
 
 /* A row that tells that the event's effect happened: written once, or the commit fails. */
-static void write_effect(run *r, ti_event *event)
+static void write_effect(run *r, ti_event *of_txn, const ti_event *event)
 {
     ti_txn *txn;
     ti_err err;
     ti_err_clear(&err);
-    if (ti_event_txn(event, &txn, &err) != TI_OK)
+    if (ti_event_txn(of_txn, &txn, &err) != TI_OK)
         return;
     ti_slice key = ti_key_record(ti_store_keyspace(r->d.store), ti_txn_arena(txn), S("effects"),
                                  ti_event_info_of(event)->payload);
@@ -108,7 +108,7 @@ void run_handle(run *r, ti_event *event, test_random *random)
         usleep((useconds_t)test_random_below(random, r->sleep_us));
     if (key == r->bad_key || (r->fail_in > 0 && test_random_one_in(random, r->fail_in))) {
         if (r->write_in > 0 && test_random_one_in(random, r->write_in))
-            write_effect(r, event);
+            write_effect(r, event, event);
         note(r, event, CHECK_FAIL);
         ti_event_fail(event, S("planned"));
     } else if (r->abandon_in > 0 && test_random_one_in(random, r->abandon_in)) {
@@ -117,12 +117,42 @@ void run_handle(run *r, ti_event *event, test_random *random)
     } else {
         bool own = r->write_in > 0 && test_random_one_in(random, r->write_in);
         if (own)
-            write_effect(r, event);
+            write_effect(r, event, event);
         note(r, event, own ? CHECK_OWN : CHECK_DONE);
         atomic_fetch_add(&r->finished, 1);
         ti_event_ack(event);
     }
     ti_event_free(event);
+}
+
+static void note_all(run *r, ti_event *first, check_kind what)
+{
+    for (size_t i = 0; i < ti_event_count(first); i++)
+        note(r, ti_event_member(first, i), what);
+}
+
+/* A batch that fails runs again, in pieces. */
+static void handle_batch(run *r, ti_event *first, test_random *random)
+{
+    size_t count = ti_event_count(first);
+    note_all(r, first, CHECK_START);
+    if (r->sleep_us > 0)
+        usleep((useconds_t)test_random_below(random, r->sleep_us));
+    if (r->fail_in > 0 && test_random_one_in(random, r->fail_in)) {
+        write_effect(r, first, first);
+        note_all(r, first, count > 1 ? CHECK_AGAIN : CHECK_FAIL);
+        ti_event_fail(first, S("planned"));
+    } else if (r->abandon_in > 0 && test_random_one_in(random, r->abandon_in)) {
+        note_all(r, first, CHECK_AGAIN);
+        ti_event_abandon(first);
+    } else {
+        for (size_t i = 0; i < count; i++)
+            write_effect(r, first, ti_event_member(first, i));
+        note_all(r, first, CHECK_OWN);
+        atomic_fetch_add(&r->finished, count);
+        ti_event_ack(first);
+    }
+    ti_event_free(first);
 }
 
 void *run_consume(void *context)
@@ -135,7 +165,7 @@ void *run_consume(void *context)
         if (ti_worker_take(r->w, events, r->batch, 20000, &count, NULL) != TI_OK)
             return NULL;
         for (size_t i = 0; i < count; i++)
-            run_handle(r, events[i], &random);
+            (r->together > 0 ? handle_batch : run_handle)(r, events[i], &random);
         if (count == 0 && atomic_load(&r->stop))
             return NULL;
     }

@@ -26,6 +26,7 @@ typedef struct run {
     uint64_t bad_key;  /* this key always fails; UINT64_MAX = none */
     _Atomic(bool) stop;
     uint32_t batch;
+    uint32_t together; /* the worker's batches; 0 = one by one */
 } run;
 
 /* Numbers 1 … numbers of random keys; engine: NULL = one in memory, else taken over. */
@@ -33,7 +34,7 @@ void run_open(run *r, ti_engine *engine, uint64_t numbers, uint32_t keys, uint32
 void run_close(run *r);
 /* Publishes numbers from … to in order, 1 … batch per transaction. */
 void run_publish(run *r, uint64_t from, uint64_t to, uint64_t batch);
-/* Handles one event as the run says. */
+/* Handles one event, or one batch, as the run says. */
 void run_handle(run *r, ti_event *event, test_random *random);
 /* A thread that handles until the worker stops, or run.stop is set and nothing comes. */
 void *run_consume(void *context);

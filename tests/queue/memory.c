@@ -26,12 +26,15 @@ static bool publish_three(qdb *d)
     return status == TI_OK;
 }
 
+static uint32_t batch; /* of this test */
+
 static ti_worker *try_worker(qdb *d)
 {
+    ti_worker_type_options of_type = {.batch = batch};
     ti_worker *w;
     ti_status status = ti_worker_open(d->queues, &quick, &w, &d->err);
     if (status == TI_OK)
-        status = ti_worker_on(w, S("user"), NULL, &d->err);
+        status = ti_worker_on(w, S("user"), &of_type, &d->err);
     if (status == TI_OK)
         status = ti_worker_start(w, &d->call, &d->err);
     if (status == TI_OK)
@@ -62,9 +65,8 @@ static uint64_t unfinished(qdb *d)
     return count_of(d, "user", TI_EVENT_PENDING) + count_of(d, "user", TI_EVENT_PARKED);
 }
 
-static void nothing_is_lost(void **state)
+static void lose_nothing(void)
 {
-    (void)state;
     qdb d;
     qdb_open(&d, NULL, NULL);
     declare(&d, "user", 2, 3600000000, TI_ORDERING_KEY);
@@ -84,7 +86,7 @@ static void nothing_is_lost(void **state)
         }
         ti_mem_fail_at(0);
         if (w == NULL)
-            w = start_worker(&d, "user", &quick);
+            w = start_batches(&d, "user", &quick, batch);
         if (publish_three(&d))
             published += 3;
         for (int i = 0; i < 20000 && unfinished(&d) > 0; i++) {
@@ -103,9 +105,24 @@ static void nothing_is_lost(void **state)
     qdb_close(&d);
 }
 
+static void nothing_is_lost(void **state)
+{
+    (void)state;
+    batch = 0;
+    lose_nothing();
+}
+
+static void nothing_of_batches_is_lost(void **state)
+{
+    (void)state;
+    batch = 3;
+    lose_nothing();
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_is_lost)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_is_lost),
+                                       cmocka_unit_test(nothing_of_batches_is_lost)};
     int64_t before = ti_mem_live();
     int failed = TEST_RUN(tests);
     if (ti_mem_live() != before) {

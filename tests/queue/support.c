@@ -1,9 +1,60 @@
 /* See support.h. */
 #include "queue/support.h"
+#undef ti_worker_free
 
+#include <dlfcn.h>
 #include <inttypes.h>
+#include <pthread.h>
 
 #include "tikv/spaced.h"
+
+/* ---- the workers that run ---- */
+
+#define WORKERS_MAX 128
+
+static struct {
+    ti_worker *workers[WORKERS_MAX]; /* NULL: free */
+    pthread_t owners[WORKERS_MAX];
+    pthread_mutex_t mutex;
+} running = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+/* Replaces one of the running workers by another: NULL is none. */
+static void running_replace(const ti_worker *from, ti_worker *to)
+{
+    pthread_mutex_lock(&running.mutex);
+    for (size_t i = 0; i < WORKERS_MAX; i++) {
+        if (running.workers[i] == from) {
+            running.workers[i] = to;
+            running.owners[i] = pthread_self();
+            break;
+        }
+    }
+    pthread_mutex_unlock(&running.mutex);
+}
+
+/* cmocka's, which leaves the test by a jump: before that the workers that the test has started end,
+ * whose database is in the test's frame. What is with a handler thread stays valid. */
+__attribute__((noreturn, visibility("default"))) void _fail(const char *file, const int line);
+void _fail(const char *file, const int line)
+{
+    void (*of_cmocka)(const char *, const int);
+    void *found = dlsym(RTLD_NEXT, "_fail");
+    memcpy(&of_cmocka, &found, sizeof(of_cmocka));
+    for (size_t i = 0; i < WORKERS_MAX; i++) {
+        pthread_mutex_lock(&running.mutex);
+        ti_worker *w = running.workers[i];
+        bool mine = w != NULL && pthread_equal(running.owners[i], pthread_self());
+        if (mine)
+            running.workers[i] = NULL;
+        pthread_mutex_unlock(&running.mutex);
+        if (mine)
+            ti_worker_free(w);
+    }
+    of_cmocka(file, line);
+    abort();
+}
+
+/* ---- databases ---- */
 
 static void open_store(qdb *d)
 {
@@ -114,20 +165,34 @@ int64_t db_now_us(qdb *d)
 
 ti_worker *start_worker(qdb *d, const char *type, const ti_worker_options *options)
 {
+    return start_batches(d, type, options, 0);
+}
+
+ti_worker *start_batches(qdb *d, const char *type, const ti_worker_options *options, uint32_t batch)
+{
     ti_worker *w;
+    ti_worker_type_options of_type = {.batch = batch};
     OK(d, ti_worker_open(d->queues, options, &w, &d->err));
-    OK(d, ti_worker_on(w, S(type), NULL, &d->err));
+    OK(d, ti_worker_on(w, S(type), &of_type, &d->err));
     OK(d, ti_worker_start(w, &d->call, &d->err));
+    running_replace(NULL, w);
     return w;
+}
+
+void free_worker(ti_worker *w)
+{
+    if (w != NULL)
+        running_replace(w, NULL);
+    ti_worker_free(w);
 }
 
 void finish_worker(ti_worker *w)
 {
     ti_err err;
     ti_err_clear(&err);
-    ti_worker_stop(w, 20000000);
+    ti_worker_stop(w, 60000000);
     test_ok(ti_worker_join(w, &err), &err);
-    ti_worker_free(w);
+    free_worker(w);
 }
 
 ti_event *take_one(ti_worker *w)

@@ -49,8 +49,14 @@ void declare(qdb *d, const char *type, uint32_t partitions, int64_t retention_us
 uint64_t count_of(qdb *d, const char *type, ti_event_state state);
 /* The database's time in µs. */
 int64_t db_now_us(qdb *d);
-/* A worker of one type that has been started. */
+/* A worker of one type that has been started; a test that fails in the calling thread ends it. */
 ti_worker *start_worker(qdb *d, const char *type, const ti_worker_options *options);
+/* The same, of batches of at most that many events. */
+ti_worker *start_batches(qdb *d, const char *type, const ti_worker_options *options,
+                         uint32_t batch);
+/* Frees a worker, wherever it comes from, and forgets it when start_worker made it. */
+void free_worker(ti_worker *w);
+#define ti_worker_free free_worker
 /* Stops, expects it to drain, frees. */
 void finish_worker(ti_worker *w);
 /* Takes one event, waiting up to ten seconds. */
