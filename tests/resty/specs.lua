@@ -1,4 +1,4 @@
---- Runs busted specs of tests/lua in a light thread of nginx, where everything yields. Of busted here is only what those
+--- Runs busted specs of tests/lua in a light thread of nginx, where everything yields. Of busted here is what those
 -- specs use: describe, it, pending, setup, teardown, before_each, after_each, and luassert.
 local specs = {}
 

@@ -19,6 +19,7 @@ HTTP = """
     Post = db:model { table = "post", events = function(post) return { { name = "post", payload = { id = post.id } } } end }
     Seen = db:model { table = "seen" }
     cjson = require "cjson"
+    state = { started = 0, ended = 0, held = false }
   }
   init_worker_by_lua_block {
     db:open()
@@ -72,20 +73,20 @@ HTTP = """
     location /hold { content_by_lua_block {                 -- holds a lock until it is told to let go
       local tx = assert(db:begin())
       assert(Post:find_by_id("held", { lock = true }, tx))
-      held = true
-      while held do
+      state.held = true
+      while state.held do
         ngx.sleep(0.01)
       end
       assert(tx:rollback())
       ngx.print "released"
     } }
-    location /release { content_by_lua_block { held = false; ngx.print "ok" } }
-    location /is_held { content_by_lua_block { ngx.print(held and "yes" or "no") } }
+    location /release { content_by_lua_block { state.held = false; ngx.print "ok" } }
+    location /is_held { content_by_lua_block { ngx.print(state.held and "yes" or "no") } }
     location /wait { content_by_lua_block {                 -- an operation that waits for that lock
       local tx = assert(db:begin())
-      started = (started or 0) + 1
+      state.started = state.started + 1
       local found, err = Post:find_by_id("held", { lock = true }, tx)
-      ended = (ended or 0) + 1
+      state.ended = state.ended + 1
       tx:rollback()
       ngx.print(found and "found" or tostring(err))
     } }
@@ -99,7 +100,7 @@ HTTP = """
       collectgarbage()
       local wait = require "resty.tito.wait"
       ngx.print(cjson.encode { inflight = wait.inflight(), transactions = db.handle.counts.transactions,
-        started = started or 0, ended = ended or 0 })
+        started = state.started, ended = state.ended })
     } }
   }
 """

@@ -5,7 +5,13 @@ import subprocess
 
 from nginx import BUILD, PATIENCE, ROOT, Nginx
 
-SPECS = ("host", "model", "query", "queue", "transaction", "tend", "worker")
+SHARED = ("host", "model", "query", "queue", "transaction", "tend", "worker")
+OWN = ("json", "misuse")
+
+
+def spec(name):
+    return ROOT / "tests" / ("lua" if name in SHARED else "resty") / (name + "_spec.lua")
+
 
 # What a spec provokes.
 EXPECTED = ("writing a global Lua variable", "is_leader failed")
@@ -17,8 +23,7 @@ HTTP = """
     listen 127.0.0.1:{port};
     location /ready { return 200 ok; }
     location /spec { content_by_lua_block {
-      local name = ngx.var.arg_name
-      require("specs").run(ngx.var.arg_root .. "/tests/lua/" .. name .. "_spec.lua", ngx.say)
+      require("specs").run(ngx.var.arg_path, ngx.say)
     } }
   }
 """
@@ -32,7 +37,7 @@ def in_luajit(name):
     environment["LUA_CPATH"] = "%s/?.so;;" % (BUILD / "abi")
     environment.pop("TITO_TEST_PD", None)
     done = subprocess.run(
-        ["luajit", str(ROOT / "tests/resty/in_luajit.lua"), "-o", "TAP", str(ROOT / "tests/lua" / (name + "_spec.lua"))],
+        ["luajit", str(ROOT / "tests/resty/in_luajit.lua"), "-o", "TAP", str(spec(name))],
         env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         timeout=PATIENCE * 10, text=True, errors="replace",
     )
@@ -49,7 +54,7 @@ def in_nginx(name):
     nginx = Nginx(HTTP, environment={"TITO_TEST_SCALE": os.environ.get("TITO_TEST_SCALE", "1")})
     try:
         nginx.start()
-        output = nginx.get("/spec?name=%s&root=%s" % (name, ROOT))
+        output = nginx.get("/spec?path=%s" % spec(name))
         nginx.stop()
         wrong = [line for line in nginx.errors() if not any(text in line for text in EXPECTED)]
         if wrong:
@@ -62,7 +67,7 @@ def in_nginx(name):
 
 
 def run_all():
-    for name in SPECS:
+    for name in SHARED + OWN:
         yield in_luajit(name)
-    for name in SPECS:
+    for name in SHARED + OWN:
         yield in_nginx(name)
