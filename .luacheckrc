@@ -5,6 +5,7 @@ max_line_length = 120
 unused_args = false
 exclude_files = { "build" }
 files["tests/lua"] = { std = "max+busted", max_line_length = 140 }
-for _, folder in ipairs { "bindings/resty", "examples/resty", "tests/resty" } do
+for _, folder in ipairs { "bindings/resty", "examples/resty" } do
   files[folder] = { std = "max+ngx_lua" }
 end
+files["tests/resty"] = { std = "max+ngx_lua+busted", max_line_length = 140 }

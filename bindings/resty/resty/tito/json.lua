@@ -160,7 +160,7 @@ local function put_cdata(e, value)
   if value == nil and ffi.istype("void *", value) then
     return put(e, "null")
   elseif ffi.istype(uint64, value) and value > ffi.cast(uint64, INT64_MAX) then
-    refuse(e, "invalid_argument", "an integer outside 64 bits with a sign")
+    refuse(e, "invalid_argument", "an integer outside 64 bits")
   elseif not ffi.istype(int64, value) and not ffi.istype(uint64, value) then
     refuse(e, "invalid_argument", "a value of type cdata can not be stored")
   end

@@ -291,6 +291,7 @@ end
 -- ---- Models
 
 function operations.model_declare(db, spec)
+  check(db, "db")
   local text, err = encode(spec)
   if not text then
     return nil, err
@@ -571,6 +572,7 @@ function operations.steps_reply(steps, i, low, high)
 end
 
 function operations.steps_free(steps)
+  check(steps, "steps")
   local ptr = handle.take(steps)
   if ptr then
     lib.tito_steps_free(ptr)
