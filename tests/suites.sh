@@ -309,6 +309,13 @@ suite_python() {
         script build/log/python.log env "TITO_TEST_SCALE=$scale" sh tests/python/run build/release
 }
 
+# ---- OpenResty
+
+suite_resty() {
+    build_test tito tito_resty &&
+        script build/log/resty.log env "TITO_TEST_SCALE=$scale" sh tests/resty/run build/test
+}
+
 # ---- The program `tito`
 
 suite_cli() {
