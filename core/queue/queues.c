@@ -115,7 +115,7 @@ static uint32_t declared_of(ti_queues *queues, const ti_hub_type *type)
 
 typedef struct meta_read {
     ti_queues *queues;
-    const ti_hub_type *type;
+    ti_hub_type *type;
     uint32_t wanted;  /* stored when there is none */
     int64_t begun_ns; /* before the read */
     ti_hub_meta meta;
@@ -152,6 +152,9 @@ static ti_status read_meta(void *context, ti_txn *txn, const ti_call *call, ti_e
     if (row.partitions == 0 || row.partitions > TI_PARTITIONS_MAX)
         return ti_err_set(err, TI_CORRUPT, "the event type '%s' has no valid partition count",
                           read->type->name);
+    /* A worker resolves its types before it reads: one that begins gives out nothing of a paused
+     * type. */
+    atomic_store(&read->type->paused, row.paused ? 1 : 0);
     read->meta.partitions = (uint32_t)row.partitions;
     read->meta.read_at = ti_txn_start_ts_if_any(txn);
     read->meta.read_ns = read->begun_ns;

@@ -341,6 +341,13 @@ def looks_after_queues(place):
     check(not json.loads(place.run("queue", "stats", "job", "--json", *db)[0])["paused"], "still paused")
 
 
+def a_new_process_knows_what_is_paused(place):
+    """From its first look at the type on: a worker that begins gives out nothing of a paused one."""
+    place.lua("assert(queue:publish { key = 'k', payload = 1 }) assert(queue:pause())")
+    metrics = place.lua("assert(queue:publish { key = 'k', payload = 2 }) print(db:metrics())")
+    equal(1, _samples(metrics)['tito_queue_paused{type="job"}'])
+
+
 INDEXED = """
   local tito = require "tito"
   local function declare() tito.db:model { table = "thing", indexes = { { name = "odd%s",
@@ -380,5 +387,5 @@ TESTS = [
     helps, refuses_bad_command_lines, fails_clearly, takes_the_target_from_the_environment, finds_what_lies_beside_the_app,
     the_readme_is_true, logs_lines, logs_json, logs_only_what_is_asked_for, never_logs_payloads, tells_the_service_manager,
     metrics_while_it_works, health_while_it_starts_and_drains, the_server_is_strict, a_port_that_is_taken,
-    looks_after_queues, looks_after_indexes,
+    looks_after_queues, a_new_process_knows_what_is_paused, looks_after_indexes,
 ]
