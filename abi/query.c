@@ -5,6 +5,7 @@
  *  2. The first building call that fails is kept: every execution answers its error, with the text.
  *
  * Thread rule: a query handle belongs to one thread at a time. */
+#include "json/json.h"
 #include "query/query.h"
 
 #include "abi/model.h"
@@ -171,13 +172,27 @@ static ti_status run_execute(ti_op *op, const ti_call *call, ti_err *err)
 
 static const ti_op_kind execute_kind = {TI_OP_KIND("query", TI_WORK_GENERAL, false, run_execute)};
 
+/* {"id": id}: all that is asked for of a document by a query for keys. */
+static ti_status id_alone(ti_op *op, ti_slice id, ti_err *err)
+{
+    ti_buf text;
+    ti_json_writer w;
+    ti_buf_init(&text, TI_DOCUMENT_SIZE_MAX);
+    ti_json_writer_init(&w, &text, err);
+    ti_json_write_object_begin(&w);
+    ti_json_write_key(&w, TI_SLICE("id"));
+    ti_json_write_string(&w, id);
+    ti_json_write_object_end(&w);
+    return ti_op_take_text(op, &text, ti_json_writer_end(&w), err);
+}
+
 static ti_status run_first(ti_op *op, const ti_call *call, ti_err *err)
 {
     ti_document document;
     TI_TRY(ti_query_first(op->args.object, ti_op_txn(op), &op->arena, &document, call, err));
-    op->bytes = document.json;
     op->number = (int64_t)document.version;
-    return TI_OK;
+    op->bytes = document.json;
+    return document.json.data != NULL ? TI_OK : id_alone(op, document.id, err);
 }
 
 static const ti_op_kind first_kind = {TI_OP_KIND("first", TI_WORK_GENERAL, false, run_first)};

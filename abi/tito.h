@@ -398,7 +398,7 @@ TITO_API void tito_query_free(tito_query_t *query);
 
 /* Result: page. */
 TITO_API tito_future_t *tito_query_execute(const tito_query_t *query, tito_txn_t *txn);
-/* The first document; NOT_FOUND. Result: bytes; int, its version. */
+/* The first document, of keys only {"id": …}; NOT_FOUND. Result: bytes; int, its version. */
 TITO_API tito_future_t *tito_query_first(const tito_query_t *query, tito_txn_t *txn);
 /* How many documents in all, whatever limit and cursor. Result: int. */
 TITO_API tito_future_t *tito_query_count(const tito_query_t *query, tito_txn_t *txn);
@@ -515,10 +515,10 @@ TITO_API tito_future_t *tito_db_schedules(tito_db_t *db);
 /* Options: concurrency (1), partition_from and partition_to (excluded), max_retries (25),
  * retry_base_us, retry_factor, retry_cap_us, retry_jitter (0 to 1), handler_timeout_us,
  * drain_timeout_us, leased ("true" | "false" | "auto": unless there is a range), lease_us (10 s),
- * gc_retention_us (has old versions removed, as tito_db_gc; default: not), leader ("true" |
- * "false": whether it works before tito_worker_set_leader says otherwise). Leased workers of a type
- * share its partitions: one that dies is replaced when its lease has run out, and what it does
- * without a lease has no effect. */
+ * batch (as of tito_worker_on), gc_retention_us (has old versions removed, as tito_db_gc; default:
+ * not), leader ("true" | "false": whether it works before tito_worker_set_leader says otherwise).
+ * Leased workers of a type share its partitions: one that dies is replaced when its lease has run
+ * out, and what it does without a lease has no effect. */
 TITO_API int32_t tito_worker_new(tito_db_t *db, const tito_options_t *options,
                                  tito_worker_t **worker_out, tito_error_t **error_out);
 /* A C handler. It may settle the event; when it has not, returning TITO_OK acknowledges and another
@@ -528,8 +528,9 @@ typedef int32_t (*tito_handler_fn)(void *context, tito_event_t *event);
 /* Takes events of a type, before tito_worker_begin. handler NULL: the host takes them with
  * tito_worker_take. Options, for this type: max_retries, retry_base_us, retry_factor, retry_cap_us,
  * retry_jitter, handler_timeout_us, concurrency (events with handlers at once), key_concurrency (of
- * one key, where the ordering is none), rate (events per second). All are of this worker. Does not
- * block. */
+ * one key, where the ordering is none), rate (events per second), batch (1 to 1000: the type's
+ * events come in batches of at most that many, see tito_event_count; default: one by one). All are
+ * of this worker. Does not block. */
 TITO_API int32_t tito_worker_on(tito_worker_t *worker, const char *type, size_t type_len,
                                 const tito_options_t *options, tito_handler_fn handler,
                                 void *context, tito_error_t **error_out);
@@ -591,6 +592,24 @@ TITO_API int32_t tito_event_reschedule(tito_event_t *event, int64_t due_us);
 TITO_API int32_t tito_event_advance(tito_event_t *event, const char *payload, size_t payload_len);
 /* 1 when its handler timeout has passed: whatever it returns is too late. */
 TITO_API int32_t tito_event_expired(const tito_event_t *event);
+/* Batches, of types with the option `batch`. What a take or a handler gets then stands for the
+ * events that were ready at once, of different keys (where the ordering is none: any), and counts
+ * as one for `concurrency`. They share its transaction and its handler timeout, and are settled by
+ * it: acknowledge  each ends as was said of it, else is acknowledged; that and what was written in
+ * the transaction commit together or not at all reschedule   the same, for those of which nothing
+ * was said advance      TITO_INVALID_STATE fail, a timeout, an error of the commit nothing commits
+ * and no attempt is counted: they run again in batches of at most half the size, so that one that
+ * can not succeed ends up alone, and only there fails An event that has failed before comes alone.
+ * When all were said to have failed, nothing that was written commits.
+ *
+ * How many events it stands for; 0: it is no batch. Its own fields are those of the first. Any
+ * thread that may use the event. */
+TITO_API size_t tito_event_count(const tito_event_t *event);
+/* The event at index (from 0; NULL beyond), for tito_event_text and tito_event_int; acknowledge,
+ * fail, reschedule and advance on it say how this one ends (the last word counts) once the batch is
+ * acknowledged: TITO_INVALID_STATE after that, or when its time has passed. Borrowed until
+ * tito_event_free of the batch; freeing it does nothing. */
+TITO_API tito_event_t *tito_event_member(tito_event_t *event, size_t index);
 /* Frees it; one that was not settled fails. */
 TITO_API void tito_event_free(tito_event_t *event);
 

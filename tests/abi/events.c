@@ -197,6 +197,91 @@ static void taken_events(void **state)
     tito_db_free(db);
 }
 
+/* ---- batches ---- */
+
+static int32_t handle_batch(void *context, tito_event_t *event)
+{
+    _Atomic(int) *handled = context;
+    atomic_fetch_add(handled, (int)tito_event_count(event));
+    return TITO_OK;
+}
+
+static void batches_in_c(void **state)
+{
+    (void)state;
+    _Atomic(int) handled = 0;
+    tito_db_t *db = open_memory();
+    tito_queue_t *queue = open_queue(db, "key");
+    tito_worker_t *worker = NULL;
+    tito_options_t *options = tito_options_new();
+    tito_options_set_int(options, "batch", 4);
+    OK(tito_worker_new(db, options, &worker, &error));
+    OK(tito_worker_on(worker, TEXT("job"), NULL, handle_batch, &handled, &error));
+    for (int i = 0; i < 6; i++)
+        publish(queue, NULL, i % 2 == 0 ? "a" : "b", i);
+    OK(tito_worker_start(worker, &error));
+    for (int i = 0; i < 60000 && atomic_load(&handled) < 6; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&handled), 6);
+    assert_int_equal(tito_worker_stop(worker, -1), TITO_OK);
+    RUN(tito_worker_join(worker));
+    tito_worker_free(worker);
+    tito_options_free(options);
+    tito_queue_free(queue);
+    tito_db_free(db);
+}
+
+static void batches_that_the_host_takes(void **state)
+{
+    (void)state;
+    tito_db_t *db = open_memory();
+    tito_queue_t *queue = open_queue(db, "key");
+    tito_worker_t *worker = NULL;
+    tito_options_t *options = tito_options_new();
+    tito_txn_t *txn = NULL;
+    tito_txn_t *same = NULL;
+    size_t most = 0;
+    tito_options_set_int(options, "batch", 8);
+    OK(tito_worker_new(db, NULL, &worker, &error));
+    OK(tito_worker_on(worker, TEXT("job"), options, NULL, NULL, &error));
+    OK(tito_worker_start(worker, &error));
+    for (size_t done = 0; done < 3;) {
+        if (done == 0)
+            for (int i = 0; i < 3; i++)
+                publish(queue, NULL, i == 0 ? "a" : i == 1 ? "b" : "c", i);
+        tito_event_t *batch = take_one(worker);
+        size_t count = tito_event_count(batch);
+        most = count > most ? count : most;
+        assert_in_range(count, 1, 3);
+        assert_null(tito_event_member(batch, count));
+        tito_event_t *member = tito_event_member(batch, count - 1);
+        assert_int_equal(tito_event_count(member), 0);
+        assert_null(tito_event_member(member, 0));
+        assert_int_equal(tito_event_text(member, TITO_EVENT_KEY).len, 1);
+        assert_int_equal(tito_event_expired(member), 0);
+        OK(tito_event_txn(batch, &txn, &error));
+        OK(tito_event_txn(member, &same, &error));
+        assert_ptr_equal(txn, same);
+        assert_int_equal(tito_event_advance(batch, TEXT("1")), TITO_INVALID_STATE);
+        assert_int_equal(tito_event_advance(member, TEXT("{")), TITO_INVALID_ARGUMENT);
+        assert_int_equal(tito_event_reschedule(member, -1), TITO_INVALID_ARGUMENT);
+        assert_int_equal(tito_event_fail(member, TEXT("x")), TITO_OK);
+        assert_int_equal(tito_event_reschedule(member, 5), TITO_OK);
+        assert_int_equal(tito_event_acknowledge(member), TITO_OK);
+        tito_event_free(member);
+        assert_int_equal(tito_event_acknowledge(batch), TITO_OK);
+        assert_int_equal(tito_event_acknowledge(member), TITO_INVALID_STATE);
+        tito_event_free(batch);
+        done += count;
+    }
+    assert_int_equal(tito_worker_stop(worker, -1), TITO_OK);
+    RUN(tito_worker_join(worker));
+    tito_worker_free(worker);
+    tito_options_free(options);
+    tito_queue_free(queue);
+    tito_db_free(db);
+}
+
 /* The descriptor tells of what waits also when nobody has taken anything yet: an event loop watches
  * it first and takes then. */
 static void watched_before_taking(void **state)
@@ -385,11 +470,17 @@ static void declared_before_open(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(handlers_in_c),         cmocka_unit_test(failures_and_retries),
-        cmocka_unit_test(taken_events),          cmocka_unit_test(transactions_of_events),
-        cmocka_unit_test(close_under_a_handler), cmocka_unit_test(close_with_taken_events),
-        cmocka_unit_test(close_from_a_handler),  cmocka_unit_test(declared_before_open),
+        cmocka_unit_test(handlers_in_c),
+        cmocka_unit_test(failures_and_retries),
+        cmocka_unit_test(taken_events),
+        cmocka_unit_test(transactions_of_events),
+        cmocka_unit_test(close_under_a_handler),
+        cmocka_unit_test(close_with_taken_events),
+        cmocka_unit_test(close_from_a_handler),
+        cmocka_unit_test(declared_before_open),
         cmocka_unit_test(watched_before_taking),
+        cmocka_unit_test(batches_in_c),
+        cmocka_unit_test(batches_that_the_host_takes),
     };
     return TEST_RUN(tests);
 }

@@ -90,7 +90,9 @@ static int32_t run_query_pages(stage *s)
 
 static int32_t work_keys(tito_query_t *query)
 {
-    return first_of(tito_query_keys_only(query, 1), wait_page(tito_query_execute(query, NULL)));
+    int32_t status = tito_query_keys_only(query, 1);
+    status = first_of(status, wait_page(tito_query_execute(query, NULL)));
+    return first_of(status, wait_free(tito_query_first(query, NULL)));
 }
 static int32_t run_query_keys(stage *s)
 {

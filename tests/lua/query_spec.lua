@@ -108,6 +108,7 @@ describe("a query", function()
     local page = assert(bob():keys_only():execute())
     assert.equal("p03", page.items[1].id)
     assert.is_nil(page.items[1].author)
+    assert.same({ id = "p03" }, assert(bob():keys_only():first()))
     assert.is_table(assert(bob():explain()))
   end)
 

@@ -165,17 +165,9 @@ class BaseQuery(Generic[D]):
 
     def _first(self, tx: Optional[BaseTx]) -> Pending[Optional[D]]:
         allow("first")
-        load, query = self._load(), self._make(False, self._cursor)
-        txn = pointer_of(tx, "first")
-        if not self._keys_only:
-            return _Find(lib.tito_query_first(query, txn), lambda ready: load(decode(raw(ready))))
-        lib.tito_query_limit(query, 1)  # the library's first has documents only
-
-        def finish(ready: Any) -> Optional[D]:
-            items = read_page(ready, load).items
-            return items[0] if items else None
-
-        return Pending(lib.tito_query_execute(query, txn), finish)
+        query = self._make(False, self._cursor)
+        load = (lambda found: found) if self._keys_only else self._load()
+        return _Find(lib.tito_query_first(query, pointer_of(tx, "first")), lambda ready: load(decode(raw(ready))))
 
     def _count(self, tx: Optional[BaseTx]) -> Pending[int]:
         allow("count")
