@@ -131,6 +131,7 @@ void bench_c_hundred(const bench_options *options);
 void bench_raw_hundred(const bench_options *options);
 void bench_c_hot(const bench_options *options);
 void bench_c_keys(const bench_options *options);
+void bench_c_brief(const bench_options *options);
 void bench_c_aged(const bench_options *options);
 void bench_c_away(const bench_options *options);
 /* How many events are published one by one, and in hundreds. */

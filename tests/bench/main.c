@@ -143,8 +143,8 @@ static const part parts[] = {
     {"raw-read", bench_raw_read},       {"raw-drain", bench_raw_drain},
     {"raw-open", bench_raw_open},       {"c-hundred", bench_c_hundred},
     {"raw-hundred", bench_raw_hundred}, {"c-hot", bench_c_hot},
-    {"c-keys", bench_c_keys},           {"c-aged", bench_c_aged},
-    {"c-away", bench_c_away},
+    {"c-keys", bench_c_keys},           {"c-brief", bench_c_brief},
+    {"c-aged", bench_c_aged},           {"c-away", bench_c_away},
 };
 
 static int run_part(const bench_options *options)

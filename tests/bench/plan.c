@@ -161,6 +161,7 @@ static void run_queue_round(const bench_options *options, bench_rows *rows)
         bench_plan_part(options, rows, "raw-hundred");
     bench_plan_part(options, rows, "c-hot");
     bench_plan_part(options, rows, "c-keys");
+    bench_plan_part(options, rows, "c-brief");
     bench_plan_part(options, rows, "c-aged");
     if (options->target)
         bench_plan_part(options, rows, "c-away");

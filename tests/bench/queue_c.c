@@ -4,7 +4,9 @@
  *   database "c"      types q1 (published one by one), q100 (in hundreds): raw does the same
  *   database "hot"    type hot: N events of ten keys
  *   database "keys"   type keys: N events of N keys; afterwards the aged queue
- *   database "fresh"  type fresh: the queue that it is compared with
+ *                     type fresh: the queue that it is compared with, in the same database
+ *
+ *   database "brief"  type brief: N events of N keys, of which no history is kept
  *
  * On a cluster they are all in one namespace. */
 #include "abi.h"
@@ -41,12 +43,15 @@ typedef struct queue_db {
     long keys; /* that events have; 0: each its own */
 } queue_db;
 
+/* A database and a queue in it; of the type `brief` nothing is kept that is done. */
 static queue_db open_queue(const bench_options *options, const char *name, const char *type)
 {
     queue_db q = {.db = bench_db_connect(options, name), .type = type};
     tito_options_t *o = tito_options_new();
     tito_error_t *error = NULL;
     tito_options_set_int(o, "partitions", BENCH_PARTITIONS);
+    if (strcmp(type, "brief") == 0)
+        tito_options_set_int(o, "retention_us", 0);
     int32_t status = tito_queue_open(q.db, type, strlen(type), o, &q.queue, &error);
     bench_abi_check("opening a queue", status, error);
     tito_options_free(o);
@@ -112,7 +117,8 @@ void bench_c_hundred(const bench_options *options)
 }
 
 /* Publishes all, then measures until the last acknowledgement is committed. */
-static void fill_and_drain(const bench_options *options, queue_db *q, const char *engine)
+static void fill_and_drain(const bench_options *options, queue_db *q, const char *engine,
+                           const char *workload)
 {
     bench_inbox in = BENCH_INBOX;
     bench_histogram none = {.total = 0};
@@ -126,22 +132,28 @@ static void fill_and_drain(const bench_options *options, queue_db *q, const char
     double seconds = (double)(bench_now_ns() - began) / 1e9;
     if (in.handled != options->queue)
         bench_fail("%ld events were handled, %ld published", in.handled, options->queue);
-    bench_result(engine, "drain_hot_keys", 1, options->queue, seconds, bench_cpu_s() - cpu_s,
-                 &none);
+    bench_result(engine, workload, 1, options->queue, seconds, bench_cpu_s() - cpu_s, &none);
 }
 
 void bench_c_hot(const bench_options *options)
 {
     queue_db q = open_queue(options, "hot", "hot");
     q.keys = HOT_KEYS;
-    fill_and_drain(options, &q, "c");
+    fill_and_drain(options, &q, "c", "drain_hot_keys");
     close_queue(&q);
 }
 
 void bench_c_keys(const bench_options *options)
 {
     queue_db q = open_queue(options, "keys", "keys");
-    fill_and_drain(options, &q, "many");
+    fill_and_drain(options, &q, "many", "drain_hot_keys");
+    close_queue(&q);
+}
+
+void bench_c_brief(const bench_options *options)
+{
+    queue_db q = open_queue(options, "brief", "brief");
+    fill_and_drain(options, &q, "c", "drain_no_history");
     close_queue(&q);
 }
 
@@ -193,10 +205,11 @@ static void first_events(const queue_db *q, const char *engine)
     bench_result(engine, "first_event_aged", 1, AGED_FIRSTS, seconds, bench_cpu_s() - cpu_s, &h);
 }
 
-static void look_at(const bench_options *options, const char *name, const char *engine)
+static void look_at(const bench_options *options, const char *type, const char *engine)
 {
-    queue_db q = open_queue(options, name, name);
+    queue_db q = open_queue(options, "keys", type);
     live_on(&q);
+    bench_warm_up(&(bench_run){engine, "empty_pull_aged", 1, AGED_PULLS, empty_pull, &q});
     bench_measure(&(bench_run){engine, "empty_pull_aged", 1, AGED_PULLS, empty_pull, &q});
     first_events(&q, engine);
     close_queue(&q);
