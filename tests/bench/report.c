@@ -44,10 +44,10 @@ static const goal goals[] = {
     {"c", "publish", GOAL_RATIO, 0.5, 0, true},
     {"c", "publish_100", GOAL_RATIO, 0.5, 0, true},
     {"c", "drain_hot_keys", GOAL_RATIO, 0.8, 0, true},
-    {"c", "empty_pull_aged", GOAL_RATIO, 0.667, 0, true},
-    {"c", "first_event_aged", GOAL_RATIO, 0.667, 0, true},
-    {"c", "empty_pull_aged", GOAL_RATIO, 0.667, 1, true},
-    {"c", "first_event_aged", GOAL_RATIO, 0.667, 1, true},
+    {"c", "empty_pull_aged", GOAL_P50, 1.5, 0, true},
+    {"c", "first_event_aged", GOAL_P50, 1.5, 0, true},
+    {"c", "empty_pull_aged", GOAL_P50, 1.5, 1, true},
+    {"c", "first_event_aged", GOAL_P50, 1.5, 1, true},
     {"c", "pickup_away_busy", GOAL_P50_US, 5000, 1, true},
     {"c", "pickup_away_idle", GOAL_P50_US, 60000, 1, true},
 };
@@ -68,8 +68,6 @@ static const char *unit_of(const goal *g)
 {
     switch (g->kind) {
     case GOAL_RATIO:
-        if (strstr(g->workload, "_aged") != NULL)
-            return "of a fresh queue";
         if (strstr(g->workload, "_hot_") != NULL)
             return "of many keys";
         return on_cluster(g) ? "of peer's rate" : "of raw";
@@ -80,7 +78,7 @@ static const char *unit_of(const goal *g)
     case GOAL_RSS_MIB:
         return "MiB over raw";
     case GOAL_P50:
-        return "of peer's p50";
+        return strstr(g->workload, "_aged") != NULL ? "of a fresh queue's p50" : "of peer's p50";
     case GOAL_CPU_US:
         return "us of processor time";
     }
