@@ -42,9 +42,17 @@ static void dispose(ti_db_child *child)
 
 tito_event_t *ti_event_handle(ti_db *db, ti_event *core)
 {
-    tito_event_t *event = ti_alloc_zero(sizeof(*event));
+    size_t count = ti_event_is_batch(core) ? ti_event_count(core) : 0;
+    tito_event_t *event = ti_alloc_zero((count + 1) * sizeof(*event));
     if (event == NULL)
         return NULL;
+    for (size_t i = 1; i <= count; i++) {
+        event[i].magic = TI_MAGIC_EVENT;
+        event[i].db = db;
+        event[i].core = ti_event_member(core, i - 1);
+        event[i].of = event;
+    }
+    event->count = count;
     event->magic = TI_MAGIC_EVENT;
     atomic_init(&event->refs, 1);
     event->db = ti_db_ref(db);
@@ -63,6 +71,9 @@ static void unref_event(void *context)
     else
         ti_db_release(event->db, &event->child);
 }
+
+/* What may be said of a member. */
+typedef enum said_of { SAID_ACK, SAID_FAIL, SAID_RESCHEDULE, SAID_ADVANCE } said_of;
 
 static ti_status check_event(const tito_event_t *event, ti_err *err)
 {
@@ -126,7 +137,9 @@ int64_t tito_event_int(const tito_event_t *event, int32_t field)
 
 int32_t tito_event_expired(const tito_event_t *event)
 {
-    return check_event(event, NULL) == TI_OK && ti_event_timed_out(event->core);
+    if (check_event(event, NULL) != TI_OK)
+        return 0;
+    return ti_event_timed_out(event->of != NULL ? event->of->core : event->core);
 }
 
 /* ---- the transaction ---- */
@@ -153,6 +166,7 @@ int32_t tito_event_txn(tito_event_t *event, tito_txn_t **txn_out, tito_error_t *
     ti_status status = TI_OK;
     TI_CHECK(ti_out_check(txn_out, "txn_out", &err));
     TI_CHECK(check_event(event, &err));
+    event = event->of != NULL ? event->of : event;
     TI_CHECK(ti_db_enter(event->db, &err));
     status = begin_txn(event, &err);
     if (status == TI_OK)
@@ -160,6 +174,43 @@ int32_t tito_event_txn(tito_event_t *event, tito_txn_t **txn_out, tito_error_t *
     ti_db_leave(event->db);
 out:
     return ti_answer(status, &err, error_out);
+}
+
+/* ---- batches ---- */
+
+size_t tito_event_count(const tito_event_t *event)
+{
+    return ti_handle_check(event, TI_MAGIC_EVENT, "event", NULL) == TI_OK ? event->count : 0;
+}
+
+tito_event_t *tito_event_member(tito_event_t *event, size_t index)
+{
+    if (ti_handle_check(event, TI_MAGIC_EVENT, "event", NULL) != TI_OK || index >= event->count)
+        return NULL;
+    return event + 1 + index;
+}
+
+/* Says how a member ends, inside the database. */
+static int32_t say(tito_event_t *member, said_of said, ti_slice text, int64_t due_us)
+{
+    ti_status status = TI_INVALID_STATE;
+    TI_TRY(check_event(member, NULL));
+    TI_TRY(ti_db_enter(member->db, NULL));
+    if (!member->of->settled && said == SAID_ACK)
+        status = ti_member_ack(member->core, NULL);
+    else if (!member->of->settled && said == SAID_FAIL)
+        status = ti_member_fail(member->core, text, NULL);
+    else if (!member->of->settled && said == SAID_RESCHEDULE)
+        status = ti_member_reschedule(member->core, due_us, NULL);
+    else if (!member->of->settled)
+        status = ti_member_advance(member->core, text, NULL);
+    ti_db_leave(member->db);
+    return status;
+}
+
+static bool is_member(const tito_event_t *event)
+{
+    return ti_handle_check(event, TI_MAGIC_EVENT, "event", NULL) == TI_OK && event->of != NULL;
 }
 
 /* ---- settling ---- */
@@ -186,6 +237,8 @@ static int32_t end_settle(tito_event_t *event, ti_status status)
 
 int32_t tito_event_acknowledge(tito_event_t *event)
 {
+    if (is_member(event))
+        return say(event, SAID_ACK, TI_SLICE_NONE, 0);
     TI_TRY(begin_settle(event));
     ti_event_ack(event->core);
     return end_settle(event, TI_OK);
@@ -193,9 +246,12 @@ int32_t tito_event_acknowledge(tito_event_t *event)
 
 int32_t tito_event_fail(tito_event_t *event, const char *message, size_t message_len)
 {
+    ti_slice text = {.data = message, .len = message_len};
     TI_TRY(ti_bytes_check(message, message_len, "message", NULL));
+    if (is_member(event))
+        return say(event, SAID_FAIL, text, 0);
     TI_TRY(begin_settle(event));
-    ti_event_fail(event->core, (ti_slice){.data = message, .len = message_len});
+    ti_event_fail(event->core, text);
     return end_settle(event, TI_OK);
 }
 
@@ -203,6 +259,8 @@ int32_t tito_event_reschedule(tito_event_t *event, int64_t due_us)
 {
     if (due_us < 0)
         return TITO_INVALID_ARGUMENT;
+    if (is_member(event))
+        return say(event, SAID_RESCHEDULE, TI_SLICE_NONE, due_us);
     TI_TRY(begin_settle(event));
     ti_event_reschedule(event->core, due_us);
     return end_settle(event, TI_OK);
@@ -210,20 +268,27 @@ int32_t tito_event_reschedule(tito_event_t *event, int64_t due_us)
 
 int32_t tito_event_advance(tito_event_t *event, const char *payload, size_t payload_len)
 {
-    TI_TRY(ti_bytes_check(payload, payload_len, "payload", NULL));
-    TI_TRY(begin_settle(event));
     ti_slice json = {.data = payload, .len = payload_len};
+    TI_TRY(ti_bytes_check(payload, payload_len, "payload", NULL));
+    if (is_member(event))
+        return say(event, SAID_ADVANCE, json, 0);
+    TI_TRY(begin_settle(event));
+    if (event->count > 0) { /* also when the batch has one event */
+        ti_db_leave(event->db);
+        return TITO_INVALID_STATE;
+    }
     return end_settle(event, ti_event_advance(event->core, json, NULL));
 }
 
 void tito_event_free(tito_event_t *event)
 {
     static const char text[] = "the handler ended without an outcome";
-    if (ti_handle_check(event, TI_MAGIC_EVENT, "event", NULL) != TI_OK)
+    if (ti_handle_check(event, TI_MAGIC_EVENT, "event", NULL) != TI_OK || event->of != NULL)
         return;
     if (!event->settled)
         (void)tito_event_fail(event, text, sizeof(text) - 1); /* refused: let_go or free does it */
-    event->magic = TI_MAGIC_FREED;
+    for (size_t i = 0; i <= event->count; i++)
+        event[i].magic = TI_MAGIC_FREED;
     ti_txn_handle_unref(event->txn); /* operations may still have theirs */
     unref_event(event);
 }

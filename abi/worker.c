@@ -23,6 +23,7 @@ typedef struct worker_options {
     int64_t drain_timeout_us;
     double retry_jitter;
     int64_t key_concurrency;
+    int64_t batch; /* 0: none */
     double rate;
     int64_t leased; /* 0: unless there is a range */
     int64_t lease_us;
@@ -37,8 +38,9 @@ typedef struct worker_options {
     }
 
 #define OPTIONS_OF_TYPES                                                                           \
-    OPTION_INT(max_retries, 0, UINT32_MAX), OPTION_INT(retry_base_us, 1, INT64_MAX),               \
-        OPTION_INT(retry_cap_us, 1, INT64_MAX), OPTION_INT(handler_timeout_us, -1, INT64_MAX),     \
+    OPTION_INT(max_retries, 0, UINT32_MAX), OPTION_INT(batch, 1, TI_BATCH_MAX),                    \
+        OPTION_INT(retry_base_us, 1, INT64_MAX), OPTION_INT(retry_cap_us, 1, INT64_MAX),           \
+        OPTION_INT(handler_timeout_us, -1, INT64_MAX),                                             \
         {.name = "retry_factor",                                                                   \
          .kind = TI_OPTION_DOUBLE,                                                                 \
          .offset = offsetof(worker_options, retry_factor),                                         \
@@ -204,6 +206,7 @@ static void set_options(tito_worker_t *worker, const worker_options *given,
                         const ti_retry_policy *policy)
 {
     worker->drain_timeout_us = given->drain_timeout_us;
+    worker->batch = given->batch;
     worker->options = (ti_worker_options){
         .concurrency = (uint32_t)given->concurrency,
         .partition_from = (uint32_t)given->partition_from,
@@ -348,6 +351,7 @@ static ti_status register_type(tito_worker_t *worker, const on_call *on, ti_err 
                                       .handler_timeout_us = on->given->handler_timeout_us,
                                       .concurrency = (uint32_t)on->given->concurrency,
                                       .key_concurrency = (uint32_t)on->given->key_concurrency,
+                                      .batch = (uint32_t)on->given->batch,
                                       .rate = on->given->rate};
     return ti_worker_on(core, on->type, &options, err);
 }
@@ -367,6 +371,7 @@ int32_t tito_worker_on(tito_worker_t *worker, const char *type, size_t type_len,
     TI_CHECK(ti_bytes_check(type, type_len, "type", &err));
     given = options_from(&worker->options.retry, 0);
     given.concurrency = 0;
+    given.batch = worker->batch;
     TI_CHECK(ti_options_read(options, "tito_worker_on", known_of_types, TI_COUNT(known_of_types),
                              &given, &err));
     TI_CHECK(ti_db_enter(worker->db, &err));

@@ -45,6 +45,7 @@ struct tito_worker {
     ti_db_child child;      /* adopted */
     ti_worker_options options;
     int64_t drain_timeout_us;
+    int64_t batch;    /* of types that say nothing else */
     ti_notify notify; /* raised while PULL may have events, or has ended */
     atomic_bool told; /* notify is raised: saves a write for each event */
     ti_mutex mutex;
@@ -62,6 +63,7 @@ struct tito_worker {
 };
 TI_DB_HANDLE_CHECK(struct tito_worker, db);
 
+/* Of a type with batches: the batch, its members behind it in the same block. */
 struct tito_event {
     uint32_t magic;
     ti_db *db;              /* one reference */
@@ -70,6 +72,8 @@ struct tito_event {
     ti_event *core;         /* one reference */
     tito_txn_t *txn;        /* NULL until asked for; freed with the event */
     _Atomic(bool) settled;
+    struct tito_event *of; /* a member's batch, which owns everything; else NULL */
+    size_t count;          /* of its members; 0 = no batch */
 };
 TI_DB_HANDLE_CHECK(struct tito_event, db);
 

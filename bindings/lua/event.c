@@ -8,6 +8,9 @@
  *     settled or freed. */
 #include "worker.h"
 
+#include <math.h>
+#include <string.h>
+
 void tl_event_release(void *pointer)
 {
     tito_event_free(pointer);
@@ -93,5 +96,41 @@ void tl_event_push(lua_State *L, tl_state *state, tito_event_t *event)
     lua_setfield(L, -2, "timestamp");
 }
 
-const luaL_Reg tl_event_functions[] = {
-    {"event_txn", event_txn}, {"event_expired", event_expired}, {NULL, NULL}};
+void tl_events_push(lua_State *L, tl_state *state, tito_event_t *batch)
+{
+    size_t count = tito_event_count(batch);
+    lua_createtable(L, (int)count, 2);
+    for (size_t i = 0; i < count; i++) {
+        tl_event_push(L, state, tito_event_member(batch, i));
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "batch");
+}
+
+/* event_say(batch, i, outcome, value): how the i-th event ends when the batch is acknowledged. */
+static int event_say(lua_State *L)
+{
+    size_t len = 0;
+    tito_event_t *batch = tl_handle_get(L, 1, TL_EVENT);
+    lua_Integer i = luaL_checkinteger(L, 2);
+    const char *outcome = luaL_checkstring(L, 3);
+    tito_event_t *event = i > 0 ? tito_event_member(batch, (size_t)i - 1) : NULL;
+    luaL_argcheck(L, event != NULL, 2, "an event of the batch expected");
+    if (strcmp(outcome, "reschedule") == 0) {
+        double seconds = luaL_checknumber(L, 4);
+        (void)tito_event_reschedule(event, (int64_t)floor(seconds * 1e6 + 0.5));
+        return 0;
+    }
+    const char *text = luaL_checklstring(L, 4, &len);
+    if (strcmp(outcome, "advance") == 0)
+        (void)tito_event_advance(event, text, len);
+    else
+        tl_event_fail(event, text, len);
+    return 0;
+}
+
+const luaL_Reg tl_event_functions[] = {{"event_txn", event_txn},
+                                       {"event_expired", event_expired},
+                                       {"event_say", event_say},
+                                       {NULL, NULL}};

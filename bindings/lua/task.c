@@ -30,7 +30,11 @@ static int main_continued(lua_State *L, int status, lua_KContext context)
 static int task_main(lua_State *L)
 {
     tl_state *state = lua_touserdata(L, 3);
-    tl_event_push(L, state, tl_handle_peek(L, 1, TL_EVENT));
+    tito_event_t *event = tl_handle_peek(L, 1, TL_EVENT);
+    if (tito_event_count(event) > 0)
+        tl_events_push(L, state, event);
+    else
+        tl_event_push(L, state, event);
     lua_pushvalue(L, 1);
     lua_setfield(L, -2, "handle");
     lua_replace(L, 3);
@@ -72,6 +76,12 @@ static size_t clean_failure(const char *text, size_t len, char *out)
             if ((unsigned char)out[i] >= 0x80)
                 out[i] = '?';
     return used;
+}
+
+void tl_event_fail(tito_event_t *event, const char *text, size_t len)
+{
+    char clean[FAILURE_SIZE_MAX] = "";
+    (void)tito_event_fail(event, clean, clean_failure(text, len, clean));
 }
 
 static void fail_event(const tl_task *task, const char *text, size_t len)

@@ -73,6 +73,8 @@ struct tl_task {
 void tl_task_start(lua_State *L, tl_state *state, int anchor, tl_task *task, tito_event_t *event);
 /* Lets a waiting task go on. */
 void tl_task_resume(lua_State *L, tl_state *state, int anchor, tl_task *task);
+/* Fails the event with a text of the program's, cut and cleaned. */
+void tl_event_fail(tito_event_t *event, const char *text, size_t len);
 /* Gives a task up: its event fails. */
 void tl_task_abandon(lua_State *L, int anchor, tl_task *task);
 
@@ -80,6 +82,8 @@ void tl_task_abandon(lua_State *L, int anchor, tl_task *task);
 
 /* Pushes the table of an event for a handler. May raise. */
 void tl_event_push(lua_State *L, tl_state *state, tito_event_t *event);
+/* Pushes the array of the tables of a batch's events; its field batch is true. May raise. */
+void tl_events_push(lua_State *L, tl_state *state, tito_event_t *batch);
 /* Ends the loan of the event's transaction; the event's handle is at index. */
 void tl_event_end_txn(lua_State *L, int index);
 extern const luaL_Reg tl_event_functions[];

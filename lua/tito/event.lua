@@ -28,9 +28,28 @@ function Event:advance(payload)
   return true
 end
 
+--- When the handler succeeds, the event has failed all the same: for one of a batch whose others are to commit.
+function Event:fail(why)
+  self.outcome, self.outcome_value = "fail", errors.text(why == nil and "the handler failed it without saying why" or why)
+  return true
+end
+
+--- How each event of a batch ends, when the handler succeeds.
+local function say_all(events)
+  for i, each in ipairs(events) do
+    if each.outcome then
+      driver.event_say(events.handle, i, each.outcome, each.outcome_value)
+    end
+  end
+  return "acknowledge"
+end
+
 --- What the handler's results mean, in the driver's words.
 local function outcome(self, tx, count, first, why)
   transaction.close(tx)
+  if (count == 0 or first) and self.batch then
+    return say_all(self)
+  end
   if count == 0 or first then
     return self.outcome or "acknowledge", self.outcome_value
   end
@@ -44,13 +63,16 @@ local function finish(self, tx, ...)
   return outcome(self, tx, select("#", ...), ...)
 end
 
---- The function that the driver calls for each event, in a coroutine. handlers: by type.
+--- The function that the driver calls for each event, or batch, in a coroutine. handlers: by type.
 function event.server(handlers)
   return function(self)
-    setmetatable(self, Event)
-    local handler = handlers[self.type]
+    for _, each in ipairs(self.batch and self or { self }) do
+      setmetatable(each, Event)
+    end
+    local type_name = self.batch and self[1].type or self.type
+    local handler = handlers[type_name]
     if not handler then
-      return "fail", ("there is no handler for events of type '%s'"):format(tostring(self.type))
+      return "fail", ("there is no handler for events of type '%s'"):format(tostring(type_name))
     end
     local tx = transaction.of_event(self.handle)
     return finish(self, tx, handler(self, tx))

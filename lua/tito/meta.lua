@@ -193,9 +193,11 @@ function Database:metrics() end
 ---@field concurrency integer?
 ---@field key_concurrency integer?
 ---@field rate number?
+---@field batch integer? the handler is a tito.BatchHandler of up to that many events (1 to 1000)
 
 ---@class tito.WorkerOptions
 ---@field concurrency integer?
+---@field batch integer? of the types that say nothing else
 ---@field retry tito.Retry?
 ---@field handler_timeout number?
 ---@field leased boolean?
@@ -516,13 +518,19 @@ function Event:reschedule(timestamp) end
 ---@return true
 function Event:advance(payload) end
 
+--- When the handler succeeds, the event has failed all the same.
+---@param why any
+---@return true
+function Event:fail(why) end
+
 ---@alias tito.Handler fun(event: tito.Event, tx: tito.Transaction): ...
+---@alias tito.BatchHandler fun(events: tito.Event[], tx: tito.Transaction): ...
 
 ---@class tito.Worker
 local Worker = {}
 
 ---@param type_name string
----@param handler tito.Handler
+---@param handler tito.Handler|tito.BatchHandler
 ---@param options tito.HandlerOptions?
 ---@return tito.Worker
 function Worker:on(type_name, handler, options) end

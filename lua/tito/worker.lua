@@ -19,10 +19,11 @@ local DRAIN_TIMEOUT = 30
 local OPTIONS = {
   concurrency = "number", partition_range = "ours", is_leader = "ours", retry = "ours", handler_timeout = "seconds",
   drain_timeout = "seconds", script = "ours", threads = "ours", signals = "ours", leased = "ours", lease = "seconds",
-  gc = "ours",
+  gc = "ours", batch = "number",
 }
 local HANDLER_OPTIONS = {
   retry = "ours", handler_timeout = "seconds", concurrency = "number", key_concurrency = "number", rate = "ours",
+  batch = "number",
 }
 local RETRY = { max_retries = "number", base = "seconds", factor = "ours", cap = "seconds", jitter = "ours" }
 
@@ -121,7 +122,9 @@ end
 -- ---- Running
 
 --- Handles the events of a type with handler(event, tx). It acknowledges by returning nothing or a true value, fails
--- the event by nil and why, or by raising. options: retry, handler_timeout.
+-- the event by nil and why, or by raising. options: retry, handler_timeout, concurrency, key_concurrency, rate, batch:
+-- with batch = N it is handler(events, tx), of up to N events of different keys that commit together; a batch that fails
+-- comes again in smaller ones, down to one event.
 function Worker:on(type_name, handler, options)
   errors.expect(type_name, "string", "on: the type")
   errors.expect(handler, "function", "on: the handler")

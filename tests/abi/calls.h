@@ -193,6 +193,8 @@ typedef struct outs {
     X(tito_event_reschedule, STATUS, tito_event_reschedule(w->event, 1))                           \
     X(tito_event_advance, STATUS, tito_event_advance(w->event, L("1")))                            \
     X(tito_event_expired, PLAIN, tito_event_expired(w->event))                                     \
+    X(tito_event_count, PLAIN, tito_event_count(w->event))                                         \
+    X(tito_event_member, PLAIN, tito_event_member(w->event, 0))                                    \
     X(tito_event_free, PLAIN, tito_event_free(NULL))                                               \
     X(tito_json_new, PLAIN, tito_json_free(tito_json_new()))                                       \
     X(tito_json_open, PLAIN, tito_json_open(w->json, L("[1]"), NULL))                              \

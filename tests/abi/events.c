@@ -201,28 +201,28 @@ static void taken_events(void **state)
 
 static int32_t handle_batch(void *context, tito_event_t *event)
 {
-    _Atomic(int) *handled = context;
-    atomic_fetch_add(handled, (int)tito_event_count(event));
+    _Atomic(int) *of_batches = context;
+    atomic_fetch_add(of_batches, (int)tito_event_count(event));
     return TITO_OK;
 }
 
 static void batches_in_c(void **state)
 {
     (void)state;
-    _Atomic(int) handled = 0;
+    _Atomic(int) of_batches = 0;
     tito_db_t *db = open_memory();
     tito_queue_t *queue = open_queue(db, "key");
     tito_worker_t *worker = NULL;
     tito_options_t *options = tito_options_new();
     tito_options_set_int(options, "batch", 4);
     OK(tito_worker_new(db, options, &worker, &error));
-    OK(tito_worker_on(worker, TEXT("job"), NULL, handle_batch, &handled, &error));
+    OK(tito_worker_on(worker, TEXT("job"), NULL, handle_batch, &of_batches, &error));
     for (int i = 0; i < 6; i++)
         publish(queue, NULL, i % 2 == 0 ? "a" : "b", i);
     OK(tito_worker_start(worker, &error));
-    for (int i = 0; i < 60000 && atomic_load(&handled) < 6; i++)
+    for (int i = 0; i < 60000 && atomic_load(&of_batches) < 6; i++)
         usleep(1000);
-    assert_int_equal(atomic_load(&handled), 6);
+    assert_int_equal(atomic_load(&of_batches), 6);
     assert_int_equal(tito_worker_stop(worker, -1), TITO_OK);
     RUN(tito_worker_join(worker));
     tito_worker_free(worker);
