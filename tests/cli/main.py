@@ -1,6 +1,6 @@
 """Runs the tests of the program `tito`.
 
-    main.py BUILD [--cluster PD] [--loaded] [NAME...]     only the named tests
+    main.py BUILD [--cluster] [NAME...]     only the named tests
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main():
     parser.add_argument("build")
     parser.add_argument("names", nargs="*")
     parser.add_argument("--cluster", action="store_true", help="on the TiKV of TITO_TEST_PD")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     tests = working.ON_CLUSTER if options.cluster else working.TESTS + serving.TESTS
     cluster = os.environ["TITO_TEST_PD"] if options.cluster else None
     chosen = [test for test in tests if not options.names or test.__name__ in options.names]

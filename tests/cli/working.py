@@ -1,6 +1,7 @@
 """`tito worker` at work: events, signals, ends, reloads. Each function is a test; those in ON_CLUSTER run there too."""
 
 import os
+import random
 import signal
 import socket
 
@@ -124,6 +125,22 @@ def drains_under_overload(place):
     check(len(place.lines("log")) < total, "nothing was left: the test shows nothing")
     place.write("app.lua", apps.PLAIN)
     place.worker("--once", "--threads", "2").ends(0)
+    place.check_exactly_once(total)
+
+
+def drains_whenever_the_signal_comes(place):
+    total = times(600, 100)
+    chance = random.Random()
+    place.write("app.lua", apps.SLOW)
+    place.publish(total, keys=100)
+    for _ in range(times(10, 4)):
+        worker = place.worker("--threads", "2", "--concurrency", "16", *QUICK_LEASE)
+        until("it works", lambda: "ready: " in worker.text() or worker.process.poll() is not None)
+        began, more = len(place.lines("began")), chance.choice((0, 1, 5, 20))
+        until("events in hand", lambda: len(place.lines("began")) >= min(began + more, total))
+        worker.send(signal.SIGTERM).ends(0)
+    place.write("app.lua", apps.PLAIN)
+    place.worker("--once", "--threads", "2", *QUICK_LEASE).ends(0)
     place.check_exactly_once(total)
 
 
@@ -311,13 +328,13 @@ def reloads_though_a_handler_is_stuck(place):
 
 
 ON_CLUSTER = [
-    handles_what_is_due_once, workers_share_the_work, drains, drains_under_overload,
+    handles_what_is_due_once, workers_share_the_work, drains, drains_under_overload, drains_whenever_the_signal_comes,
     gives_up_when_the_time_to_drain_has_passed, a_second_signal_ends_at_once, nothing_is_lost_by_sigkill, reloads,
     a_broken_app_is_not_taken, no_event_is_lost_by_reloads,
 ]
 TESTS = [
     handles_what_is_due_once, waits_for_retries_that_are_due, a_handler_ends_it, options_reach_the_worker,
-    works_on_a_range_of_partitions, a_handler_that_takes_too_long_fails, drains, drains_under_overload,
+    works_on_a_range_of_partitions, a_handler_that_takes_too_long_fails, drains, drains_under_overload, drains_whenever_the_signal_comes,
     gives_up_when_the_time_to_drain_has_passed, ends_though_a_handler_is_stuck, a_second_signal_ends_at_once,
     ends_though_nobody_reads_its_log, programs_of_handlers_begin_as_usual, nothing_is_lost_by_sigkill,
     a_signal_while_it_loads, a_signal_while_it_connects, reloads, a_broken_app_is_not_taken,
