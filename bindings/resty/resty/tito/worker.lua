@@ -41,14 +41,14 @@ local TEXTS = { id = lib.TITO_EVENT_ID, type = lib.TITO_EVENT_TYPE, key = lib.TI
   entity_id = lib.TITO_EVENT_ENTITY_ID, last_error = lib.TITO_EVENT_LAST_ERROR }
 local VALUES = { references = lib.TITO_EVENT_REFERENCES, payload = lib.TITO_EVENT_PAYLOAD }
 
---- The table of an event for its handler. Raises the error of a part that can not be read.
-local function event_table(h)
-  local event = { handle = h }
+--- What is known of an event. Raises the error of a part that can not be read.
+local function fields_of(ptr)
+  local event = {}
   for name, field in pairs(TEXTS) do
-    event[name] = handle.text_of(lib.tito_event_text(h.ptr, field))
+    event[name] = handle.text_of(lib.tito_event_text(ptr, field))
   end
   for name, field in pairs(VALUES) do
-    local text = lib.tito_event_text(h.ptr, field)
+    local text = lib.tito_event_text(ptr, field)
     if text.len > 0 then
       local value, err = handle.decode(text.data, text.len)
       if value == nil then
@@ -57,9 +57,25 @@ local function event_table(h)
       event[name] = value
     end
   end
-  event.partition = tonumber(lib.tito_event_int(h.ptr, lib.TITO_EVENT_PARTITION))
-  event.attempts = tonumber(lib.tito_event_int(h.ptr, lib.TITO_EVENT_ATTEMPTS))
-  event.timestamp = tonumber(lib.tito_event_int(h.ptr, lib.TITO_EVENT_TIMESTAMP)) / 1e6
+  event.partition = tonumber(lib.tito_event_int(ptr, lib.TITO_EVENT_PARTITION))
+  event.attempts = tonumber(lib.tito_event_int(ptr, lib.TITO_EVENT_ATTEMPTS))
+  event.timestamp = tonumber(lib.tito_event_int(ptr, lib.TITO_EVENT_TIMESTAMP)) / 1e6
+  return event
+end
+
+local has_batches = pcall(function() return lib.tito_event_count end)
+
+--- The table of an event for its handler, or the list of a batch's.
+local function event_table(h)
+  local count = has_batches and tonumber(lib.tito_event_count(h.ptr)) or 0
+  local event = { batch = true }
+  if count == 0 then
+    event = fields_of(h.ptr)
+  end
+  for i = 1, count do
+    event[i] = fields_of(lib.tito_event_member(h.ptr, i - 1))
+  end
+  event.handle = h
   return event
 end
 
@@ -108,6 +124,12 @@ local function settle(ptr, kind, value)
   else
     fail_event(ptr, "the handler's outcome is not known")
   end
+end
+
+--- How the i-th event of a batch ends when the batch is acknowledged.
+function worker.event_say(batch, i, kind, value)
+  check(batch, "event")
+  settle(lib.tito_event_member(batch.ptr, i - 1), kind, value)
 end
 
 --- Ends an event by an outcome; nothing when it has ended.
