@@ -583,6 +583,7 @@ describe("a worker", function()
         end
         seen[#seen + 1] = { event.key, event.attempts, event.last_error, event.payload }
       end
+      return true
     end, { batch = 4 })
     table.sort(seen, function(a, b) return a[1] < b[1] end)
     assert.equal(7, #seen)
