@@ -132,6 +132,7 @@ static ti_status f_destroy_range(ti_engine *e, ti_range range, const ti_call *ca
 
 static ti_status f_gc(ti_engine *e, int64_t retention_us, const ti_call *call, ti_err *err)
 {
+    atomic_fetch_add(&of(e)->gcs, 1);
     return of(e)->inner->vt->gc(of(e)->inner, retention_us, call, err);
 }
 

@@ -22,6 +22,7 @@ typedef struct faulty {
     bool shared;                      /* what it says to be */
     _Atomic(uint64_t) struck;         /* faults so far */
     _Atomic(uint64_t) begins;         /* snapshots so far */
+    _Atomic(uint64_t) gcs;            /* removals of old versions so far */
 } faulty;
 
 extern _Thread_local bool faulty_spared;

@@ -48,6 +48,41 @@ static void hints_bring_news(void **state)
     qdb_close(&d);
 }
 
+/* Old versions are removed by the worker that has a lease of the first partition, by no other; when
+ * it goes, by its successor. */
+static void a_lease_holder_removes_old_versions(void **state)
+{
+    (void)state;
+    qdb d[2];
+    ti_worker *w[2];
+    ti_worker_options options = {.leased = true, .gc_retention_us = 1 * SECOND};
+    faulty *f[2];
+    f[0] = faulty_open(true);
+    f[1] = faulty_beside(f[0]);
+    for (int i = 0; i < 2; i++) {
+        qdb_open_on(&d[i], &f[i]->base);
+        declare(&d[i], "user", 1, 0, TI_ORDERING_KEY);
+        w[i] = start_worker(&d[i], "user", &options);
+    }
+    int holder = -1;
+    for (int n = 0; n < 60000 && holder < 0; n++) {
+        for (int i = 0; i < 2; i++)
+            holder = atomic_load(&f[i]->gcs) >= 2 ? i : holder;
+        usleep(1000);
+    }
+    assert_true(holder >= 0);
+    finish_worker(w[holder]);
+    uint64_t before = atomic_load(&f[holder]->gcs);
+    uint64_t others = atomic_load(&f[1 - holder]->gcs);
+    for (int n = 0; n < 60000 && atomic_load(&f[1 - holder]->gcs) < others + 2; n++)
+        usleep(1000);
+    assert_true(atomic_load(&f[1 - holder]->gcs) >= others + 2);
+    assert_int_equal(atomic_load(&f[holder]->gcs), before);
+    finish_worker(w[1 - holder]);
+    qdb_close(&d[1]);
+    qdb_close(&d[0]);
+}
+
 static void wait_partitions(ti_worker *w, uint32_t n)
 {
     for (int i = 0; i < 20000 && ti_worker_partitions(w, S("user")) != n; i++)
@@ -330,6 +365,7 @@ int main(void)
         cmocka_unit_test(pauses_reach_other_processes),
         cmocka_unit_test(pauses_at_random),
         cmocka_unit_test(waiting_costs_little),
+        cmocka_unit_test(a_lease_holder_removes_old_versions),
     };
     return TEST_RUN(tests);
 }
