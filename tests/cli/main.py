@@ -44,6 +44,8 @@ def main():
     parser.add_argument("--cluster", action="store_true", help="on the TiKV of TITO_TEST_PD")
     options = parser.parse_intermixed_args()
     tests = working.ON_CLUSTER if options.cluster else working.TESTS + serving.TESTS
+    if options.cluster and os.environ.get("TITO_TEST_CONTROL"):
+        tests = tests + working.ON_MOCK
     cluster = os.environ["TITO_TEST_PD"] if options.cluster else None
     chosen = [test for test in tests if not options.names or test.__name__ in options.names]
     where = "on TiKV: " if options.cluster else ""

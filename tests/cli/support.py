@@ -152,6 +152,15 @@ class Place:
     def count(self, state, name="job"):
         return int(self.lua("print(count('%s', '%s'))" % (state, name)))
 
+    def finish(self, *arguments):
+        """Handles what is left, also what waits for a retry."""
+
+        def is_empty():
+            self.worker("--once", "--threads", "2", *arguments).ends(0)
+            return self.count("pending") + self.count("parked") == 0
+
+        until("an empty queue", is_empty)
+
     def check_exactly_once(self, total):
         """Each event's effect is there once, none waits, and each key was handled in order (APP's own check)."""
         got = self.lua(

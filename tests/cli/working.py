@@ -1,12 +1,14 @@
 """`tito worker` at work: events, signals, ends, reloads. Each function is a test; those in ON_CLUSTER run there too."""
 
+import json
 import os
 import random
 import signal
 import socket
+import urllib.request
 
 import apps
-from support import check, equal, times, until
+from support import WAIT, check, equal, times, until
 
 QUICK_LEASE = ("--lease", "2")
 
@@ -124,7 +126,7 @@ def drains_under_overload(place):
     worker.ends(0)
     check(len(place.lines("log")) < total, "nothing was left: the test shows nothing")
     place.write("app.lua", apps.PLAIN)
-    place.worker("--once", "--threads", "2").ends(0)
+    place.finish()
     place.check_exactly_once(total)
 
 
@@ -140,8 +142,35 @@ def drains_whenever_the_signal_comes(place):
         until("events in hand", lambda: len(place.lines("began")) >= min(began + more, total))
         worker.send(signal.SIGTERM).ends(0)
     place.write("app.lua", apps.PLAIN)
-    place.worker("--once", "--threads", "2", *QUICK_LEASE).ends(0)
+    place.finish(*QUICK_LEASE)
     place.check_exactly_once(total)
+
+
+def ends_though_the_store_is_silent(place):
+    """On a mock cluster alone: every store takes requests and does not answer."""
+    total = times(300, 50)
+    place.write("app.lua", apps.SLOW)
+    place.publish(total, keys=50)
+    worker = place.worker("--threads", "2", "--concurrency", "8", "--drain-timeout", "1", *QUICK_LEASE).ready()
+    until("work", lambda: len(place.lines("log")) >= 10)
+    stores = json.loads(_control("/state"))["stores"]
+    for store in stores:
+        _control("/store/freeze?id=" + store)
+    try:
+        worker.send(signal.SIGTERM)
+        until("the end", lambda: worker.process.poll() is not None)
+        check(worker.process.returncode in (0, 3), "exit code %s" % worker.process.returncode)
+    finally:
+        for store in stores:
+            _control("/store/thaw?id=" + store)
+    place.write("app.lua", apps.PLAIN)
+    place.finish(*QUICK_LEASE)
+    place.check_exactly_once(total)
+
+
+def _control(path):
+    with urllib.request.urlopen("http://" + os.environ["TITO_TEST_CONTROL"] + path, timeout=WAIT) as answer:
+        return answer.read().decode()
 
 
 def gives_up_when_the_time_to_drain_has_passed(place):
@@ -152,7 +181,7 @@ def gives_up_when_the_time_to_drain_has_passed(place):
     worker.send(signal.SIGTERM).ends(3)
     check("the time to drain has passed" in worker.text(), worker.text())
     place.write("app.lua", apps.PLAIN)
-    until("the event's retry", lambda: place.worker("--once").ends(0) and place.lines("log"))
+    place.finish()
     place.check_exactly_once(1)
 
 
@@ -185,7 +214,7 @@ def nothing_is_lost_by_sigkill(place):
         done = len(place.lines("log"))
         until("some work", lambda: len(place.lines("log")) >= min(done + total // 10, total))
         worker.send(signal.SIGKILL).ends(-signal.SIGKILL)
-    place.worker("--once", "--threads", "2", *QUICK_LEASE).ends(0)
+    place.finish(*QUICK_LEASE)
     place.check_exactly_once(total)
 
 
@@ -332,6 +361,7 @@ ON_CLUSTER = [
     gives_up_when_the_time_to_drain_has_passed, a_second_signal_ends_at_once, nothing_is_lost_by_sigkill, reloads,
     a_broken_app_is_not_taken, no_event_is_lost_by_reloads,
 ]
+ON_MOCK = [ends_though_the_store_is_silent]
 TESTS = [
     handles_what_is_due_once, waits_for_retries_that_are_due, a_handler_ends_it, options_reach_the_worker,
     works_on_a_range_of_partitions, a_handler_that_takes_too_long_fails, drains, drains_under_overload, drains_whenever_the_signal_comes,
