@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Generic, Iterable, List, Mapping, Option
 
 from tito._host import Host
 from tito._lib import NULL, ffi, lib
-from tito._ops import Pending, Steps, allow, drive, flag, integer, nothing, options_handle, raw, seconds
+from tito._ops import Owned, Pending, Steps, allow, drive, flag, integer, nothing, options_handle, raw, seconds
 from tito.document import Codec, codec_of
 from tito.errors import Error, InvalidArgument, InvalidState, WrongType, check, error_slot, status_of
 from tito.values import Duration, decode, duration_us, encode, options_of, text_bytes
@@ -98,9 +98,13 @@ class BaseDatabase:
         handle = options_handle(connect_options(options))
         slot, out = error_slot(), ffi.new("tito_db_t **")
         check(lib.tito_db_new(text, len(text), handle, out, slot), slot)
-        self._handle = ffi.gc(out[0], lib.tito_db_free)
+        self._owned = Owned(out[0], lib.tito_db_free)
         self._process = os.getpid()
         self._models: Dict[str, BaseModel[Any]] = {}
+
+    @property
+    def _handle(self) -> Any:
+        return self._owned.get()
 
     def _open(self) -> Pending[None]:
         _open_databases.add(self)
@@ -235,29 +239,30 @@ class BaseTx:
     def _pointer(self, what: str) -> Any:
         if self._handle is None:
             raise InvalidState(f"{what}: the transaction has ended")
-        return self._handle
+        return self._handle.get()
 
     def _end(self) -> None:
         """No operation takes it any more. Whoever owns the handle goes on having it."""
         self._handle = None
 
-    def _own(self, what: str) -> Any:
-        handle = self._pointer(what)
+    def _own(self, what: str) -> Owned:
+        self._pointer(what)
         if self._managed is not None:
             raise InvalidState(f"{what}: this transaction is ended by {self._managed}")
-        return handle
+        owned: Owned = self._handle
+        return owned
 
     def _commit(self) -> Pending[int]:
         allow("commit")
         handle = self._own("commit")
         self._end()
-        return _Last(lib.tito_txn_commit(handle), integer, handle)
+        return _Last(lib.tito_txn_commit(handle.get()), integer, handle)
 
     def _rollback(self) -> Pending[None]:
         allow("rollback")
         handle = self._own("rollback")
         self._end()
-        return _Last(lib.tito_txn_rollback(handle), nothing, handle)
+        return _Last(lib.tito_txn_rollback(handle.get()), nothing, handle)
 
     def _start_version(self) -> Pending[int]:
         allow("start_version")
@@ -268,7 +273,7 @@ class BaseTx:
         handle = self._handle
         if handle is not None and self._managed is None:
             self._end()
-            ffi.release(handle)
+            handle.release()
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.{type(self).__name__}{' (ended)' if self._handle is None else ''}>"
@@ -284,13 +289,13 @@ class _Last(Pending[T]):
         self._txn = txn
 
 
-def begin(database: BaseDatabase, options: Mapping[str, Any]) -> Any:
+def begin(database: BaseDatabase, options: Mapping[str, Any]) -> Owned:
     """A tito_txn_t * of its own."""
     allow("transaction")
     handle = options_handle(options_of(options, TRANSACTION_OPTIONS, "transaction"))
     slot, out = error_slot(), ffi.new("tito_txn_t **")
     check(lib.tito_txn_begin(database._handle, handle, out, slot), slot)
-    return ffi.gc(out[0], lib.tito_txn_free)
+    return Owned(out[0], lib.tito_txn_free)
 
 
 def pointer_of(tx: Optional[BaseTx], what: str) -> Any:
@@ -316,20 +321,20 @@ def run_transaction(
             try:
                 result = yield from work(tx)
                 tx._end()
-                yield Pending(lib.tito_txn_commit(handle), integer)
+                yield Pending(lib.tito_txn_commit(handle.get()), integer)
                 return result
             except Error as error:
                 tx._end()
                 if not error.retryable:
                     raise
                 try:
-                    yield Pending(lib.tito_txn_retry(handle, status_of(error)), nothing)
+                    yield Pending(lib.tito_txn_retry(handle.get(), status_of(error)), nothing)
                 except Error:
                     raise error  # noqa: B904  (the budget is used up: what failed is told)
             finally:
                 tx._end()
     finally:
-        ffi.release(handle)
+        handle.release()
 
 
 def doom(txn: Any, error: BaseException) -> None:
@@ -396,10 +401,14 @@ class BaseModel(Generic[D]):
         text = encode(self._host.plain, "the spec")
         slot, out = error_slot(), ffi.new("tito_model_t **")
         check(lib.tito_model_declare(database._handle, text, len(text), out, slot), slot)
-        self._handle = ffi.gc(out[0], lib.tito_model_free)
+        self._owned = Owned(out[0], lib.tito_model_free)
         self._database = database
         self.table: str = self._host.table
         database._models[self.table] = self
+
+    @property
+    def _handle(self) -> Any:
+        return self._owned.get()
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.{type(self).__name__} of table '{self.table}'>"

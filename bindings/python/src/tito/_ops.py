@@ -25,7 +25,7 @@ import weakref
 from typing import Any, Awaitable, Callable, Dict, Generator, Generic, TypeVar, Union
 
 from tito._lib import NULL, ffi, lib
-from tito.errors import FORK_ADVICE, Forked, InvalidState, check, error_slot, raise_status
+from tito.errors import FORK_ADVICE, Closed, Forked, InvalidState, check, error_slot, raise_status
 
 T = TypeVar("T")
 
@@ -39,6 +39,31 @@ class _Local(threading.local):
 
 
 local = _Local()
+
+
+class Owned:
+    """A pointer of the library's, freed with the last reference to this object.
+
+    Not ffi.gc: where the collector ends a cycle its objects' finalizers run in any order, and one of them may still use what
+    is freed already. It is told so here.
+    """
+
+    __slots__ = ("_pointer", "_free")
+
+    def __init__(self, pointer: Any, free: Any) -> None:
+        self._pointer, self._free = pointer, free
+
+    def get(self) -> Any:
+        if self._pointer is None:
+            raise Closed("it is gone already: an object that is being collected uses another that is")
+        return self._pointer
+
+    def release(self) -> None:
+        pointer, self._pointer = self._pointer, None
+        if pointer is not None:
+            self._free(pointer)
+
+    __del__ = release
 
 
 def allow(what: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Dict, Mapping, Optional
 
 from tito._core import BaseDatabase, BaseTx, Page, pointer_of, read_page
 from tito._lib import ffi, lib
-from tito._ops import Pending, allow, integer, nothing, options_handle, raw
+from tito._ops import Owned, Pending, allow, integer, nothing, options_handle, raw
 from tito.errors import InvalidArgument, check, error_slot
 from tito.values import Duration, Time, decode, duration_us, encode, options_of, text_bytes, time_us
 
@@ -43,9 +43,13 @@ class BaseQueue:
         handle = options_handle(options_of(options, OPTIONS, "queue"))
         slot, out = error_slot(), ffi.new("tito_queue_t **")
         check(lib.tito_queue_open(database._handle, name, len(name), handle, out, slot), slot)
-        self._handle = ffi.gc(out[0], lib.tito_queue_free)
+        self._owned = Owned(out[0], lib.tito_queue_free)
         self._database = database
         self.type = type
+
+    @property
+    def _handle(self) -> Any:
+        return self._owned.get()
 
     def __repr__(self) -> str:
         return f"<tito queue of type '{self.type}'>"
