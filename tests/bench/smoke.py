@@ -33,6 +33,21 @@ EXPECTED = {
 }
 
 
+QUEUE = (
+    ("c", "publish"),
+    ("raw", "publish"),
+    ("c", "publish_100"),
+    ("raw", "publish_100"),
+    ("c", "drain_hot_keys"),
+    ("many", "drain_hot_keys"),
+    ("c", "drain_no_history"),
+    ("c", "empty_pull_aged"),
+    ("fresh", "empty_pull_aged"),
+    ("c", "first_event_aged"),
+    ("fresh", "first_event_aged"),
+)
+
+
 class Report:
     passed = 0
     failed = 0
@@ -46,6 +61,19 @@ class Report:
 
 def run(*command):
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def queue_run(report, bench):
+    result = run(bench, "--json", "--queue", "2000")
+    report.check("the queue's run", result.returncode == 0)
+    if result.returncode != 0:
+        print(result.stderr[-4000:])
+        return
+    data = json.loads(result.stdout)
+    found = {(r["engine"], r["workload"]): r for r in data["results"]}
+    for one in QUEUE:
+        report.check("%s %s of the queue's run" % one, one in found and found[one]["ops_per_s"] > 0)
+    report.check("it measures every goal of the queue", all(goal["measured"] is not None for goal in data["goals"]))
 
 
 def main():
@@ -69,6 +97,7 @@ def main():
     else:
         print(result.stderr[-4000:])
 
+    queue_run(report, bench)
     table = run(bench, "--engines", "c", *small)
     report.check("the table", table.returncode == 0 and "of raw" in table.stdout)
     print(table.stdout)
