@@ -338,7 +338,7 @@ describe("a worker", function()
 
   it("rests while it does not lead", function()
     publish("k", 1)
-    local leads, asked, handled = false, 0, 0
+    local leads, asked, handled, began = false, 0, 0, tito.now()
     local worker = db:worker { is_leader = function()
       asked = asked + 1
       return leads
@@ -348,9 +348,9 @@ describe("a worker", function()
       worker:step(20)
     end
     assert.equal(0, handled)
-    assert.equal(1, asked)
+    assert.is_true(asked >= 1 and asked <= 2 + (tito.now() - began)) -- each second
     leads = true
-    local till = tito.now() + 5
+    local till = tito.now() + 60
     while handled == 0 and tito.now() < till do
       worker:step(100)
     end
