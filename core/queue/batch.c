@@ -173,7 +173,8 @@ static bool fence(const ti_worker *w, const ti_batch *batch, ti_txn *txn, ti_res
 {
     bool all = true;
     for (uint32_t i = 0; i < batch->count; i++) {
-        ti_ts until = ti_worker_fence(w, batch->events[i]->part);
+        const ti_event *event = batch->events[i];
+        ti_ts until = ti_worker_fence(w, event->part, event->holding);
         if (until == TI_FENCE_LOST && results[i] == TI_RESULT_DONE)
             results[i] = TI_RESULT_LOST;
         else if (until != TI_TS_NONE)

@@ -12,6 +12,7 @@
 typedef struct checkpoint {
     ti_part *part;
     uint64_t at_us;
+    uint64_t holding;
 } checkpoint;
 
 static uint64_t checkpoint_of(const ti_part *part)
@@ -40,7 +41,7 @@ static size_t collect(const ti_worker *w, bool all, checkpoint *out, ti_wtype **
                 continue;
             uint64_t at_us = checkpoint_of(part);
             if (at_us > part->checkpoint_us)
-                out[n++] = (checkpoint){.part = part, .at_us = at_us};
+                out[n++] = (checkpoint){.part = part, .at_us = at_us, .holding = part->holding};
         }
     }
     return n;
@@ -51,7 +52,7 @@ static ti_status put_one(const ti_worker *w, ti_txn *txn, const checkpoint *c, t
 {
     ti_slice type = ti_hub_type_name(c->part->type->type);
     ti_slice key = ti_key_queue_checkpoint(w->queues->keyspace, a, type, c->part->number);
-    ti_ts fence = ti_worker_fence(w, c->part);
+    ti_ts fence = ti_worker_fence(w, c->part, c->holding);
     ti_buf value;
     if (fence == TI_FENCE_LOST)
         return TI_OK;

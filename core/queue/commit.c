@@ -158,7 +158,14 @@ static void run_again(ti_worker *w, ti_event *event, bool lost)
     event->conflicts += lost ? 0 : 1;
     for (uint32_t i = 1; i < event->conflicts && delay_ns < TI_RERUN_CAP_US * INT64_C(1000); i++)
         delay_ns *= 2;
-    ti_window_rerun(w, event, false, delay_ns);
+    if (!lost) {
+        ti_window_rerun(w, event, false, delay_ns);
+        return;
+    }
+    /* others may have changed the row, or put another event before it: it is read again */
+    ti_key *key = event->key;
+    ti_window_replace(w, event, NULL, false);
+    ti_key_update(w, key);
 }
 
 void ti_result_take(ti_worker *w, ti_event *event, ti_result result)

@@ -69,7 +69,7 @@ ti_status ti_rows_check(ti_committer *c, ti_txn *txn, ti_event *const *events, s
 /* Bounds the commit; false when the event's partition is not ours any more. */
 static bool fence(ti_worker *w, ti_txn *txn, const ti_event *event)
 {
-    ti_ts until = ti_worker_fence(w, event->part);
+    ti_ts until = ti_worker_fence(w, event->part, event->holding);
     if (until == TI_FENCE_LOST)
         return false;
     if (until != TI_TS_NONE)

@@ -73,7 +73,10 @@ static ti_status delete_batch(ti_worker *w, const ti_part *part, uint64_t from_u
     if (page.count == 0)
         return TI_OK;
     ti_hub_count(part->type->type, TI_COUNT_EXPIRED, page.count);
-    ti_ts fence = ti_worker_fence(w, part);
+    ti_mutex_lock(&w->mutex);
+    uint64_t holding = part->holding;
+    ti_mutex_unlock(&w->mutex);
+    ti_ts fence = ti_worker_fence(w, part, holding);
     if (fence != TI_TS_NONE)
         ti_txn_not_after(txn, fence);
     return ti_txn_commit(txn, NULL, call, err);

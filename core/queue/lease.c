@@ -36,24 +36,26 @@ static ti_lease_type *find(ti_lease *l, ti_slice type)
     return NULL;
 }
 
-static bool lease_owns(ti_ownership *o, ti_slice name, uint32_t partition)
-{
-    ti_lease *l = of(o);
-    ti_lease_type *type = find(l, name);
-    ti_mutex_lock(&l->mutex);
-    bool owns = type != NULL && partition < type->partitions &&
-                type->state[partition] == TI_LEASE_HELD && l->expiry != TI_TS_NONE;
-    ti_mutex_unlock(&l->mutex);
-    return owns;
-}
-
-static ti_ts lease_fence(ti_ownership *o, ti_slice name, uint32_t partition)
+static uint64_t lease_holding(ti_ownership *o, ti_slice name, uint32_t partition)
 {
     ti_lease *l = of(o);
     ti_lease_type *type = find(l, name);
     ti_mutex_lock(&l->mutex);
     bool ours = type != NULL && partition < type->partitions &&
-                type->state[partition] != TI_LEASE_NONE && l->expiry != TI_TS_NONE;
+                type->state[partition] == TI_LEASE_HELD && l->expiry != TI_TS_NONE;
+    uint64_t holding = ours ? type->holding[partition] : 0;
+    ti_mutex_unlock(&l->mutex);
+    return holding;
+}
+
+static ti_ts lease_fence(ti_ownership *o, ti_slice name, uint32_t partition, uint64_t holding)
+{
+    ti_lease *l = of(o);
+    ti_lease_type *type = find(l, name);
+    ti_mutex_lock(&l->mutex);
+    bool ours = type != NULL && partition < type->partitions &&
+                type->state[partition] != TI_LEASE_NONE && type->holding[partition] == holding &&
+                l->expiry != TI_TS_NONE;
     ti_ts until = ours ? l->expiry : TI_FENCE_LOST;
     ti_mutex_unlock(&l->mutex);
     return until;
@@ -98,6 +100,8 @@ void ti_lease_changed(ti_lease *l)
 void ti_lease_set(ti_lease *l, ti_lease_type *type, uint32_t partition, ti_lease_state state)
 {
     ti_mutex_lock(&l->mutex);
+    if (type->state[partition] == TI_LEASE_NONE && state == TI_LEASE_HELD)
+        type->holding[partition] = ++l->holdings;
     type->state[partition] = (unsigned char)state;
     ti_mutex_unlock(&l->mutex);
 }
@@ -349,7 +353,8 @@ static ti_status make_types(ti_lease *l, ti_err *err)
         type->partitions = wtype->partitions;
         type->state = ti_alloc_zero(wtype->partitions);
         type->wanted = ti_alloc_zero(wtype->partitions);
-        if (type->state == NULL || type->wanted == NULL)
+        type->holding = ti_alloc_zero(wtype->partitions * sizeof(uint64_t));
+        if (type->state == NULL || type->wanted == NULL || type->holding == NULL)
             return ti_err_no_memory(err);
     }
     return TI_OK;
@@ -403,6 +408,7 @@ static void lease_release(ti_ownership *o)
     for (uint32_t i = 0; i < l->type_count; i++) {
         ti_free(l->types[i].state);
         ti_free(l->types[i].wanted);
+        ti_free(l->types[i].holding);
     }
     ti_free(l->types);
     ti_cond_destroy(&l->cond);
@@ -411,9 +417,9 @@ static void lease_release(ti_ownership *o)
 }
 
 static const ti_ownership_vt lease_vt = {
-    .version = 2,
+    .version = 3,
     .epoch = lease_epoch,
-    .owns = lease_owns,
+    .holding = lease_holding,
     .fence = lease_fence,
     .until_ns = lease_until_ns,
     .set_leader = lease_set_leader,

@@ -33,6 +33,7 @@ typedef struct ti_lease_type {
     ti_wtype *wtype;
     uint32_t partitions;
     unsigned char *state;  /* owned, a ti_lease_state each; changed under the lease's mutex */
+    uint64_t *holding;     /* owned: which taking it is; under the lease's mutex */
     unsigned char *wanted; /* owned, by the lease thread alone */
     bool waits;            /* for leases that others still have */
 } ti_lease_type;
@@ -49,6 +50,7 @@ typedef struct ti_lease {
     ti_ts expiry;                   /* under mutex; TI_TS_NONE = no member */
     _Atomic(int64_t) until_ns;
     _Atomic(uint64_t) epoch;
+    uint64_t holdings; /* takings so far; under mutex */
     int64_t lease_us;
     int64_t renewed_ns;
     bool renew_now; /* so that snapshots move on */

@@ -27,7 +27,7 @@ static ti_status commit(ti_committer *c, ti_event *event, ti_result *result_out,
         return TI_OK;
     TI_TRY(ti_worker_now(w, txn, &write.now, call, err));
     TI_TRY(ti_outcome_apply(&write, event, err));
-    ti_ts until = ti_worker_fence(w, event->part);
+    ti_ts until = ti_worker_fence(w, event->part, event->holding);
     if (until == TI_FENCE_LOST) {
         *result_out = TI_RESULT_LOST;
         return TI_OK;

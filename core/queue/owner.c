@@ -24,17 +24,19 @@ static uint64_t fixed_epoch(ti_ownership *o)
     return atomic_load(&((owner_fixed *)o)->epoch);
 }
 
-static bool fixed_owns(ti_ownership *o, ti_slice type, uint32_t partition)
+/* The epoch counts changes of leadership. */
+static uint64_t fixed_holding(ti_ownership *o, ti_slice type, uint32_t partition)
 {
     const owner_fixed *fixed = (const owner_fixed *)o;
     (void)type;
-    if (atomic_load(&((owner_fixed *)o)->leader) == 0)
-        return false;
-    return partition >= fixed->from && (fixed->to == 0 || partition < fixed->to);
+    uint64_t epoch = atomic_load(&((owner_fixed *)o)->epoch);
+    bool ours = partition >= fixed->from && (fixed->to == 0 || partition < fixed->to);
+    return ours && atomic_load(&((owner_fixed *)o)->leader) != 0 ? epoch : 0;
 }
 
-static ti_ts fixed_fence(ti_ownership *o, ti_slice type, uint32_t partition)
+static ti_ts fixed_fence(ti_ownership *o, ti_slice type, uint32_t partition, uint64_t holding)
 {
+    (void)holding;
     (void)o;
     (void)type;
     (void)partition;
@@ -60,9 +62,9 @@ static void fixed_release(ti_ownership *o)
 }
 
 static const ti_ownership_vt fixed_vt = {
-    .version = 2,
+    .version = 3,
     .epoch = fixed_epoch,
-    .owns = fixed_owns,
+    .holding = fixed_holding,
     .fence = fixed_fence,
     .until_ns = fixed_until_ns,
     .set_leader = fixed_set_leader,

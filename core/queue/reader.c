@@ -40,10 +40,11 @@ static void apply_ownership(ti_worker *w)
     for (ti_wtype *type = w->types; type != NULL; type = type->next) {
         for (uint32_t i = 0; i < type->partitions; i++) {
             ti_part *part = &type->parts[i];
-            if (part->owned && !part->owns_next) {
+            if (part->owned && part->holding != part->holding_next)
                 ti_part_close(w, part);
-            } else if (!part->owned && part->owns_next) {
+            if (!part->owned && part->holding_next != 0) {
                 part->owned = true;
+                part->holding = part->holding_next;
                 ti_part_queue(w, part);
             }
         }
@@ -63,7 +64,7 @@ static void look_at_ownership(ti_worker *w)
     bool changed = !w->epoch_known || epoch != w->ownership_epoch;
     for (ti_wtype *type = w->types; changed && type != NULL; type = type->next) {
         for (uint32_t i = 0; i < type->partitions; i++)
-            type->parts[i].owns_next = o->vt->owns(o, ti_hub_type_name(type->type), i);
+            type->parts[i].holding_next = o->vt->holding(o, ti_hub_type_name(type->type), i);
     }
     ti_mutex_lock(&w->mutex);
     if (o->vt->epoch(o) != epoch) {

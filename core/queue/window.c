@@ -102,6 +102,7 @@ ti_status ti_window_insert(ti_worker *w, ti_event *event, bool at_head, ti_err *
         return ti_err_no_memory(err);
     }
     event->key = key;
+    event->holding = part->holding;
     ti_index_add(w, event);
     part_add(part, event);
     w->events++;

@@ -347,10 +347,10 @@ void ti_worker_set_leader(ti_worker *w, bool leader)
     ti_worker_ownership_changed(w);
 }
 
-ti_ts ti_worker_fence(const ti_worker *w, const ti_part *part)
+ti_ts ti_worker_fence(const ti_worker *w, const ti_part *part, uint64_t holding)
 {
     ti_ownership *o = w->ownership;
-    return o->vt->fence(o, ti_hub_type_name(part->type->type), part->number);
+    return o->vt->fence(o, ti_hub_type_name(part->type->type), part->number, holding);
 }
 
 static uint32_t owned_between(ti_worker *w, ti_slice name, uint32_t from, uint32_t to)

@@ -21,7 +21,9 @@
  *  4. The checkpoint of a partition never passes min(oldest unfinished place, S - TI_GRACE_US).
  *  5. Settling never blocks: it takes a mutex and wakes a thread.
  *  6. A partition is read, and its outcomes committed, only while the ownership says so; outcomes
- *     commit not after its fence.
+ *     commit not after its fence. An outcome of an event that was read before the partition was
+ * lost commits never, though it has come back: others may have worked on it, and an event of its
+ * key that came before may be one whose outcome was lost.
  *
  * Thread rule: every function may be called from any thread unless it says otherwise; one event is
  * used by one thread at a time. Settling an event that is settled does nothing. What is NOT here:
@@ -40,14 +42,15 @@ typedef struct ti_event ti_event;
  * locks held; answers must be quick. */
 typedef struct ti_ownership ti_ownership;
 typedef struct ti_ownership_vt {
-    uint32_t version; /* 2 */
-    /* A number that changes whenever an answer of owns may have changed. */
+    uint32_t version; /* 3 */
+    /* A number that changes whenever an answer of holding may have changed. */
     uint64_t (*epoch)(ti_ownership *o);
-    /* Whether the partition of a type is this worker's now. */
-    bool (*owns)(ti_ownership *o, ti_slice type, uint32_t partition);
-    /* Outcomes of the partition commit not after this; TI_TS_NONE = no bound; TI_FENCE_LOST: none
-     * may. Read before each commit. */
-    ti_ts (*fence)(ti_ownership *o, ti_slice type, uint32_t partition);
+    /* 0: the partition of a type is not this worker's now. Else a number, another one when it was
+     * not this worker's in between: what is known of it from before may be wrong. */
+    uint64_t (*holding)(ti_ownership *o, ti_slice type, uint32_t partition);
+    /* Outcomes of events that were read under that holding commit not after this; TI_TS_NONE = no
+     * bound; TI_FENCE_LOST: none may. Read before each commit. */
+    ti_ts (*fence)(ti_ownership *o, ti_slice type, uint32_t partition, uint64_t holding);
     /* Nothing is given out after this time of the monotonic clock; TI_NO_DEADLINE = no bound. A
      * courtesy: what counts is the fence. */
     int64_t (*until_ns)(ti_ownership *o);

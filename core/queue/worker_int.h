@@ -82,9 +82,10 @@ struct ti_event {
     ti_event *part_prev;
     ti_slice row_key;
     ti_slice row_value;
-    ti_slice order; /* what it is ordered by */
-    size_t size;    /* of the block, and of the text of its outcome */
-    uint64_t hash;  /* of its place */
+    ti_slice order;   /* what it is ordered by */
+    size_t size;      /* of the block, and of the text of its outcome */
+    uint64_t hash;    /* of its place */
+    uint64_t holding; /* of its partition, when it came into memory */
     ti_timer deadline;
     ti_gate *gate;    /* that it has passed, while it is with the host */
     int64_t taken_ns; /* when the host got it */
@@ -165,7 +166,8 @@ struct ti_part {
     uint64_t due_us;      /* no future event is earlier; UINT64_MAX = there is none */
     int64_t due_ns;       /* the same on the monotonic clock */
     bool due_known;
-    bool owns_next;         /* the reader's scratch */
+    uint64_t holding;       /* of the ownership, when it was taken on */
+    uint64_t holding_next;  /* the reader's scratch */
     uint64_t floor_us;      /* every place below has been seen */
     uint64_t checkpoint_us; /* as stored */
     uint64_t finished_us;   /* the highest place of a finished event row */
@@ -311,8 +313,8 @@ void ti_worker_unlock(ti_worker *w);
 void ti_worker_nudge(ti_worker *w);
 /* Has the reader ask the ownership at once. The mutex is not held. */
 void ti_worker_ownership_changed(ti_worker *w);
-/* The bound of commits about a partition. */
-ti_ts ti_worker_fence(const ti_worker *w, const ti_part *part);
+/* The bound of commits about a partition that was read under that holding. */
+ti_ts ti_worker_fence(const ti_worker *w, const ti_part *part, uint64_t holding);
 /* Remembers an error that the worker can not get over, when it is one. */
 void ti_worker_note(ti_worker *w, const ti_err *err, const char *what);
 /* Drops references; the last one frees the worker. The mutex is not held. */

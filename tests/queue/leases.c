@@ -360,6 +360,137 @@ static void options_are_checked(void **state)
     qdb_close(&d);
 }
 
+/* ---- lost and come back ---- */
+
+/* An ownership that the test gives, takes away and gives back; a commit waits at its fence while
+ * the test says so. */
+typedef struct given {
+    ti_ownership base;
+    _Atomic(uint64_t) holding; /* 0: not ours */
+    _Atomic(uint64_t) epoch;
+    _Atomic(bool) wait;
+    _Atomic(bool) waits;
+} given;
+
+static given *given_of(ti_ownership *o)
+{
+    return (given *)(void *)o;
+}
+
+static uint64_t given_epoch(ti_ownership *o)
+{
+    return atomic_load(&given_of(o)->epoch);
+}
+
+static uint64_t given_holding(ti_ownership *o, ti_slice type, uint32_t partition)
+{
+    (void)type;
+    (void)partition;
+    return atomic_load(&given_of(o)->holding);
+}
+
+static ti_ts given_fence(ti_ownership *o, ti_slice type, uint32_t partition, uint64_t holding)
+{
+    (void)type;
+    (void)partition;
+    while (atomic_load(&given_of(o)->wait)) {
+        atomic_store(&given_of(o)->waits, true);
+        usleep(500);
+    }
+    return atomic_load(&given_of(o)->holding) == holding ? TI_TS_NONE : TI_FENCE_LOST;
+}
+
+static int64_t given_until_ns(ti_ownership *o)
+{
+    (void)o;
+    return TI_NO_DEADLINE;
+}
+
+static void given_leader(ti_ownership *o, bool leader)
+{
+    (void)o;
+    (void)leader;
+}
+
+static void given_release(ti_ownership *o)
+{
+    (void)o;
+}
+
+static const ti_ownership_vt given_vt = {.version = 3,
+                                         .epoch = given_epoch,
+                                         .holding = given_holding,
+                                         .fence = given_fence,
+                                         .until_ns = given_until_ns,
+                                         .set_leader = given_leader,
+                                         .release = given_release};
+
+static void give(given *g, uint64_t holding)
+{
+    atomic_store(&g->holding, holding);
+    atomic_fetch_add(&g->epoch, 1);
+}
+
+/* The first event of a key is acknowledged, the second one given out, then the partition is lost:
+ * the first one's outcome has no effect. When the partition has come back the second one's must not
+ * have one either, or it would come before the first. */
+static void what_was_taken_before_the_loss_has_no_effect(bool slowly)
+{
+    qdb d;
+    given g = {.base = {.vt = &given_vt}};
+    give(&g, 1);
+    qdb_open(&d, NULL, NULL);
+    declare(&d, "user", 1, 3600000000, TI_ORDERING_KEY);
+    publish(&d, "user", "a", "1");
+    publish(&d, "user", "a", "2");
+    ti_worker_options options = {.concurrency = 4, .ownership = &g.base};
+    ti_worker *w = start_worker(&d, "user", &options);
+    atomic_store(&g.wait, true);
+    ti_event *event = take_one(w);
+    assert_true(is(ti_event_info_of(event)->payload, "1"));
+    ack(event);
+    event = take_one(w);
+    assert_true(is(ti_event_info_of(event)->payload, "2"));
+    for (int i = 0; i < 60000 && !atomic_load(&g.waits); i++)
+        usleep(1000);
+    give(&g, 0);
+    atomic_store(&g.wait, false);
+    wait_committed(w);
+    assert_int_equal(count_of(&d, "user", TI_EVENT_PENDING), 2);
+    for (int i = 0; i < 60000 && slowly && ti_worker_partitions(w, S("user")) > 0; i++)
+        usleep(1000);
+    give(&g, 2);
+    for (int i = 0; i < 60000 && ti_worker_partitions(w, S("user")) == 0; i++)
+        usleep(1000);
+    ack(event);
+    wait_committed(w);
+    assert_int_equal(count_of(&d, "user", TI_EVENT_PENDING), 2);
+    /* what is given out before the loss is seen has no effect either, and comes once more */
+    for (uint64_t pending = 2; pending > 0; pending = count_of(&d, "user", TI_EVENT_PENDING)) {
+        ti_event_filter filter = {.type = S("user"), .state = TI_EVENT_PENDING, .limit = 10};
+        ti_event_list list;
+        OK(&d, ti_queue_list(d.queues, &filter, &d.a, &list, &d.call, &d.err));
+        assert_true(list.count == 2 || is(list.items[0].payload, "2"));
+        ack(take_one(w));
+        wait_committed(w);
+    }
+    finish_worker(w);
+    assert_int_equal(count_of(&d, "user", TI_EVENT_COMPLETED), 2);
+    qdb_close(&d);
+}
+
+static void what_was_taken_before_a_loss_is_void(void **state)
+{
+    (void)state;
+    what_was_taken_before_the_loss_has_no_effect(true);
+}
+
+static void a_loss_that_the_reader_did_not_see_counts(void **state)
+{
+    (void)state;
+    what_was_taken_before_the_loss_has_no_effect(false);
+}
+
 /* ---- clocks ---- */
 
 static ti_event *take_moving(ti_worker *w, test_env *env)
@@ -513,6 +644,8 @@ int main(void)
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(clocks_jump),
         cmocka_unit_test(storms_of_joins_and_leaves),
+        cmocka_unit_test(what_was_taken_before_a_loss_is_void),
+        cmocka_unit_test(a_loss_that_the_reader_did_not_see_counts),
     };
     return TEST_RUN(tests);
 }
