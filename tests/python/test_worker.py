@@ -184,6 +184,76 @@ def test_leader(memory):
     assert len(seen) == 1
 
 
+def batches_of(db):
+    """A worker's handlers of batches, and what they have seen."""
+    model, seen = db.model({"table": "done"}), []
+
+    def handle(events, tx):
+        keys = [event.key for event in events]
+        assert len(set(keys)) == len(keys) <= 8
+        if "k3" in keys:
+            assert len(events) == 1 or all(event.attempts == 0 for event in events)
+            raise ValueError("poison")
+        for event in events:
+            if event.key == "k1" and event.attempts == 0:
+                event.fail("not this one")
+            elif event.key == "k2" and event.payload["n"] != 9:
+                event.advance({"n": 9})
+        seen.extend((event.key, event.attempts) for event in events)
+        return [model, tx, [event.key for event in events]]
+
+    return handle, seen, model
+
+
+def test_batches(db):
+    queue = db.queue("job", partitions=2)
+    with db.begin() as tx:
+        for i in range(8):
+            queue.publish(f"k{i}", {"n": i}, tx)
+    handle, seen, model = batches_of(db)
+    worker = db.worker(retry=FAST, signals=False, batch=8)
+
+    @worker.on("job")
+    def run(events, tx):
+        _, _, keys = handle(events, tx)
+        for key in keys:
+            model.save({"id": key}, tx)
+
+    stop_when(worker, lambda: len(queue.history(state="completed")) == 7 and len(queue.history(state="failed")) == 1)
+    worker.run()
+    assert ("k1", 0) in seen and ("k1", 1) in seen and "k3" not in {key for key, _ in seen}
+    assert model.find_by_id("k3") is None and model.find_by_id("k2") is not None
+    assert "poison" in queue.history(state="failed").items[0]["last_error"]
+
+
+def test_batches_of_tasks(run):
+    async def main():
+        async with await tito.aio.connect("memory:") as db:
+            queue, sizes = db.queue("job", partitions=2), []
+            worker = db.worker(retry=FAST, signals=False)
+
+            @worker.on("job", batch=8)
+            async def handle(events, tx):
+                sizes.append(len(events))
+                if sum(sizes) >= 8:
+                    worker.stop()
+
+            await asyncio.gather(*[queue.publish(f"k{i}", str(i)) for i in range(8)])
+            await worker.run()
+            assert sum(sizes) == 8 and max(sizes) <= 8
+            assert len(await queue.history(state="completed")) == 8
+
+    run(main())
+
+
+@pytest.mark.parametrize("size", [0, -1, 1001])
+def test_bad_batches(memory, size):
+    with pytest.raises(tito.InvalidArgument, match="tito_worker_new: option batch must be an integer from 1 to 1000"):
+        memory.worker(batch=size)
+    with pytest.raises(tito.InvalidArgument, match="tito_worker_on: option batch must be an integer from 1 to 1000"):
+        memory.worker().on("job", print, batch=size)
+
+
 def test_bad_arguments(memory):
     for options in ({"concurrency": 0}, {"concurrency": "x"}, {"nope": 1}, {"retry": 5}, {"retry": {"factor": "x"}},
                     {"partition_range": (3, 1)}, {"partition_range": 5}, {"is_leader": 5}, {"drain_timeout": "x"}):  # fmt: skip

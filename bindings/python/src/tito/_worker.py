@@ -14,7 +14,7 @@ from tito._core import BaseDatabase
 from tito._lib import ffi, lib
 from tito._ops import Pending, allow, flag, nothing, options_handle
 from tito.errors import AlreadyExists, InvalidArgument, Timeout, WrongType, check, error_slot
-from tito.event import Event
+from tito.event import Batch, Event, event_of
 from tito.values import Duration, duration_us, options_of, text_bytes
 
 OPTIONS = {
@@ -28,6 +28,7 @@ OPTIONS = {
     "leased": "bool",
     "lease": "seconds",
     "gc": "ours",
+    "batch": "int",
 }
 HANDLER_OPTIONS = {
     "retry": "ours",
@@ -35,6 +36,7 @@ HANDLER_OPTIONS = {
     "concurrency": "int",
     "key_concurrency": "int",
     "rate": "ours",
+    "batch": "int",
 }
 RETRY = {"max_retries": "int", "base": "seconds", "factor": "ours", "cap": "seconds", "jitter": "ours"}
 GC = {"retention": "seconds"}
@@ -101,12 +103,14 @@ class Handler:
         self._count = _arguments_of(function)
 
     def call(self, event: Event, tx: Any) -> Any:
-        return self._function(event, tx) if self._count == 2 else self._function(event)
+        given = event.events if isinstance(event, Batch) else event
+        return self._function(given, tx) if self._count == 2 else self._function(given)
 
 
 class BaseWorker:
     """A worker. Options: concurrency (1), partition_range (from, to), is_leader (a function, asked each second), retry
-    {"max_retries", "base", "factor", "cap"}, handler_timeout, drain_timeout (30 s), signals (True)."""
+    {"max_retries", "base", "factor", "cap"}, handler_timeout, drain_timeout (30 s), signals (True), batch (of the types
+    that say nothing else)."""
 
     def __init__(self, database: BaseDatabase, options: Mapping[str, Any]) -> None:
         allow("worker")
@@ -180,7 +184,7 @@ class BaseWorker:
         is the calling thread's own."""
         slot, count = error_slot(), ffi.new("size_t *")
         check(lib.tito_worker_take(self._handle, places, 1, timeout_us, count, slot), slot)
-        return Event(ffi.gc(places[0], lib.tito_event_free)) if count[0] else None
+        return event_of(ffi.gc(places[0], lib.tito_event_free)) if count[0] else None
 
     def _set_leader(self, leads: Any) -> None:
         lib.tito_worker_set_leader(self._handle, 1 if leads else 0)

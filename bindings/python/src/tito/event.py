@@ -14,7 +14,7 @@ from typing import Any, List, Optional
 
 from tito._core import BaseTx
 from tito._lib import NULL, ffi, lib
-from tito.errors import InvalidState, check, error_slot
+from tito.errors import InvalidState, WrongType, check, error_slot
 from tito.values import Time, decode, encode, time_us
 
 #: Of what is stored with a failed event (core keeps as much).
@@ -29,6 +29,11 @@ def _bytes(handle: Any, field: int) -> bytes:
 
 def _text(handle: Any, field: int) -> Optional[str]:
     return _bytes(handle, field).decode("utf-8", "replace") or None
+
+
+def _cut(text: str) -> bytes:
+    """What of the text is stored."""
+    return text.encode("utf-8", "replace")[:FAILURE_SIZE_MAX].decode("utf-8", "ignore").encode()
 
 
 class Event:
@@ -73,6 +78,13 @@ class Event:
         self._argument = encode(payload, "advance: the payload")
         self._outcome = "advance"
 
+    def fail(self, why: str) -> None:
+        """When the handler succeeds, the event has failed all the same: for one of a batch whose others are to commit."""
+        if not isinstance(why, str):
+            raise WrongType(f"fail: the reason must be a str, not {type(why).__name__}")
+        self._argument = _cut(why)
+        self._outcome = "fail"
+
     @property
     def expired(self) -> bool:
         """Its handler timeout has passed: whatever the handler does is too late."""
@@ -91,7 +103,7 @@ class Event:
             if failure is None and self._succeed(handle) != 0:
                 failure = "operations of the event's transaction had not ended when its handler returned"
             if failure is not None:
-                text = failure.encode("utf-8", "replace")[:FAILURE_SIZE_MAX].decode("utf-8", "ignore").encode()
+                text = _cut(failure)
                 lib.tito_event_fail(handle, text, len(text))
         finally:
             ffi.release(handle)
@@ -102,9 +114,37 @@ class Event:
             status = lib.tito_event_reschedule(handle, self._argument)
         elif self._outcome == "advance":
             status = lib.tito_event_advance(handle, self._argument, len(self._argument))
+        elif self._outcome == "fail":
+            status = lib.tito_event_fail(handle, self._argument, len(self._argument))
         else:
             status = lib.tito_event_acknowledge(handle)
         return status
+
+
+class Batch(Event):
+    """Events that a handler gets together; what it is as an event is its first one."""
+
+    def __init__(self, handle: Any) -> None:
+        super().__init__(handle)
+        count: int = lib.tito_event_count(handle)
+        self.events: List[Event] = [Event(lib.tito_event_member(handle, i)) for i in range(count)]
+
+    def _settle(self, tx: BaseTx, failure: Optional[str]) -> None:
+        try:
+            super()._settle(tx, failure)
+        finally:
+            for event in self.events:
+                event._handle = None
+
+    def _succeed(self, handle: Any) -> int:
+        for event in self.events:
+            event._succeed(event._handle)
+        return super()._succeed(handle)
+
+
+def event_of(handle: Any) -> Event:
+    """An event that was taken: a batch when its type has batches."""
+    return Batch(handle) if lib.tito_event_count(handle) else Event(handle)
 
 
 def lent_pointer(event: Event, what: str) -> Any:

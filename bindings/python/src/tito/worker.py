@@ -58,7 +58,9 @@ class Worker(BaseWorker):
 
     def on(self, type: str, handler: Optional[Callable[..., Any]] = None, **options: Any) -> Any:
         """Handles the events of a type with handler(event, tx) or handler(event); without a handler: a decorator. It
-        acknowledges by returning, and fails the event by raising (or returning False). Options: retry, handler_timeout.
+        acknowledges by returning, and fails the event by raising (or returning False). Options: retry, handler_timeout,
+        concurrency, key_concurrency, rate, batch: with batch=N it is handler(events, tx), of up to N events of different
+        keys that commit together; a batch that fails comes again in smaller ones, down to one event.
         """
         if handler is not None:
             self._on_checked(type, handler, options)
