@@ -30,7 +30,8 @@ end
 
 --- When the handler succeeds, the event has failed all the same: for one of a batch whose others are to commit.
 function Event:fail(why)
-  self.outcome, self.outcome_value = "fail", errors.text(why == nil and "the handler failed it without saying why" or why)
+  local text = why == nil and "the handler failed it without saying why" or errors.text(why)
+  self.outcome, self.outcome_value = "fail", text
   return true
 end
 

@@ -123,8 +123,8 @@ end
 
 --- Handles the events of a type with handler(event, tx). It acknowledges by returning nothing or a true value, fails
 -- the event by nil and why, or by raising. options: retry, handler_timeout, concurrency, key_concurrency, rate, batch:
--- with batch = N it is handler(events, tx), of up to N events of different keys that commit together; a batch that fails
--- comes again in smaller ones, down to one event.
+-- with batch = N it is handler(events, tx), of up to N events of different keys that commit together; a batch that
+-- fails comes again in smaller ones, down to one event.
 function Worker:on(type_name, handler, options)
   errors.expect(type_name, "string", "on: the type")
   errors.expect(handler, "function", "on: the handler")
