@@ -5,7 +5,7 @@ import subprocess
 
 from nginx import BUILD, PATIENCE, ROOT, Nginx
 
-SHARED = ("host", "model", "query", "queue", "transaction", "tend", "worker")
+SHARED = ("host", "model", "query", "queue", "transaction", "tend", "worker", "batch")
 OWN = ("json", "misuse")
 
 
