@@ -162,10 +162,7 @@ static void run_again(ti_worker *w, ti_event *event, bool lost)
         ti_window_rerun(w, event, false, delay_ns);
         return;
     }
-    /* others may have changed the row, or put another event before it: it is read again */
-    ti_key *key = event->key;
-    ti_window_replace(w, event, NULL, false);
-    ti_key_update(w, key);
+    ti_window_lose(w, event);
 }
 
 void ti_result_take(ti_worker *w, ti_event *event, ti_result result)

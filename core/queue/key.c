@@ -99,7 +99,8 @@ static bool is_idle(const ti_key *key)
 {
     return key->window_first == NULL && key->parked_first == NULL && key->running == NULL &&
            key->own_waiting == NULL && key->unacked == 0 && key->moving == 0 && key->held == 0 &&
-           !key->is_parked && !key->loading && !key->load_queued && !key->is_ready;
+           key->stale == 0 && !key->is_parked && !key->loading && !key->load_queued &&
+           !key->is_ready;
 }
 
 static void free_key(ti_worker *w, ti_key *key)
@@ -173,7 +174,7 @@ void ti_key_update(ti_worker *w, ti_key *key)
     ti_mutex_assert_held(&w->mutex);
     if (key->running != NULL || key->is_ready || key->held > 0)
         return;
-    if (!key->part->owned || w->life != TI_LIFE_RUNNING) {
+    if (!key->part->owned || key->part->reopen || key->stale > 0 || w->life != TI_LIFE_RUNNING) {
         if (is_idle(key))
             free_key(w, key);
         return;

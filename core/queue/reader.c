@@ -51,6 +51,21 @@ static void apply_ownership(ti_worker *w)
     }
 }
 
+/* Forgets what is known of partitions of which an outcome was lost. The mutex is held. */
+static void reopen_parts(ti_worker *w)
+{
+    for (ti_wtype *type = w->types; type != NULL && w->reopen_parts > 0; type = type->next) {
+        for (uint32_t i = 0; i < type->partitions; i++) {
+            ti_part *part = &type->parts[i];
+            if (!part->reopen)
+                continue;
+            ti_part_close(w, part);
+            part->owned = true;
+            ti_part_queue(w, part);
+        }
+    }
+}
+
 /* Asks the ownership when it is time. The mutex is held, and let go meanwhile. */
 static void look_at_ownership(ti_worker *w)
 {
@@ -347,6 +362,7 @@ void *ti_reader_run(void *worker)
     ti_mutex_lock(&w->mutex);
     while (!w->quit) {
         look_at_ownership(w);
+        reopen_parts(w);
         ti_inbox_collect(w);
         run_timers(w);
         spill(w);

@@ -172,6 +172,9 @@ void ti_window_finish(ti_worker *w, ti_event *event, bool done)
     ti_mutex_assert_held(&w->mutex);
     ti_assert(event->stage == TI_SETTLED);
     event->stage = TI_DONE;
+    if (event->stale)
+        event->key->stale--;
+    event->stale = false;
     part_remove(part, event);
     if (!done) {
         drop(w, event);
@@ -235,6 +238,25 @@ void ti_window_replace(ti_worker *w, ti_event *event, ti_event *object, bool at_
     read_again(w, key, place, from_parked);
 }
 
+void ti_window_lose(ti_worker *w, ti_event *event)
+{
+    ti_key *key = event->key;
+    ti_part *part = event->part;
+    ti_event_place place = event->info.place;
+    bool from_parked = event->from_parked;
+    ti_mutex_assert_held(&w->mutex);
+    ti_window_finish(w, event, false);
+    if (!from_parked) /* no checkpoint passes it */
+        ti_part_wake(w, part, place.timestamp_us);
+    if (part->owned && w->life == TI_LIFE_RUNNING && !part->reopen) {
+        part->reopen = true;
+        w->reopen_parts++;
+        w->ownership_ns = 0;
+        ti_worker_nudge(w);
+    }
+    ti_key_update(w, key);
+}
+
 void ti_window_rerun(ti_worker *w, ti_event *event, bool at_head, int64_t delay_ns)
 {
     ti_key *key = event->key;
@@ -242,6 +264,10 @@ void ti_window_rerun(ti_worker *w, ti_event *event, bool at_head, int64_t delay_
     ti_assert(event->stage == TI_SETTLED);
     if (key->running == event)
         key->running = NULL;
+    if (event->stale) { /* others may have changed its row */
+        ti_window_lose(w, event);
+        return;
+    }
     ti_window_replace(w, event, ti_event_clone(event), at_head);
     if (delay_ns > 0)
         key->not_before_ns = ti_env_mono_ns(w->env) + delay_ns;
@@ -310,6 +336,9 @@ void ti_part_close(ti_worker *w, ti_part *part)
     part->owned = false;
     part->opened = false;
     part->sweeping = false;
+    if (part->reopen)
+        w->reopen_parts--;
+    part->reopen = false;
     ti_buf_clear(&part->open_from);
     ti_timers_cancel(&w->timers, &part->timer);
     if (part->full) {
@@ -318,8 +347,12 @@ void ti_part_close(ti_worker *w, ti_part *part)
     }
     for (ti_event *event = part->events; event != NULL; event = next) {
         next = event->part_next;
-        if (event->stage == TI_WAITING)
+        if (event->stage == TI_WAITING) {
             ti_window_forget(w, event);
+        } else if (!event->stale) {
+            event->stale = true;
+            event->key->stale++;
+        }
     }
     ti_keys_close(w, part);
 }

@@ -30,7 +30,10 @@
  *  3. A key is freed when nothing refers to it any more (ti_key_is_idle).
  *  4. Outcomes of one key are committed in the order in which they were settled: one group at a
  * time is in flight, in order; an event with its own transaction waits until key->unacked is 0.
- *  5. A key that is parked runs its parked events before its window. */
+ *  5. A key that is parked runs its parked events before its window.
+ *  6. What was with the host when its partition was given up is stale. Its key rests until its
+ * outcome is decided, also under a new holding; an outcome that is lost voids all that is known of
+ * the partition, which is opened anew: later events of the key may have been read meanwhile. */
 #ifndef TI_QUEUE_WORKER_INT_H
 #define TI_QUEUE_WORKER_INT_H
 
@@ -103,6 +106,7 @@ struct ti_event {
     uint32_t refs;      /* the worker's and the host's */
     ti_stage stage;
     bool from_parked; /* its row is in queue_parked */
+    bool stale;       /* its partition was given up since it was taken */
     bool damaged;
     bool settled_by_host;   /* what ti_event_is_settled answers */
     bool maybe_committed;   /* a commit of its outcome had an unknown end */
@@ -136,6 +140,7 @@ struct ti_key {
     uint32_t unacked; /* acknowledged, not committed */
     uint32_t moving;  /* events on their way to queue_parked */
     uint32_t held;    /* handlers that timed out and still run */
+    uint32_t stale;   /* events of it that are */
     bool is_parked;   /* rows of it may be in queue_parked */
     bool all_loaded;  /* none that is not in memory */
     bool load_queued;
@@ -157,6 +162,7 @@ struct ti_part {
     bool reading; /* the reader works on it without the mutex */
     bool full;    /* wants to be read, has no room */
     bool sweeping;
+    bool reopen; /* an outcome was lost: nothing more of it runs before it is read anew */
     int64_t full_at_ns;
     ti_part *queue_next;
     uint64_t read_us;                      /* next to be read: from here, */
@@ -278,6 +284,7 @@ struct ti_worker {
     ti_part *read_first;
     ti_part *read_last;
     uint32_t full_parts;
+    uint32_t reopen_parts;  /* that are to be opened anew */
     bool full;              /* no room at all */
     int64_t full_at_ns;     /* since when */
     int64_t spill_check_ns; /* when to look for long keys; 0 = nobody waits for room */
@@ -360,6 +367,9 @@ void ti_window_forget(ti_worker *w, ti_event *event);
 /* A SETTLED event is over: its row is gone (done), or a clone takes its place. Out of everything,
  * freed when the host has no reference. The key is not updated. */
 void ti_window_finish(ti_worker *w, ti_event *event, bool done);
+/* The outcome of a SETTLED event is lost: what is known of its partition is void, and it is opened
+ * anew when it is ours. The key is updated, and may be gone. */
+void ti_window_lose(ti_worker *w, ti_event *event);
 /* A SETTLED event's row stays, and it runs again: a clone takes its place, or it is read again. Its
  * key waits delay_ns and is updated. */
 void ti_window_rerun(ti_worker *w, ti_event *event, bool at_head, int64_t delay_ns);
