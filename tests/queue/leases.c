@@ -491,6 +491,47 @@ static void a_loss_that_the_reader_did_not_see_counts(void **state)
     what_was_taken_before_the_loss_has_no_effect(false);
 }
 
+/* An event is with its handler when the partition is lost and comes back: the later ones of its key
+ * are read again, and wait until it is known what its outcome was worth. */
+static void what_follows_a_lost_outcome_waits(void **state)
+{
+    qdb d;
+    ti_event *later = NULL;
+    size_t count = 0;
+    given g = {.base = {.vt = &given_vt}};
+    (void)state;
+    give(&g, 1);
+    qdb_open(&d, NULL, NULL);
+    declare(&d, "user", 1, 3600000000, TI_ORDERING_KEY);
+    publish(&d, "user", "a", "1");
+    publish(&d, "user", "a", "2");
+    ti_worker_options options = {.concurrency = 4, .ownership = &g.base};
+    ti_worker *w = start_worker(&d, "user", &options);
+    ti_event *event = take_one(w);
+    give(&g, 0);
+    for (int i = 0; i < 60000 && ti_worker_partitions(w, S("user")) > 0; i++)
+        usleep(1000);
+    publish(&d, "user", "b", "3");
+    give(&g, 2);
+    ack(take_one(w)); /* the partition has been read */
+    wait_committed(w);
+    atomic_store(&g.wait, true);
+    ack(event);
+    OK(&d, ti_worker_take(w, &later, 1, 100000, &count, &d.err));
+    atomic_store(&g.wait, false);
+    assert_int_equal(count, 0);
+    event = take_one(w);
+    assert_true(is(ti_event_info_of(event)->payload, "1"));
+    ack(event);
+    event = take_one(w);
+    assert_true(is(ti_event_info_of(event)->payload, "2"));
+    ack(event);
+    wait_committed(w);
+    finish_worker(w);
+    assert_int_equal(count_of(&d, "user", TI_EVENT_COMPLETED), 3);
+    qdb_close(&d);
+}
+
 /* ---- clocks ---- */
 
 static ti_event *take_moving(ti_worker *w, test_env *env)
@@ -646,6 +687,7 @@ int main(void)
         cmocka_unit_test(storms_of_joins_and_leaves),
         cmocka_unit_test(what_was_taken_before_a_loss_is_void),
         cmocka_unit_test(a_loss_that_the_reader_did_not_see_counts),
+        cmocka_unit_test(what_follows_a_lost_outcome_waits),
     };
     return TEST_RUN(tests);
 }
