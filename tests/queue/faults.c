@@ -16,6 +16,7 @@ static uint64_t effects(run *r)
     ti_txn *txn;
     ti_key_range span;
     ti_scan_page page;
+    faulty_spared = true;
     OK(&r->d, ti_txn_begin(&r->d.kv, NULL, &txn, &r->d.err));
     ti_arena *a = ti_txn_arena(txn);
     OK(&r->d, ti_key_span(ti_store_keyspace(r->d.store), a, TI_SPAN_RECORDS, S("effects"),
@@ -25,6 +26,7 @@ static uint64_t effects(run *r)
     OK(&r->d, ti_txn_scan(txn, &scan, a, &page, &r->d.call, &r->d.err));
     uint64_t count = page.count;
     ti_txn_free(txn);
+    faulty_spared = false;
     return count;
 }
 
