@@ -41,7 +41,7 @@ tito_package(libtito-dev libdevel "${same_version}"
 tito_package(lua-tito interpreters "${same_version}, lua5.4"
   "The module tito of Lua 5.4.")
 tito_package(lua-resty-tito interpreters "${same_version}, libnginx-mod-http-lua | openresty"
-  "The module resty.tito of nginx with Lua, which never blocks a worker.")
+  "The module resty.tito of nginx with Lua, whose operations wait without holding up the nginx worker.")
 tito_package(tito database "${same_version}, lua-tito (= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})"
   "The program tito, which runs event handlers and looks after queues.")
 

@@ -54,8 +54,8 @@ add_counts() {
     count $(echo "$line" | tr -dc '0-9 ')
 }
 
-# second_try NAME STATUS: whether a test that has ended with this status is to be run once more. What passes then is named
-# at the end of the run.
+# second_try NAME STATUS: whether a test that has ended with this status is to be run once more. It is named at the end of
+# the run, whatever becomes of it.
 second_try() {
     [ -n "$again" ] && [ "$2" -ne 0 ] || return 1
     echo "$suite: $1" >>$unsteady
