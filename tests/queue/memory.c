@@ -119,10 +119,95 @@ static void nothing_of_batches_is_lost(void **state)
     lose_nothing();
 }
 
+/* ---- what comes after an event that has no object ---- */
+
+static const char *payload_is(ti_event *event, const char *const *allowed)
+{
+    for (; *allowed != NULL; allowed++) {
+        if (is(ti_event_info_of(event)->payload, *allowed))
+            return *allowed;
+    }
+    return NULL;
+}
+
+/* Two events of a key; the first one goes back when there is no memory for its new object. */
+static void what_follows_an_abandoned_event_waits(void **state)
+{
+    qdb d;
+    (void)state;
+    qdb_open(&d, NULL, NULL);
+    declare(&d, "user", 1, 3600000000, TI_ORDERING_KEY);
+    ti_worker *w = start_worker(&d, "user", &quick);
+    for (int i = 0; i < 20; i++) {
+        publish(&d, "user", "a", "1");
+        publish(&d, "user", "a", "2");
+        ti_event *event = take_one(w);
+        assert_true(is(ti_event_info_of(event)->payload, "1"));
+        ti_mem_fail_at(1);
+        ti_event_abandon(event);
+        ti_mem_fail_at(0);
+        ti_event_free(event);
+        for (int n = 1; n <= 2; n++) {
+            event = take_one(w);
+            assert_true(is(ti_event_info_of(event)->payload, n == 1 ? "1" : "2"));
+            ack(event);
+        }
+        wait_committed(w);
+    }
+    finish_worker(w);
+    assert_int_equal(count_of(&d, "user", TI_EVENT_COMPLETED), 40);
+    qdb_close(&d);
+}
+
+/* Takes the first event of a key to its next step, the n-th allocation from then on failing; the
+ * second one comes when that step is done. */
+static void step_without_memory(qdb *d, ti_worker *w, uint64_t n)
+{
+    static const char *const steps[] = {"1", "9", NULL};
+    publish(d, "user", "a", "1");
+    publish(d, "user", "a", "2");
+    for (bool done = false; !done;) {
+        ti_event *event = take_one(w);
+        ti_mem_fail_at(0);
+        const char *payload = payload_is(event, steps);
+        assert_non_null(payload);
+        done = payload[0] == '9';
+        if (done) {
+            ack(event);
+            continue;
+        }
+        ti_mem_fail_at(n);
+        while (ti_event_advance(event, S("9"), &d->err) != TI_OK)
+            assert_int_equal(d->err.status, TI_OUT_OF_MEMORY);
+        n = 0;
+        ti_event_free(event);
+    }
+    ti_event *event = take_one(w);
+    assert_true(is(ti_event_info_of(event)->payload, "2"));
+    ack(event);
+    wait_committed(w);
+}
+
+static void what_follows_a_step_waits(void **state)
+{
+    qdb d;
+    (void)state;
+    qdb_open(&d, NULL, NULL);
+    declare(&d, "user", 1, 3600000000, TI_ORDERING_KEY);
+    ti_worker *w = start_worker(&d, "user", &quick);
+    for (uint64_t n = 0; n < 200; n++)
+        step_without_memory(&d, w, 1 + n % 40);
+    finish_worker(w);
+    assert_int_equal(count_of(&d, "user", TI_EVENT_COMPLETED), 400);
+    qdb_close(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_is_lost),
-                                       cmocka_unit_test(nothing_of_batches_is_lost)};
+                                       cmocka_unit_test(nothing_of_batches_is_lost),
+                                       cmocka_unit_test(what_follows_an_abandoned_event_waits),
+                                       cmocka_unit_test(what_follows_a_step_waits)};
     int64_t before = ti_mem_live();
     int failed = TEST_RUN(tests);
     if (ti_mem_live() != before) {
