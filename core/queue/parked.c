@@ -84,6 +84,7 @@ static void insert_parked(key_load *l, bool whole)
     ti_worker *w = l->w;
     ti_key *key = l->key;
     bool owned = key->part->owned && key->is_parked;
+    bool going = owned; /* after a failure the rest stays away, too: it is read again */
     ti_event_place last = l->from;
     for (size_t i = 0; i < l->made; i++) {
         ti_event *event = l->events[i];
@@ -91,13 +92,14 @@ static void insert_parked(key_load *l, bool whole)
             continue;
         last = event->info.place;
         bool known = ti_index_knows(w, &event->info.place, key->part);
-        if (known || !owned || ti_window_insert(w, event, false, NULL) != TI_OK) {
-            whole = whole && known;
+        if (known || !going || ti_window_insert(w, event, false, NULL) != TI_OK) {
+            going = going && known;
             ti_event_destroy(event);
         }
     }
     if (!owned)
         return;
+    whole = whole && going;
     key->all_loaded = whole && !l->page.more && !key->lowered;
     if (whole && !key->lowered)
         key->parked_from = last;

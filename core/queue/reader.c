@@ -51,7 +51,8 @@ static void apply_ownership(ti_worker *w)
     }
 }
 
-/* Forgets what is known of partitions of which an outcome was lost. The mutex is held. */
+/* Forgets what is known of partitions of which something is not known any more, an outcome or an
+ * event, and opens them anew. The mutex is held. */
 static void reopen_parts(ti_worker *w)
 {
     for (ti_wtype *type = w->types; type != NULL && w->reopen_parts > 0; type = type->next) {

@@ -206,12 +206,24 @@ void ti_window_read_ended(ti_worker *w, ti_part *part)
     }
 }
 
-/* The row of an event that is not in memory any more has to be read again. */
+/* What is known of the partition is void: the reader opens it anew. */
+static void reopen(ti_worker *w, ti_part *part)
+{
+    if (part->reopen || !part->owned || w->life != TI_LIFE_RUNNING)
+        return;
+    part->reopen = true;
+    w->reopen_parts++;
+    w->ownership_ns = 0;
+    ti_worker_nudge(w);
+}
+
+/* The row of an event that is not in memory any more has to be read again, before what follows it
+ * in its key runs. */
 static void read_again(ti_worker *w, ti_key *key, ti_event_place place, bool from_parked)
 {
     if (!from_parked) {
-        ti_part_wake(w, key->part, place.timestamp_us);
-        ti_worker_nudge(w);
+        ti_part_wake(w, key->part, place.timestamp_us); /* no checkpoint passes it */
+        reopen(w, key->part);
         return;
     }
     ti_key_forget_parked(w, key);
@@ -248,12 +260,7 @@ void ti_window_lose(ti_worker *w, ti_event *event)
     ti_window_finish(w, event, false);
     if (!from_parked) /* no checkpoint passes it */
         ti_part_wake(w, part, place.timestamp_us);
-    if (part->owned && w->life == TI_LIFE_RUNNING && !part->reopen) {
-        part->reopen = true;
-        w->reopen_parts++;
-        w->ownership_ns = 0;
-        ti_worker_nudge(w);
-    }
+    reopen(w, part);
     ti_key_update(w, key);
 }
 

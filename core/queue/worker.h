@@ -21,9 +21,12 @@
  *  4. The checkpoint of a partition never passes min(oldest unfinished place, S - TI_GRACE_US).
  *  5. Settling never blocks: it takes a mutex and wakes a thread.
  *  6. A partition is read, and its outcomes committed, only while the ownership says so; outcomes
- *     commit not after its fence. An outcome of an event that was read before the partition was
- * lost commits never, though it has come back: others may have worked on it, and an event of its
- * key that came before may be one whose outcome was lost.
+ *     commit not after its fence. With leases an outcome of an event that was read before the
+ *     partition was lost commits never, though it has come back: others may have worked on it, and
+ *     an event of its key that came before may be one whose outcome was lost. A fixed range has no
+ *     fence: what was taken may be finished after the leader gate has closed, and invariant 2 alone
+ *     keeps two workers of one range apart: one effective outcome each, but the order per key only
+ *     when one of them works at a time.
  *
  * Thread rule: every function may be called from any thread unless it says otherwise; one event is
  * used by one thread at a time. Settling an event that is settled does nothing. What is NOT here:

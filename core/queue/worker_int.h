@@ -32,8 +32,11 @@
  * time is in flight, in order; an event with its own transaction waits until key->unacked is 0.
  *  5. A key that is parked runs its parked events before its window.
  *  6. What was with the host when its partition was given up is stale. Its key rests until its
- * outcome is decided, also under a new holding; an outcome that is lost voids all that is known of
- * the partition, which is opened anew: later events of the key may have been read meanwhile. */
+ *     outcome is decided, also under a new holding; an outcome that is lost voids all that is known
+ *     of the partition, which is opened anew: later events of the key may have been read meanwhile.
+ *     The same where there is no memory for the object of an event that runs again. Stale outcomes
+ *     of a holding that is over are lost with leases; a fixed range has no fence, and there they
+ *     commit when the event's row is still what it was. */
 #ifndef TI_QUEUE_WORKER_INT_H
 #define TI_QUEUE_WORKER_INT_H
 
@@ -162,7 +165,7 @@ struct ti_part {
     bool reading; /* the reader works on it without the mutex */
     bool full;    /* wants to be read, has no room */
     bool sweeping;
-    bool reopen; /* an outcome was lost: nothing more of it runs before it is read anew */
+    bool reopen; /* what is known of it is void: nothing more of it runs before it is read anew */
     int64_t full_at_ns;
     ti_part *queue_next;
     uint64_t read_us;                      /* next to be read: from here, */
@@ -370,11 +373,11 @@ void ti_window_finish(ti_worker *w, ti_event *event, bool done);
 /* The outcome of a SETTLED event is lost: what is known of its partition is void, and it is opened
  * anew when it is ours. The key is updated, and may be gone. */
 void ti_window_lose(ti_worker *w, ti_event *event);
-/* A SETTLED event's row stays, and it runs again: a clone takes its place, or it is read again. Its
- * key waits delay_ns and is updated. */
+/* A SETTLED event's row stays, and it runs again: a clone takes its place, or (no memory) its
+ * partition is opened anew. Its key waits delay_ns and is updated. */
 void ti_window_rerun(ti_worker *w, ti_event *event, bool at_head, int64_t delay_ns);
-/* Puts object (or NULL: no memory; its row is read again then) where event was, which is over. The
- * key is not updated. */
+/* Puts object (or NULL: no memory; its partition is opened anew then) where event was, which is
+ * over. The key is not updated. */
 void ti_window_replace(ti_worker *w, ti_event *event, ti_event *object, bool at_head);
 /* After the reader's work on a partition: lets go what was done meanwhile. */
 void ti_window_read_ended(ti_worker *w, ti_part *part);
