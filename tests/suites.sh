@@ -320,7 +320,6 @@ suite_python() {
 # ---- OpenResty
 
 suite_resty() {
-    sh .ci/packages resty || { could_not_run "nginx could not be installed"; return; }
     build_test tito tito_resty &&
         script build/log/resty.log env "TITO_TEST_SCALE=$scale" sh tests/resty/run build/test
 }

@@ -12,12 +12,12 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ["TITO_BUILD"]).resolve()
-MODULES = pathlib.Path(os.environ.get("TITO_NGINX_MODULES", "/usr/share/nginx/modules"))
+NGINX = pathlib.Path(os.environ["TITO_NGINX"]).resolve()  # made by .ci/nginx
 PATIENCE = 60.0
 
 MAIN = """
-load_module {modules}/ndk_http_module.so;
-load_module {modules}/ngx_http_lua_module.so;
+load_module {nginx}/modules/ndk_http_module.so;
+load_module {nginx}/modules/ngx_http_lua_module.so;
 daemon off;
 {user}
 worker_processes {workers};
@@ -29,7 +29,7 @@ events {{ worker_connections 1024; }}
 http {{
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi; access_log off;
-  lua_package_path "{root}/bindings/resty/?.lua;{build}/bindings/resty/?.lua;{root}/lua/?.lua;{root}/tests/lua/?.lua;{root}/tests/resty/?.lua;{root}/examples/resty/?.lua;;";
+  lua_package_path "{root}/bindings/resty/?.lua;{build}/bindings/resty/?.lua;{root}/lua/?.lua;{root}/tests/lua/?.lua;{root}/tests/resty/?.lua;{root}/examples/resty/?.lua;{nginx}/lua/?.lua;;";
   lua_package_cpath "{build}/abi/?.so;;";
 {http}
 }}
@@ -68,7 +68,7 @@ class Nginx:
         self.conf = self.folder / "nginx.conf"
         self.conf.write_text(
             MAIN.format(
-                modules=MODULES, user=user, workers=workers, folder=self.folder, root=ROOT, build=BUILD, http=http
+                nginx=NGINX, user=user, workers=workers, folder=self.folder, root=ROOT, build=BUILD, http=http
             )
         )
         self.environment = dict(os.environ, TMPDIR=str(self.folder / "tmp"), **(environment or {}))
@@ -77,7 +77,7 @@ class Nginx:
         self.process = None
 
     def command(self, *more):
-        return ["nginx", "-p", str(self.folder), "-c", str(self.conf), "-e", str(self.folder / "error.log"), *more]
+        return [str(NGINX / "nginx"), "-p", str(self.folder), "-c", str(self.conf), "-e", str(self.folder / "error.log"), *more]
 
     def start(self):
         self.process = subprocess.Popen(
