@@ -1,19 +1,21 @@
 /* The program `tito`: commands over tito.h and the Lua module of bindings/lua.
  *
- *   main.c        the commands, --help, --version       arguments.c   what the command line says
- *   work.c        `tito worker`: signals, reloads, end  generation.c  Lua states and their threads
- *   state.c       a Lua state with tito at hand         signals.c     SIGTERM, SIGINT, SIGHUP
- *   metrics.c     the HTTP server                       log.c         log lines
- *   notify.c      what a service manager is told        tools.c       the other commands
- *   host.lua, tools.lua   compiled in: what runs inside of the states
+ *   main.c        the process                       program.c     a Lua state for the commands
+ *   frame/, commands/   in Lua, compiled in          compiled.c    where `require` finds them
+ *   setup.c       what `tito worker` was told        interrupt.c   Ctrl-C in the other commands
+ *   work.c        `tito worker`: signals, reloads, end
+ *   generation.c  its Lua states and their threads   signals.c     SIGTERM, SIGINT, SIGHUP
+ *   state.c       a Lua state with tito at hand      log.c         log lines
+ *   metrics.c     the HTTP server                    notify.c      what a service manager is told
+ *   host.lua      compiled in: what runs inside of an app's state
  *
  *   signal ──> work.c ── load, go, stop ──> generation ── a thread each ──> Lua states
  *                 ^                             |                             |
  *                 `── eventfd: something moved ─┘      one tl_crew over one tito_worker_t
  *
  * INVARIANTS
- *  1. The main thread never runs code of the app and never waits for the store: whatever an app or
- *     a store does, a signal is answered.
+ *  1. In `tito worker` the main thread never runs code of the app and never waits for the store:
+ *     whatever an app or a store does, a signal is answered.
  *  2. What the process says to people goes to stderr through tc_log; stdout is the app's, and the
  *     result of a command.
  *
@@ -29,27 +31,29 @@
 
 #include "worker.h"
 
-/* How the process ends; README.md lists them. */
+/* How the process ends, where C decides it; frame/program.lua has the codes by class of status. */
 enum {
     TC_EXIT_OK = 0,
     TC_EXIT_FAILED = 1, /* the app, the store, or what a command was to do */
     TC_EXIT_USAGE = 2,
-    TC_EXIT_DRAIN = 3, /* the time to drain has passed with handlers unfinished */
-    TC_EXIT_FORCED = 4 /* by a second signal */
+    TC_EXIT_DRAIN = 3,  /* the time to drain has passed with handlers unfinished */
+    TC_EXIT_FORCED = 4, /* by a second signal */
+    TC_EXIT_INTERRUPTED = 130
 };
 
 enum {
     TC_THREADS_MAX = 256,
-    TC_CONCURRENCY_MAX = 65536,
     TC_SECONDS_MAX = 86400,
     TC_TEXT_MAX = 4000, /* bytes of one message */
-    TC_GRACE_S = 10     /* after the time to drain, until the process ends by itself */
+    TC_HOST_MAX = 256,
+    TC_PORT_TEXT_MAX = 16,
+    TC_GRACE_S = 10 /* after the time to drain, until the process ends by itself */
 };
 
-/* ---- What the command line says ---- */
+/* ---- What `tito worker` was told (setup.c) ---- */
 
 typedef struct tc_setup {
-    const char *app; /* of worker, check and reindex */
+    const char *app;
     const char *target;
     tito_options_t *db_options;
     tito_options_t *worker_options;
@@ -58,20 +62,13 @@ typedef struct tc_setup {
     size_t concurrency; /* of all threads */
     int64_t drain_us;
     bool once;
-    bool json, repair, failed;            /* of the tools */
-    const char *from, *to, *into, *limit; /* of the tools; NULL: not given */
-    int word_count;                       /* operands, the command's name not among them */
-    char **words;
 } tc_setup;
 
-/* Reads the options of a command (argv[0]: how it is called) in the groups allowed: 'd' the
- * database, 'l' logs, 'w' of worker, 'q' of queue, 'r' of check. 0, or an exit code (the reason was
- * told); *help_out: --help was asked for. Borrows argv. */
-int tc_arguments(int argc, char **argv, const char *allowed, tc_setup *setup, bool *help_out);
+/* Fills setup from the table at index `table`, whose texts it borrows. Raises. */
+void tc_setup_fill(lua_State *L, int table, tc_setup *setup);
 void tc_setup_free(tc_setup *setup);
-/* Tells what is wrong with a command line, to stderr. Returns TC_EXIT_USAGE. */
-int tc_usage_error(const char *command, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* Sets each name of the table at index `table`. options NULL: there was no memory. Raises. */
+void tc_options_fill(lua_State *L, int table, tito_options_t *options);
 /* Cuts HOST:PORT or [HOST]:PORT; false when it is neither. */
 bool tc_split_address(const char *text, char *host, size_t host_size, char *port, size_t port_size);
 
@@ -116,12 +113,16 @@ void tc_notify(const char *text);
 
 /* ---- Lua states (state.c) ---- */
 
-/* Opens the database of setup, with log lines to tc_log: a box, or NULL (told). Blocks. */
+/* Opens the database of setup, with log lines to tc_log. Blocks. An error is the caller's. */
+int32_t tc_database_connect(const tc_setup *setup, tl_db **box_out, tito_db_t **db_out,
+                            tito_error_t **error_out);
+/* The same: a box, or NULL (told). */
 tl_db *tc_database_open(const tc_setup *setup, tito_db_t **db_out);
 /* Fills L with the libraries, paths, `tito` and the host's functions; leaves the table that
- * host.lua or tools.lua returns on the stack. Called protected; raises. */
+ * host.lua returns on the stack. Called protected; raises. */
 void tc_state_fill(lua_State *L, const char *app);
-void tc_state_push_tools(lua_State *L);
+/* log(level, text), for Lua. */
+int tc_state_log(lua_State *L);
 /* A message handler: adds a traceback. */
 int tc_state_describe(lua_State *L);
 
@@ -173,9 +174,28 @@ tc_metrics *tc_metrics_start(const char *address, tc_status *status);
 /* Ends it with its thread. NULL is allowed. */
 void tc_metrics_stop(tc_metrics *metrics);
 
+/* ---- Compiled in (compiled.c) ---- */
+
+/* Pushes the chunk of a module as a function. Raises when there is none. */
+void tc_compiled_load(lua_State *L, const char *name);
+/* Lets `require` find every module. */
+void tc_compiled_install(lua_State *L);
+/* Pushes the list of the files in commands/, without ".lua". */
+void tc_compiled_push_commands(lua_State *L);
+
+/* ---- Ctrl-C (interrupt.c) ---- */
+
+/* Whether SIGINT or SIGTERM came; the first call is what keeps them from ending the process.
+ * @thread main */
+bool tc_interrupted(void);
+/* As if none had come. */
+void tc_interrupt_forget(void);
+/* Sleeps so long, or until one comes. */
+void tc_sleep(double seconds);
+
 /* ---- Commands: the process's exit code ---- */
 
 int tc_work(const tc_setup *setup);
-int tc_tool(const char *name, const tc_setup *setup);
+int tc_program(int argc, char **argv);
 
 #endif

@@ -13,38 +13,42 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "host_lua.h"
-#include "tools_lua.h"
-
 /* ---- The database ---- */
 
-static tl_db *told(tito_db_t *db, const tc_setup *setup, tito_error_t *error)
+int32_t tc_database_connect(const tc_setup *setup, tl_db **box_out, tito_db_t **db_out,
+                            tito_error_t **error_out)
 {
-    tito_slice text = tito_error_message(error);
-    tc_log(TC_ERROR, "the database '%s' can not be opened: %.*s", setup->target, (int)text.len,
-           text.data);
-    tito_error_free(error);
-    tito_db_free(db);
-    return NULL;
+    tito_db_t *db = NULL;
+    *box_out = NULL;
+    *db_out = NULL;
+    int32_t status =
+        tito_db_new(setup->target, strlen(setup->target), setup->db_options, &db, error_out);
+    if (status == TITO_OK)
+        status = tito_db_set_log(db, tc_log_sink, NULL, tc_log_level());
+    if (status == TITO_OK) {
+        tito_future_t *opened = tito_db_open(db);
+        status = tito_future_wait(opened, -1, error_out);
+        tito_future_free(opened);
+    }
+    if (status == TITO_OK && (*box_out = tl_db_new(db)) == NULL)
+        status = TITO_OUT_OF_MEMORY;
+    if (status == TITO_OK)
+        *db_out = db;
+    else
+        tito_db_free(db);
+    return status;
 }
 
 tl_db *tc_database_open(const tc_setup *setup, tito_db_t **db_out)
 {
-    tito_db_t *db = NULL;
+    tl_db *box = NULL;
     tito_error_t *error = NULL;
-    if (tito_db_new(setup->target, strlen(setup->target), setup->db_options, &db, &error) !=
-            TITO_OK ||
-        tito_db_set_log(db, tc_log_sink, NULL, tc_log_level()) != TITO_OK)
-        return told(db, setup, error);
-    tito_future_t *opened = tito_db_open(db);
-    int32_t status = tito_future_wait(opened, -1, &error);
-    tito_future_free(opened);
-    if (status != TITO_OK)
-        return told(db, setup, error);
-    tl_db *box = tl_db_new(db);
-    if (box == NULL)
-        return told(db, setup, NULL);
-    *db_out = db;
+    if (tc_database_connect(setup, &box, db_out, &error) != TITO_OK) {
+        tito_slice text = tito_error_message(error);
+        tc_log(TC_ERROR, "the database '%s' can not be opened: %.*s", setup->target, (int)text.len,
+               text.data);
+        tito_error_free(error);
+    }
     return box;
 }
 
@@ -99,8 +103,7 @@ static void add_app(lua_State *L, const char *app)
 
 /* ---- What Lua says to the log ---- */
 
-/* log(level, text) */
-static int log_text(lua_State *L)
+int tc_state_log(lua_State *L)
 {
     static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
     int level = luaL_checkoption(L, 1, NULL, levels);
@@ -138,14 +141,6 @@ int tc_state_describe(lua_State *L)
     return 1;
 }
 
-static void run_compiled_in(lua_State *L, const unsigned char *code, size_t len, const char *name)
-{
-    if (luaL_loadbuffer(L, (const char *)code, len, name) != LUA_OK)
-        lua_error(L);
-    lua_pushcfunction(L, log_text);
-    lua_call(L, 1, 1);
-}
-
 void tc_state_fill(lua_State *L, const char *app)
 {
     luaL_openlibs(L);
@@ -158,10 +153,7 @@ void tc_state_fill(lua_State *L, const char *app)
         add_app(L, app);
     luaL_requiref(L, "tito.core", luaopen_tito_core, 0);
     lua_pop(L, 1);
-    run_compiled_in(L, host_lua, sizeof(host_lua), "=tito host");
-}
-
-void tc_state_push_tools(lua_State *L)
-{
-    run_compiled_in(L, tools_lua, sizeof(tools_lua), "=tito tools");
+    tc_compiled_load(L, "tito.cli.host");
+    lua_pushcfunction(L, tc_state_log);
+    lua_call(L, 1, 1);
 }

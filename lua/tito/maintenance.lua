@@ -42,17 +42,16 @@ local function run(steps, functions, progress)
         return nil, why
       end
     end
-    if progress then
-      progress(info)
-    end
-    if step == "done" then
-      info.findings = findings
+    local stopped = progress and progress(info) == false and step ~= "done"
+    if step == "done" or stopped then
+      info.findings, info.stopped = findings, stopped or nil
       return info
     end
   end
 end
 
---- Runs the steps of kind ("reindex" or "check") over a model: a summary, or nil and an error.
+--- Runs the steps of kind ("reindex" or "check") over a model: a summary, or nil and an error. progress(info), called
+-- after each step, ends it there by returning false: the summary then has stopped = true.
 function maintenance.run(model, kind, options, progress)
   local steps, err = driver.steps_open(model.handle, kind, options)
   if not steps then

@@ -18,10 +18,13 @@ def helps(place):
     out, _ = place.run("--version")
     check(re.fullmatch(r"tito \d+\.\d+\.\d+\n", out), out)
     out, _ = place.run("--help")
-    for command in ("worker", "queue", "check", "reindex"):
-        check("tito " + command in out, out)
+    for command in re.findall(r"^  tito ([a-z][a-z-]*) ", out, re.M):
         text, err = place.run(command, "--help")
-        check(text.startswith("usage: tito ") and "--db TARGET" in text and err == "", text + err)
+        check(text.startswith("usage: tito " + command) and "--help" in text and err == "", text + err)
+        example = text.split("\nExamples:\n")[1].splitlines()[0]
+        check(("tito " + command) in example, "no example: " + text)
+        check("Exit codes: 0 " in text, text)
+        check(all(len(line) <= 110 for line in text.splitlines()), text)
     worker = place.run("worker", "--help")[0]
     readme = open(os.path.join(ROOT, "bindings/cli/README.md")).read()
     for name in re.findall(r"--[a-z][a-z-]+", worker):
@@ -35,19 +38,21 @@ def refuses_bad_command_lines(place):
     cases = [
         ([], "which command"), (["wrok"], "no command 'wrok'"), (["worker", *db], "which file"),
         (["worker", app], "no database"), (["worker", app, "--db", ""], "no database"),
-        (["worker", app, app, *db], "one file"), (["worker", app, "--bogus"], "bogus"),
+        (["worker", app, app, *db], "nothing to do with"), (["worker", app, "--bogus"], "bogus"),
         (["worker", app, "--db"], "requires an argument"), (["worker", app, "--json", *db], "json"),
         (["worker", app, *db, "--once", "--partitions", "0-4"], "--once does not go with --partitions"),
         (["worker", app, *db, "--log-format", "xml"], "log-format 'xml'"),
         (["worker", app, *db, "--log-level", "loud"], "log-level 'loud'"),
         (["worker", app, *db, "--db-option", "namespace"], "NAME=VALUE"),
-        (["queue", "stats", "job"], "no database"), (["check", *db], "which file"),
+        (["queue", "stats", "job"], "no database"), (["check"], "no database"),
+        (["queue", "stats", "job", "--limit", "3", *db], "--limit is no option of stats"), (["queue", "stats", "job", "x", *db], "'x'"),
         (["queue", *db], "which action"), (["queue", "explode", "job", *db], "which action"),
         (["queue", "stats", *db], "which type"), (["queue", "drop", "job", *db], "which events"),
         (["queue", "retry", "job", *db], "which events"), (["queue", "failed", "job", "--limit", "0", *db], "limit '0'"),
         (["queue", "replay", "job", "--from", "monday", *db], "from 'monday'"),
         (["queue", "replay", "job", "--from", "2026-13-01T00:00:00Z", *db], "from '2026-13"),
-        (["check", app, "nothing", *db], "no model of table 'nothing'"),
+        (["check", "--app", app, "nothing", *db], "no model of table 'nothing'"), (["check", "nothing", *db], "no table 'nothing'"),
+        (["check", "--repair=yes", *db], "takes no value"), (["check", "--json", "--color", "pink", *db], "color 'pink'"),
         (["worker", place.path("missing.lua"), *db], "no file"),
     ]
     for name, values in {
@@ -87,7 +92,7 @@ def fails_clearly(place):
 def takes_the_target_from_the_environment(place):
     place.write("app.lua", apps.PLAIN)
     place.publish(3)
-    place.start("worker", "app.lua", "--once", env={"TITO_TARGET": place.target}).ends(0)
+    place.start("worker", "app.lua", "--once", env={"TITO_DB": place.target}).ends(0)
     place.check_exactly_once(3)
 
 
@@ -318,14 +323,15 @@ def looks_after_queues(place):
     stats = json.loads(place.run("queue", "stats", "job", "--json", *db)[0])
     equal((2, 1, False), (stats["failed_stored"], stats["pending"], stats["paused"]))
     lines = place.run("queue", "failed", "job", *db)[0].splitlines()
-    equal(2, len(lines))
-    check(re.search(r"Z  key=bad attempts=1  .*no$", lines[0]), lines)
-    equal(1, len(place.run("queue", "failed", "job", "--limit", "1", *db)[0].splitlines()))
+    equal(3, len(lines))
+    check(re.fullmatch(r"id +state +key +when +attempts +error", lines[0]), lines)
+    check(re.search(r" failed +bad +[-0-9T:]+Z +1  .*no$", lines[1]), lines)
+    equal(2, len(place.run("queue", "failed", "job", "--limit", "1", *db)[0].splitlines()))
     equal("", place.run("queue", "failed", "job", "--from", "2200-01-01T00:00:00Z", *db)[0])
-    equal(2, len(place.run("queue", "failed", "job", "--from", "2026-01-01T00:00:00Z", *db)[0].splitlines()))
+    equal(3, len(place.run("queue", "failed", "job", "--from", "2026-01-01T00:00:00Z", *db)[0].splitlines()))
     first, second = (json.loads(line) for line in place.run("queue", "failed", "job", "--json", *db)[0].splitlines())
     equal("1 dropped\n", place.run("queue", "drop", "job", first["id"], *db)[0])
-    _, err = place.run("queue", "drop", "job", first["id"], *db, code=1)
+    _, err = place.run("queue", "drop", "job", first["id"], *db, code=10)
     check(err.startswith("tito: " + first["id"]), err)
     equal("1 retried\n", place.run("queue", "retry", "job", second["id"], *db)[0])
     place.worker("--once").ends(0)
@@ -362,25 +368,25 @@ def looks_after_indexes(place):
     place.lua("local T = db:model { table = 'thing', indexes = { { name = 'odd', fields = { { name = 'n', type = 'number' } },"
               " condition = function(t) return t.n % 2 == 1 end } } }"
               " for i = 1, 10 do assert(T:build { id = 't' .. i, n = i }) end")
-    out, _ = place.run("check", place.path("app.lua"), *place.db())
+    out, _ = place.run("check", "--app", place.path("app.lua"), *place.db())
     equal("thing: 15 records and entries, 0 findings\n", out)
     # the same index with another condition: half of the records have an entry too many or too few
     place.write("other.lua", (INDEXED % ("", "declare()", "")).replace("== 1", "== 0"))
-    out, _ = place.run("check", place.path("other.lua"), "thing", *place.db(), code=1)
+    out, _ = place.run("check", "--app", place.path("other.lua"), "thing", *place.db(), code=1)
     check(re.search(r"thing: \d+ records and entries, [1-9]\d* findings\n$", out), out)
-    out, _ = place.run("check", place.path("other.lua"), "--repair", *place.db(), code=1)
+    out, _ = place.run("check", "--app", place.path("other.lua"), "--repair", *place.db(), code=1)
     check(out.endswith("findings, mended\n"), out)
-    equal("thing: 15 records and entries, 0 findings\n", place.run("check", place.path("other.lua"), *place.db())[0])
+    equal("thing: 15 records and entries, 0 findings\n", place.run("check", "--app", place.path("other.lua"), *place.db())[0])
     # declared in the function, and new
     place.write("new.lua", INDEXED % ("_new", "", "declare()"))
-    place.run("reindex", place.path("new.lua"), *place.db())
+    place.run("reindex", "--app", place.path("new.lua"), *place.db())
     count = ("local T = db:model { table = 'thing', indexes = { { name = 'odd_new', fields = { { name = 'n', type = 'number' } },"
              " condition = function(t) return t.n % 2 == 1 end } } } print(assert(T:query_by_index('odd_new'):count()))")
     equal("5", place.lua(count))
     place.write("none.lua", "return function(w) w:on('job', print) end")
-    check("declares no models" in place.run("check", place.path("none.lua"), *place.db(), code=2)[1], "no text")
+    check("declares no models" in place.run("check", "--app", place.path("none.lua"), *place.db(), code=2)[1], "no text")
     place.write("broken.lua", "error('it broke')")
-    check("it broke" in place.run("check", place.path("broken.lua"), *place.db(), code=1)[1], "no text")
+    check("it broke" in place.run("check", "--app", place.path("broken.lua"), *place.db(), code=1)[1], "no text")
 
 
 TESTS = [

@@ -60,7 +60,7 @@ class Place:
         self.processes = []
         self.program = glob.glob(os.path.join(build, "bindings/cli/tito"))[0]
         self.env = dict(os.environ)
-        self.env.pop("TITO_TARGET", None)
+        self.env.pop("TITO_DB", None)
         self.env.pop("NOTIFY_SOCKET", None)
         self.env.update(
             LUA_PATH="%s/lua/?.lua;;" % ROOT,

@@ -1,0 +1,67 @@
+--- `tito check`: records against their index entries, both ways.
+local models = require "tito.cli.models"
+local output = require "tito.cli.output"
+
+--- Checks a table; whether nothing is wrong, or nil when it was interrupted.
+local function check_table(context, db, name)
+  local bar = context.progress(nil, "records and entries of " .. name)
+  local interrupted = false
+  local summary = context.check(db:check(name, {
+    repair = context.options.repair,
+    progress = function(info)
+      bar:set(info.done or 0, info.total)
+      interrupted = interrupted or context.interrupted()
+      return not interrupted
+    end,
+  }))
+  bar:finish()
+  local findings = #summary.findings
+  for _, finding in ipairs(summary.findings) do
+    context.out.line("%s: %s", name, type(finding) == "table" and output.json(finding) or tostring(finding))
+  end
+  context.out.line("%s: %d records and entries, %d findings%s%s", name, summary.done, findings,
+    context.options.repair and findings > 0 and ", mended" or "", summary.stopped and ", not to its end" or "")
+  if context.out.json then
+    context.out.value { table = name, done = summary.done, findings = summary.findings,
+      repaired = context.options.repair or false, complete = not summary.stopped }
+  end
+  if summary.stopped then
+    return nil
+  end
+  return findings == 0
+end
+
+local function run(context)
+  local db = context.open()
+  local names, code = models.named(context, db, true), 0
+  if not names then
+    return 2
+  end
+  for _, name in ipairs(names) do
+    local good = check_table(context, db, name)
+    if good == nil then
+      return context.stopped()
+    end
+    code = good and code or 1
+  end
+  return code
+end
+
+return {
+  name = "check",
+  summary = "compares records with their index entries",
+  text = {
+    "Compares every record of the named tables, or of all, with its index entries, both ways, and prints what is "
+      .. "wrong. "
+      .. "A table whose index has a function as condition needs the app that has it: --app APP.lua; its handlers do "
+        .. "not run.",
+  },
+  operands = "[TABLE…]",
+  options = {
+    { name = "app", value = "APP.lua", type = "file", help = "take the models that this file declares" },
+    { name = "repair", type = "flag", help = "mend what is wrong" },
+  },
+  examples = { "tito check --db ./data", "tito check user post --app app.lua --repair --db tikv://pd1:2379" },
+  codes = { { 1, "something was wrong" } },
+  run = run,
+}

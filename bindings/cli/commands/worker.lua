@@ -1,0 +1,85 @@
+--- `tito worker`: reads its options; the work is the program's (work.c).
+
+--- Options of the library's worker, from those of the command.
+local function worker_options(options)
+  local out = { max_retries = options.max_retries }
+  for _, name in ipairs { "lease", "handler_timeout", "gc_retention", "drain_timeout" } do
+    out[name .. "_us"] = options[name] and math.floor(options[name] * 1e6 + 0.5)
+  end
+  if options.partitions then
+    out.partition_from, out.partition_to = options.partitions.from, options.partitions.to
+  end
+  return out
+end
+
+local function run(context)
+  local options = context.options
+  if options.once and options.partitions then
+    return context.misuse("--once does not go with --partitions")
+  end
+  local db_options = {}
+  for _, pair in ipairs(options.db_option or {}) do
+    db_options[pair.name] = pair.value
+  end
+  local threads = options.threads or context.cli.processors()
+  -- Each thread has as many handlers as the others.
+  local concurrency = ((options.concurrency or threads) + threads - 1) // threads * threads
+  local own = worker_options(options)
+  own.concurrency = concurrency
+  return context.cli.work {
+    app = context.words[1], target = options.db or os.getenv "TITO_DB", db_options = db_options, worker_options = own,
+    threads = threads, concurrency = concurrency, drain_us = own.drain_timeout_us, metrics = options.metrics,
+    once = options.once or false,
+  }
+end
+
+return {
+  name = "worker",
+  summary = "runs the event handlers of an app",
+  text = {
+    "Runs APP.lua in a Lua state per thread. It returns function(worker), which registers handlers:",
+    "    local tito = require \"tito\"          -- tito.db is the database",
+    "    return function(worker)",
+    "      worker:on(\"email\", function(event, tx) print(event.payload.to) end)",
+    "    end",
+  },
+  operands = "APP.lua", least = 1, most = 1, missing = "which file? Give APP.lua",
+  without = { json = true, color = true },
+  defaults = { ["log-level"] = "info" },
+  options = {
+    { name = "threads", value = "N", type = "integer", max = 256,
+      help = "Lua states, each with a thread (default: the number of processors)" },
+    { name = "concurrency", value = "N", type = "integer", max = 65536,
+      help = "events in hand at once, in all threads (default: one per thread)" },
+    { name = "handler-timeout", value = "S", type = "seconds", help = "after which a handler has failed (default: "
+      .. "600)" },
+    { name = "max-retries", value = "N", type = "integer", min = 0, max = 1000000,
+      help = "of an event, before it has failed for good (default: 25)" },
+    { name = "lease", value = "S", type = "seconds",
+      help = "after which the partitions of a silent worker are taken over (default: 10)" },
+    { name = "partitions", value = "FROM-TO", type = "range", max = 9999,
+      help = "only these, TO excluded, without leases" },
+    { name = "gc-retention", value = "S", type = "seconds", help = "have old versions removed (TiKV)" },
+    { name = "once", type = "flag", help = "end when no event is due" },
+    { name = "drain-timeout", value = "S", type = "seconds", default = 30,
+      help = "how long handlers may go on after the first signal" },
+    { name = "metrics", value = "HOST:PORT", type = "address",
+      help = "serve /metrics (Prometheus) and /healthz; port 0: any" },
+    { name = "log-format", value = "FORMAT", type = "choice", choices = { "line", "json" }, default = "line",
+      help = "of the log on stderr" },
+  },
+  examples = {
+    "tito worker app.lua --db ./data",
+    "tito worker app.lua --db tikv://pd1:2379,pd2:2379 --threads 8 --metrics 127.0.0.1:9100",
+  },
+  notes = {
+    "Signals: SIGTERM and SIGINT drain, a second one ends at once; SIGHUP loads APP.lua again, and the handlers from"
+      .. " before go on when it has an error.",
+  },
+  own_codes = true,
+  codes = {
+    { 0, "done" }, { 1, "the app or the database failed" }, { 2, "wrong usage" },
+    { 3, "the time to drain has passed" }, { 4, "ended by a second signal" },
+  },
+  run = run,
+}

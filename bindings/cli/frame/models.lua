@@ -1,0 +1,105 @@
+--- Models for commands: those of the app that --app names, else what the catalog knows of a table.
+--
+--   catalog ── indexes with fields, where, covering … ──> a spec ──> db:model
+--
+-- What the catalog does not know, and so only an app has: relationships, events, references, and conditions that are
+-- functions. An index with such a condition is declared as having one: it can be read, and a write or a check that
+-- would have to ask it is refused by the library.
+local output = require "tito.cli.output"
+
+local models = {}
+
+local SPEC = { "name", "version", "fields", "where", "condition", "sparse", "covering" }
+
+local function index_of(known)
+  local index = {}
+  for _, name in ipairs(SPEC) do
+    index[name] = known[name]
+  end
+  return index
+end
+
+--- The newest version of each index of a table as the catalog describes it, by name.
+function models.newest(description)
+  local newest, order = {}, {}
+  for _, index in ipairs(description.indexes or {}) do
+    if not newest[index.name] then
+      order[#order + 1] = index.name
+    end
+    if not newest[index.name] or (index.version or 1) > (newest[index.name].version or 1) then
+      newest[index.name] = index
+    end
+  end
+  return newest, order
+end
+
+--- Whether a function of an app decides about an index.
+function models.asks_app(index)
+  return index.condition == "host"
+end
+
+--- The catalog by table.
+function models.catalog(context, db)
+  local by_name = {}
+  for _, description in ipairs(context.check(db:schema())) do
+    by_name[description.table] = description
+  end
+  return by_name
+end
+
+--- A spec of a table as the catalog describes it.
+function models.spec(description)
+  local spec = { table = description.table, indexes = {}, unique_indexes = {} }
+  local newest, order = models.newest(description)
+  for _, name in ipairs(order) do
+    local index = newest[name]
+    if index.state ~= "absent" then
+      table.insert(index.unique and spec.unique_indexes or spec.indexes, index_of(index))
+    end
+  end
+  return spec
+end
+
+--- The model of a table: the app's, else the catalog's. nil: neither knows it. may_be_new: a table without a record
+-- yet is one.
+function models.get(context, db, name, may_be_new)
+  if db.models[name] then
+    return db.models[name]
+  end
+  local description = models.catalog(context, db)[name]
+  if description then
+    return db:model(models.spec(description))
+  end
+  return may_be_new and db:model { table = name } or nil
+end
+
+--- The tables that the operands name, or all of them: of the app when there is one, else of the catalog; each has its
+-- model in db.models. Without an app, an index that asks one is an error. nil: told.
+function models.named(context, db, needs_conditions)
+  local catalog = context.options.app and db.models or models.catalog(context, db)
+  local names = #context.words > 0 and context.words or output.sorted_names(catalog)
+  if #names == 0 and context.options.app then
+    context.misuse("the app declares no models")
+    return nil
+  end
+  for _, name in ipairs(names) do
+    local known = catalog[name]
+    if not known then
+      context.misuse(context.options.app and "the app declares no model of table '%s'" or "there is no table '%s'",
+        name)
+      return nil
+    elseif not context.options.app then
+      for _, index in ipairs(known.indexes or {}) do
+        if needs_conditions and models.asks_app(index) and index.state ~= "absent" then
+          context.misuse("the condition of index '%s' of table '%s' is a function: give its app by --app APP.lua",
+            index.name, name)
+          return nil
+        end
+      end
+      db:model(models.spec(known))
+    end
+  end
+  return names
+end
+
+return models
