@@ -1,6 +1,6 @@
 /* A blog: tags, posts with their tags hydrated, questions by tag and by author, page by page.
  *
- *     blog [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_TARGET, else memory:
+ *     blog [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_DB, else memory:
  */
 #include <stdio.h>
 #include <stdlib.h>

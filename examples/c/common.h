@@ -12,14 +12,14 @@
 /* The database that the command line or the environment names. */
 static inline const char *target_of(int argc, char **argv)
 {
-    const char *target = getenv("TITO_TARGET");
+    const char *target = getenv("TITO_DB");
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--db") == 0 && i + 1 < argc) {
             target = argv[++i];
             continue;
         }
         printf("usage: %s [--db TARGET]\n"
-               "TARGET is a directory or memory:; the default is $TITO_TARGET, else memory:\n",
+               "TARGET is a directory or memory:; the default is $TITO_DB, else memory:\n",
                argv[0]);
         exit(strcmp(argv[i], "--help") == 0 ? 0 : 2);
     }

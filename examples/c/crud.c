@@ -1,6 +1,6 @@
 /* Creates, finds, updates and deletes a user: the four operations on one record.
  *
- *     crud [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_TARGET, else memory:
+ *     crud [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_DB, else memory:
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* A first-in-first-out queue: five users are created with an event each, a worker handles the
  * events in the order in which the users were committed.
  *
- *     queue_fifo [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_TARGET, else
+ *     queue_fifo [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_DB, else
  *                                   memory:
  */
 #include <stdio.h>

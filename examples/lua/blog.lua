@@ -1,13 +1,13 @@
 -- A blog: tags, posts with their tags hydrated, questions by tag and by author, page by page.
 --
---     blog [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_TARGET, else memory:
+--     blog [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_DB, else memory:
 local tito = require "tito"
 
-local target = os.getenv("TITO_TARGET") or "memory:"
+local target = os.getenv("TITO_DB") or "memory:"
 if arg[1] == "--db" and arg[2] then
   target = arg[2]
 elseif arg[1] then
-  print("usage: blog [--db TARGET]\nTARGET is a directory or memory:; the default is $TITO_TARGET, else memory:")
+  print("usage: blog [--db TARGET]\nTARGET is a directory or memory:; the default is $TITO_DB, else memory:")
   os.exit(arg[1] == "--help" and 0 or 2)
 end
 

@@ -1,13 +1,13 @@
 -- Creates, finds, updates and deletes a user: the four operations on one record.
 --
---     crud [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_TARGET, else memory:
+--     crud [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_DB, else memory:
 local tito = require "tito"
 
-local target = os.getenv("TITO_TARGET") or "memory:"
+local target = os.getenv("TITO_DB") or "memory:"
 if arg[1] == "--db" and arg[2] then
   target = arg[2]
 elseif arg[1] then
-  print("usage: crud [--db TARGET]\nTARGET is a directory or memory:; the default is $TITO_TARGET, else memory:")
+  print("usage: crud [--db TARGET]\nTARGET is a directory or memory:; the default is $TITO_DB, else memory:")
   os.exit(arg[1] == "--help" and 0 or 2)
 end
 

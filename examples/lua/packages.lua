@@ -9,7 +9,7 @@ local totals = require "packages.totals"
 
 local USAGE = [[
 usage: packages [OPTIONS]
-  --db TARGET      a directory or memory:; default: $TITO_TARGET, else a new temporary directory
+  --db TARGET      a directory or memory:; default: $TITO_DB, else a new temporary directory
   --file FILE      packages in the format of `apt-cache dumpavail`, instead of this machine's lists
   --limit N        at most N packages
   --no-import      only ask: the database was filled by an earlier run
@@ -56,7 +56,7 @@ local function new_directory()
 end
 
 local options = parse(arg)
-local target = options.target or os.getenv("TITO_TARGET") or new_directory()
+local target = options.target or os.getenv("TITO_DB") or new_directory()
 local began = tito.now()
 local db = assert(tito.connect(target, { durability = "buffered" }))
 local declared = models.declare(db)

@@ -1,13 +1,13 @@
 -- A first-in-first-out queue: five users are created with an event each, a worker handles the events in that order.
 --
---     queue_fifo [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_TARGET, else memory:
+--     queue_fifo [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_DB, else memory:
 local tito = require "tito"
 
-local target = os.getenv("TITO_TARGET") or "memory:"
+local target = os.getenv("TITO_DB") or "memory:"
 if arg[1] == "--db" and arg[2] then
   target = arg[2]
 elseif arg[1] then
-  print("usage: queue_fifo [--db TARGET]\nTARGET is a directory or memory:; the default is $TITO_TARGET, else memory:")
+  print("usage: queue_fifo [--db TARGET]\nTARGET is a directory or memory:; the default is $TITO_DB, else memory:")
   os.exit(arg[1] == "--help" and 0 or 2)
 end
 

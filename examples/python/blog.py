@@ -1,6 +1,6 @@
 # A blog: tags, posts with their tags hydrated, questions by tag and by author, page by page.
 #
-#     blog [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_TARGET, else memory:
+#     blog [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_DB, else memory:
 import argparse
 import os
 from typing import List, Optional
@@ -8,7 +8,7 @@ from typing import List, Optional
 import tito
 
 parser = argparse.ArgumentParser(prog="blog", description="TARGET: a directory, memory:, …")
-parser.add_argument("--db", metavar="TARGET", default=os.environ.get("TITO_TARGET", "memory:"))
+parser.add_argument("--db", metavar="TARGET", default=os.environ.get("TITO_DB", "memory:"))
 arguments = parser.parse_args()
 
 

@@ -1,6 +1,6 @@
 # Create, read, update and delete one record, with a version check on the update.
 #
-#     crud [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_TARGET, else memory:
+#     crud [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_DB, else memory:
 import argparse
 import os
 from typing import Dict
@@ -8,7 +8,7 @@ from typing import Dict
 import tito
 
 parser = argparse.ArgumentParser(prog="crud", description="TARGET: a directory, memory:, …")
-parser.add_argument("--db", metavar="TARGET", default=os.environ.get("TITO_TARGET", "memory:"))
+parser.add_argument("--db", metavar="TARGET", default=os.environ.get("TITO_DB", "memory:"))
 arguments = parser.parse_args()
 
 

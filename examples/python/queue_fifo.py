@@ -1,6 +1,6 @@
 # A first-in-first-out queue: five users are created with an event each, a worker handles the events in that order.
 #
-#     queue_fifo [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_TARGET, else memory:
+#     queue_fifo [--db TARGET]      TARGET: a directory, memory:, …; default: $TITO_DB, else memory:
 import argparse
 import os
 from typing import List
@@ -8,7 +8,7 @@ from typing import List
 import tito
 
 parser = argparse.ArgumentParser(prog="queue_fifo", description="TARGET: a directory, memory:, …")
-parser.add_argument("--db", metavar="TARGET", default=os.environ.get("TITO_TARGET", "memory:"))
+parser.add_argument("--db", metavar="TARGET", default=os.environ.get("TITO_DB", "memory:"))
 arguments = parser.parse_args()
 
 

@@ -71,7 +71,7 @@ class Service:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="service")
-    parser.add_argument("--db", default=os.environ.get("TITO_TARGET", "memory:"))
+    parser.add_argument("--db", default=os.environ.get("TITO_DB", "memory:"))
     parser.add_argument("--port", type=int, default=8080)
     given = parser.parse_args()
     async with await tito.aio.connect(given.db) as db:

@@ -21,7 +21,7 @@ class Service(Nginx):
         (self.folder / "tmp").mkdir()
         self.port = free_port()
         self.environment = dict(os.environ, TMPDIR=str(self.folder / "tmp"))
-        self.environment.pop("TITO_TARGET", None)
+        self.environment.pop("TITO_DB", None)
         self.process = None
 
     def command(self, *more):
