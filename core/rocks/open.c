@@ -181,8 +181,10 @@ ti_status ti_rocks_start(ti_rocks *e, ti_err *err)
     ti_lock_table_init(&e->locks);
     make_parts(e);
     TI_TRY(open_any(e, err));
-    if (e->path != NULL)
+    if (e->path != NULL) {
         TI_TRY(ti_rocks_place_close_files(e->path, err));
+        TI_TRY(ti_rocks_backup_clean(e->path, err));
+    }
     return start_clock(e, err);
 }
 

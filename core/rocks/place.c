@@ -91,6 +91,11 @@ static ti_status write_marker(int dir, const char *path, ti_err *err)
     return failed == 0 ? TI_OK : ti_rocks_errno(failed, "create a database in", path, err);
 }
 
+ti_status ti_rocks_place_mark(int dir, const char *path, ti_err *err)
+{
+    return write_marker(dir, path, err);
+}
+
 static bool may_be_in_empty(const char *name)
 {
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, MARKER_NEW) == 0 ||

@@ -142,6 +142,7 @@ struct ti_rocks {
     ti_recent recent;
     ti_lock_table locks;
     ti_rocks_counters counters;
+    _Atomic(bool) backing_up;          /* one backup at a time */
     char poison[TI_ROCKS_POISON_SIZE]; /* what the storage said */
 
     /* Guarded by the registry's mutex (registry.c). */
@@ -194,11 +195,18 @@ typedef struct ti_rocks_place {
 
 /* Makes path a directory that holds, or can hold, a database of tito, and says where it is. */
 ti_status ti_rocks_place_prepare(const char *path, ti_rocks_place *place_out, ti_err *err);
+/* Writes the marker of a database into a directory, whose path is for messages. */
+ti_status ti_rocks_place_mark(int dir, const char *path, ti_err *err);
 /* Takes the permissions of others off the files in it. */
 ti_status ti_rocks_place_close_files(const char *path, ti_err *err);
 /* The pid that holds RocksDB's lock on path, 0 when none does. Not for the process that holds it.
  */
 long ti_rocks_place_holder(const char *path);
+
+/* ---- backup.c */
+
+/* Removes what a backup that was killed has left in the directory of the database at path. */
+ti_status ti_rocks_backup_clean(const char *path, ti_err *err);
 
 /* ---- registry.c */
 
