@@ -20,6 +20,7 @@
 #include "abi/handle.h"
 #include "base/env.h"
 #include "base/mem.h"
+#include "base/progress.h"
 #include "db/db.h"
 #include "model/model.h"
 #include "model/page.h"
@@ -70,7 +71,8 @@ struct tito_future {
     tito_txn_t *txn; /* one reference, or NULL */
     ti_arena arena;
     ti_op_args args;
-    bool waiting; /* counted by the transaction */
+    bool waiting;         /* counted by the transaction */
+    ti_progress progress; /* of long work, while it runs; read by any thread */
     /* results */
     int64_t number;
     ti_slice bytes;

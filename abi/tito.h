@@ -173,6 +173,10 @@ TITO_API int64_t tito_future_int(const tito_future_t *future);
 TITO_API tito_slice tito_future_bytes(const tito_future_t *future);
 /* The page, yours from now on (tito_page_free); NULL when taken before. */
 TITO_API tito_page_t *tito_future_page(tito_future_t *future);
+/* How far an operation is that says so (others: 0 of 0), in the unit it names; the total is 0 until
+ * it is known. Either may be NULL. @thread any. */
+TITO_API int32_t tito_future_progress(const tito_future_t *future, int64_t *done_out,
+                                      int64_t *total_out);
 /* Frees it at any time; an operation that runs goes on, its result is dropped. */
 TITO_API void tito_future_free(tito_future_t *future);
 
@@ -241,6 +245,34 @@ TITO_API tito_future_t *tito_db_drop_index(tito_db_t *db, const char *table, siz
 TITO_API tito_future_t *tito_db_drop_table(tito_db_t *db, const char *table, size_t table_len);
 /* The catalog. Result: bytes, a JSON array of tables with their indexes, versions and states. */
 TITO_API tito_future_t *tito_db_schema(tito_db_t *db);
+
+/* ---- Backups, of embedded databases ---- */
+
+/* A backup is a directory: a whole database that can be opened, and a file BACKUP with the sizes
+ * and SHA-256 digests of the others. Reading and writing go on while it is made; it holds
+ * everything that was committed before it began, and of later commits those up to one timestamp. On
+ * the database's own file system the files that never change are hard links: quick, and they take
+ * no room, but a broken disk takes them too; elsewhere they are copied. TiKV and databases in
+ * memory answer UNSUPPORTED: dump their documents. These three have no deadline, end early on
+ * tito_future_cancel, and tell their progress in bytes.
+ */
+
+/* Makes a backup in dir, which must be absent or empty; there is nothing at dir until all of it is.
+ * Options: base, the directory of an earlier backup on the file system of dir: files that are the
+ * same are hard links to its. BUSY while another backup is being made of the database, or in dir.
+ * Result: bytes, a JSON object {time (seconds, of the database), files, size, shared (bytes)}.
+ * */
+TITO_API tito_future_t *tito_db_backup(tito_db_t *db, const char *dir, size_t dir_len,
+                                       const tito_options_t *options);
+/* Reads the backup in dir and compares it with its digests: CORRUPT names the file that is not as
+ * it was written; INVALID_ARGUMENT: there is no backup. db is any handle that was not closed, open
+ * or not. Result: bytes, {time, files, size}. */
+TITO_API tito_future_t *tito_db_verify_backup(tito_db_t *db, const char *dir, size_t dir_len);
+/* Copies the backup in dir to the directory that the target of db names, which must be absent or
+ * empty; verified on the way: there is nothing at the target until all of it is. db is a handle
+ * that is not open (else INVALID_STATE), and can be opened afterwards. CORRUPT, INVALID_ARGUMENT.
+ * Result: bytes, {time, files, size}. */
+TITO_API tito_future_t *tito_db_restore(tito_db_t *db, const char *dir, size_t dir_len);
 
 /* ---- Transactions ---- */
 

@@ -28,6 +28,7 @@
 #include "base/env.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/progress.h"
 #include "base/slice.h"
 #include "kv/kv.h"
 #include "model/store.h"
@@ -109,6 +110,21 @@ int64_t ti_db_open_timeout_us(const ti_db *db);
 
 /* Appends statistics of engine, executor and queues as a JSON object. Inside enter and leave. */
 ti_status ti_db_stats(ti_db *db, ti_buf *out, ti_err *err);
+
+/* ---- backups (engines.c): directories are NUL-terminated; results are appended as JSON objects {
+ * "time" (seconds), "files", "size" (bytes)}; progress, in bytes, may be NULL ---- */
+
+/* Makes a backup in dir; base: an earlier one, or NULL. Inside enter and leave. The embedded engine
+ * only, else UNSUPPORTED; what ti_rocks_backup answers. Adds "shared" (bytes). */
+ti_status ti_db_backup(ti_db *db, const char *dir, const char *base, ti_progress *progress,
+                       ti_buf *out, const ti_call *call, ti_err *err);
+/* Compares the backup in dir with its list. The handle need not be open. @thread any */
+ti_status ti_db_verify_backup(ti_db *db, const char *dir, ti_progress *progress, ti_buf *out,
+                              const ti_call *call, ti_err *err);
+/* Makes the directory that db's target names of the backup in dir. INVALID_STATE when the handle is
+ * open, UNSUPPORTED when the target is none; what ti_rocks_restore answers. @thread any */
+ti_status ti_db_restore(ti_db *db, const char *dir, ti_progress *progress, ti_buf *out,
+                        const ti_call *call, ti_err *err);
 
 /* Declares an event type (core/queue): at once when the database is open, else when it is opened.
  * What ti_queue_declare answers. @thread any */

@@ -77,6 +77,7 @@ typedef struct outs {
     X(tito_future_watch, PLAIN, tito_future_watch(w->future, w->cq, 1, NULL))                      \
     X(tito_future_then, PLAIN, tito_future_then(w->future, NULL, NULL, NULL))                      \
     X(tito_future_start, PLAIN, tito_future_start(w->future, NULL))                                \
+    X(tito_future_progress, PLAIN, tito_future_progress(w->future, &o->number, &o->number))        \
     X(tito_future_cancel, PLAIN, tito_future_cancel(w->future))                                    \
     X(tito_future_free, PLAIN, tito_future_free(NULL))                                             \
     X(tito_cq_new, PLAIN, (tito_cq_new(&o->cq, NULL), tito_cq_free(o->cq)))                        \
@@ -98,6 +99,9 @@ typedef struct outs {
     X(tito_db_drop_index, FUTURE, tito_db_drop_index(w->db, L("t"), L("i")))                       \
     X(tito_db_drop_table, FUTURE, tito_db_drop_table(w->db, L("t")))                               \
     X(tito_db_schema, FUTURE, tito_db_schema(w->db))                                               \
+    X(tito_db_backup, FUTURE, tito_db_backup(w->db, L("/nowhere/to/be"), NULL))                    \
+    X(tito_db_verify_backup, FUTURE, tito_db_verify_backup(w->db, L("/nowhere/to/be")))            \
+    X(tito_db_restore, FUTURE, tito_db_restore(w->db, L("/nowhere/to/be")))                        \
     X(tito_txn_begin, STATUS, tito_txn_begin(w->db, NULL, &o->txn, &o->error))                     \
     X(tito_txn_start_version, FUTURE, tito_txn_start_version(w->txn))                              \
     X(tito_txn_doom, STATUS, tito_txn_doom(w->txn, TITO_CONFLICT, L("x")))                         \
