@@ -53,6 +53,15 @@ void ti_uuid_v4(const ti_env *env, char out[TI_UUID_TEXT_SIZE + 1])
 void ti_uuid_v7(const ti_env *env, uint64_t unix_ms, uint32_t ordinal_26_bits,
                 char out[TI_UUID_TEXT_SIZE + 1])
 {
+    unsigned char random[TI_UUID_V7_RANDOM_SIZE];
+    ti_env_random(env, random, sizeof(random));
+    ti_uuid_v7_of(unix_ms, ordinal_26_bits, random, out);
+}
+
+void ti_uuid_v7_of(uint64_t unix_ms, uint32_t ordinal_26_bits,
+                   const unsigned char random[TI_UUID_V7_RANDOM_SIZE],
+                   char out[TI_UUID_TEXT_SIZE + 1])
+{
     unsigned char bytes[UUID_SIZE];
     uint32_t high = ordinal_26_bits >> 14;
     uint32_t low = ordinal_26_bits & 0x3FFF;
@@ -64,7 +73,7 @@ void ti_uuid_v7(const ti_env *env, uint64_t unix_ms, uint32_t ordinal_26_bits,
     bytes[7] = (unsigned char)high;
     bytes[8] = (unsigned char)(low >> 8);
     bytes[9] = (unsigned char)low;
-    ti_env_random(env, bytes + 10, sizeof(bytes) - 10);
+    memcpy(bytes + 10, random, TI_UUID_V7_RANDOM_SIZE);
     uuid_mark(bytes, 7);
     uuid_text(bytes, out);
 }

@@ -8,6 +8,7 @@
 #include "base/slice.h"
 
 #define TI_UUID_TEXT_SIZE 36
+#define TI_UUID_V7_RANDOM_SIZE 6
 
 /* A random (version 4) UUID, lower case, NUL-terminated: libuuid's on the real machine, of env's
  * random bytes on any other. Can not fail. @thread any */
@@ -20,6 +21,10 @@ void ti_uuid_v4(const ti_env *env, char out[TI_UUID_TEXT_SIZE + 1]);
  * and the two highest bits of the ordinal's lower 14 */
 void ti_uuid_v7(const ti_env *env, uint64_t unix_ms, uint32_t ordinal_26_bits,
                 char out[TI_UUID_TEXT_SIZE + 1]);
+/* The same of random bytes that the caller has. @thread any */
+void ti_uuid_v7_of(uint64_t unix_ms, uint32_t ordinal_26_bits,
+                   const unsigned char random[TI_UUID_V7_RANDOM_SIZE],
+                   char out[TI_UUID_TEXT_SIZE + 1]);
 
 /* FNV-1a finished by a 64-bit mix: stable over versions and machines (it decides partitions). Not
  * for untrusted hash tables. @thread any */

@@ -10,7 +10,6 @@
 #include "codec/keys.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -204,30 +203,44 @@ ti_slice ti_key_index_name(ti_slice text)
     return text;
 }
 
+char *ti_put_digits(char *at, unsigned width, uint64_t number)
+{
+    for (unsigned i = width; i-- > 0; number /= 10)
+        at[i] = (char)('0' + number % 10);
+    ti_assert(number == 0);
+    return at + width;
+}
+
+void ti_put_place(char *at, const ti_event_place *place, char separator)
+{
+    ti_require(ti_event_place_is_valid(place));
+    at = ti_put_digits(at, 4, place->partition);
+    *at++ = separator;
+    at = ti_put_digits(at, 20, place->timestamp_us);
+    *at++ = separator;
+    memcpy(at, place->uuid, TI_UUID_TEXT_SIZE);
+}
+
 ti_slice ti_place_partition(uint32_t partition, ti_place_text *out)
 {
     ti_require(partition <= TI_PARTITIONS_MAX);
-    int len = snprintf(out->text, sizeof out->text, "%04u", partition);
-    ti_assert(len == 4);
-    return (ti_slice){out->text, (size_t)len};
+    char *end = ti_put_digits(out->text, 4, partition);
+    return (ti_slice){out->text, (size_t)(end - out->text)};
 }
 
 ti_slice ti_place_time(uint32_t partition, uint64_t timestamp_us, ti_place_text *out)
 {
     ti_require(partition <= TI_PARTITIONS_MAX);
-    int len = snprintf(out->text, sizeof out->text, "%04u:%020llu", partition,
-                       (unsigned long long)timestamp_us);
-    ti_assert(len == 25);
-    return (ti_slice){out->text, (size_t)len};
+    char *end = ti_put_digits(out->text, 4, partition);
+    *end++ = ':';
+    end = ti_put_digits(end, 20, timestamp_us);
+    return (ti_slice){out->text, (size_t)(end - out->text)};
 }
 
 ti_slice ti_place_whole(const ti_event_place *place, ti_place_text *out)
 {
-    ti_require(ti_event_place_is_valid(place));
-    int len = snprintf(out->text, sizeof out->text, "%04u:%020llu:%s", place->partition,
-                       (unsigned long long)place->timestamp_us, place->uuid);
-    ti_assert(len == (int)sizeof out->text - 1);
-    return (ti_slice){out->text, (size_t)len};
+    ti_put_place(out->text, place, ':');
+    return (ti_slice){out->text, sizeof out->text};
 }
 
 ti_slice ti_history_name(ti_history state)

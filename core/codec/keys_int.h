@@ -49,10 +49,17 @@ ti_slice ti_key_name(ti_slice text);
 /* text, required to be an index name as stored, with or without version. */
 ti_slice ti_key_index_name(ti_slice text);
 
+#define TI_PLACE_TEXT_SIZE (4 + 1 + 20 + 1 + TI_UUID_TEXT_SIZE)
 /* Room for the text of a place or the beginning of one. */
 typedef struct ti_place_text {
-    char text[4 + 1 + 20 + 1 + TI_UUID_TEXT_SIZE + 1];
+    char text[TI_PLACE_TEXT_SIZE];
 } ti_place_text;
+
+/* Writes number in exactly width decimal digits, which it must fit, without a NUL; where they end.
+ */
+char *ti_put_digits(char *at, unsigned width, uint64_t number);
+/* Writes "pppp{separator}tttttttttttttttttttt{separator}uuid" of a valid place, without a NUL. */
+void ti_put_place(char *at, const ti_event_place *place, char separator);
 
 /* "pppp"; borrowed from out. */
 ti_slice ti_place_partition(uint32_t partition, ti_place_text *out);

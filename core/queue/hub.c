@@ -240,6 +240,19 @@ uint64_t ti_hub_floor(ti_hub *hub, uint64_t now_us)
     return floor_us;
 }
 
+void ti_hub_random(ti_hub *hub, const ti_env *env, unsigned char out[TI_UUID_V7_RANDOM_SIZE])
+{
+    _Static_assert(TI_HUB_RANDOM_SIZE % TI_UUID_V7_RANDOM_SIZE == 0, "no byte is left over");
+    ti_mutex_lock(&hub->mutex);
+    if (hub->random_left == 0) {
+        ti_env_random(env, hub->random, sizeof(hub->random));
+        hub->random_left = sizeof(hub->random);
+    }
+    memcpy(out, hub->random + sizeof(hub->random) - hub->random_left, TI_UUID_V7_RANDOM_SIZE);
+    hub->random_left -= TI_UUID_V7_RANDOM_SIZE;
+    ti_mutex_unlock(&hub->mutex);
+}
+
 void ti_hub_wake_held(ti_hub *hub, const ti_hub_type *type, uint32_t partition, uint64_t place_us)
 {
     ti_mutex_assert_held(&hub->mutex);

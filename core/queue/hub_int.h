@@ -110,6 +110,9 @@ struct ti_inflight {
     bool is_in;
 };
 
+/* Random bytes that are fetched at once: a call of the system for each commit shows. */
+#define TI_HUB_RANDOM_SIZE 384
+
 struct ti_hub {
     ti_hub *next; /* in the engine's slot, under its busy flag */
     uint32_t refs;
@@ -118,6 +121,8 @@ struct ti_hub {
     ti_inflight *inflight;
     uint64_t promised_us; /* the highest floor answered */
     ti_member *members;   /* borrowed from workers */
+    unsigned char random[TI_HUB_RANDOM_SIZE];
+    uint32_t random_left; /* bytes at the end of random that are not used */
     uint32_t type_count;
     ti_hub_type *buckets[HUB_BUCKETS];
 };
@@ -153,6 +158,9 @@ bool ti_hub_enter(ti_hub *hub, ti_inflight *inflight, uint64_t t_us);
 void ti_hub_leave_held(ti_hub *hub, ti_inflight *inflight);
 /* A time below which no event will appear that has not been told; now_us: the database's. */
 uint64_t ti_hub_floor(ti_hub *hub, uint64_t now_us);
+
+/* Random bytes for one uuid, never given out before. */
+void ti_hub_random(ti_hub *hub, const ti_env *env, unsigned char out[TI_UUID_V7_RANDOM_SIZE]);
 
 /* Tells the type's listeners; the hub's mutex is held by the caller. */
 void ti_hub_wake_held(ti_hub *hub, const ti_hub_type *type, uint32_t partition, uint64_t place_us);

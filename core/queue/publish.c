@@ -53,9 +53,10 @@ static const char outbox_owner; /* its address names the slot */
 
 #define ORDINAL_MAX ((1u << 24) - 1)
 
-void ti_place_base(const ti_env *env, ti_ts t, char base_out[TI_UUID_TEXT_SIZE + 1])
+void ti_place_base(ti_ts t, const unsigned char random[TI_UUID_V7_RANDOM_SIZE],
+                   char base_out[TI_UUID_TEXT_SIZE + 1])
 {
-    ti_uuid_v7(env, (uint64_t)(t >> TI_TS_LOGICAL_BITS), ti_ts_logical(t) << 8, base_out);
+    ti_uuid_v7_of((uint64_t)(t >> TI_TS_LOGICAL_BITS), ti_ts_logical(t) << 8, random, base_out);
 }
 
 void ti_place_make(const char base[TI_UUID_TEXT_SIZE + 1], uint32_t ordinal, uint32_t partition,
@@ -139,6 +140,7 @@ static ti_status write_events(void *context, ti_txn *txn, ti_ts t, ti_err *err)
 {
     outbox *box = context;
     char base[TI_UUID_TEXT_SIZE + 1];
+    unsigned char random[TI_UUID_V7_RANDOM_SIZE];
     ti_event_sealer sealer;
     ti_arena a;
     uint32_t ordinal = 0;
@@ -149,7 +151,8 @@ static ti_status write_events(void *context, ti_txn *txn, ti_ts t, ti_err *err)
                           "the commit began too long ago to leave events; run it again");
     ti_status status = fence_types(box, txn, t, &call, err);
     ti_txn_not_after(txn, ti_ts_add_us(t, TI_GRACE_US));
-    ti_place_base(box->queues->kv->env, t, base);
+    ti_hub_random(box->queues->hub, box->queues->kv->env, random);
+    ti_place_base(t, random, base);
     ti_event_sealer_init(&sealer);
     ti_arena_init(&a);
     for (outbox_event *event = box->first; event != NULL && status == TI_OK; event = event->next) {

@@ -19,7 +19,8 @@ ti_status ti_event_is_unfinished(ti_queues *queues, ti_txn *txn, ti_slice type, 
 
 /* The place of the n-th event (from 0) of a transaction whose commit began at t. base: a uuid that
  * ti_place_base made for that transaction; the same for all its events. */
-void ti_place_base(const ti_env *env, ti_ts t, char base_out[TI_UUID_TEXT_SIZE + 1]);
+void ti_place_base(ti_ts t, const unsigned char random[TI_UUID_V7_RANDOM_SIZE],
+                   char base_out[TI_UUID_TEXT_SIZE + 1]);
 void ti_place_make(const char base[TI_UUID_TEXT_SIZE + 1], uint32_t ordinal, uint32_t partition,
                    uint64_t timestamp_us, ti_event_place *place_out);
 

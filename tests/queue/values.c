@@ -201,7 +201,8 @@ static void places_are_ordered(void **state)
     memset(before.uuid, '0', TI_UUID_TEXT_SIZE);
     for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
         char base[TI_UUID_TEXT_SIZE + 1];
-        ti_place_base(ti_env_real(), times[i], base);
+        const unsigned char random[TI_UUID_V7_RANDOM_SIZE] = {255, (unsigned char)i, 0, 255, 1, 2};
+        ti_place_base(times[i], random, base);
         for (size_t k = 0; k < sizeof(ordinals) / sizeof(ordinals[0]); k++) {
             ti_event_place place;
             ti_place_make(base, ordinals[k], 0, 5, &place);
