@@ -1,9 +1,9 @@
 /* Making a backup; see backup.h.
  *
  *   1. a checkpoint of RocksDB beside the database's own files: memtables flushed, table files
- *      linked, the log and the manifest copied as far as they went
+ *      linked, the log and the manifest copied as far as they went; the marker of a database
  *   2. each of its files linked, or copied, into the place of the backup, and hashed
- *   3. the marker of a database, the list of files, the name
+ *   3. the list of files, the name
  *
  * INVARIANTS
  *  1. What is taken of the log is a beginning of it, and a group of commits is in the log as a
@@ -123,6 +123,7 @@ static ti_status stage(making *m, ti_err *err)
     m->stage = openat(m->home, STAGE, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (m->stage < 0)
         return ti_rocks_errno(errno, "open the directory", STAGE, err);
+    TI_TRY(ti_rocks_place_mark(m->stage, m->e->path, err)); /* sorts last */
     TI_TRY(list_stage(m, err));
     ti_progress_begin(m->request->progress, m->summary.size);
     return TI_OK;
@@ -178,15 +179,9 @@ static ti_status bring_all(making *m, ti_err *err)
     return TI_OK;
 }
 
-/* The marker of a database, the list, the name. */
+/* The list, and the name. */
 static ti_status complete(making *m, ti_err *err)
 {
-    ti_backup_file *marker;
-    TI_TRY(ti_rocks_place_mark(m->place.db, m->place.path, err));
-    TI_TRY(ti_backup_files_add(&m->files, &marker, err));
-    (void)snprintf(marker->name, sizeof(marker->name), "TITO");
-    TI_TRY(ti_backup_hash(&m->copier, m->place.db, marker, err));
-    m->summary.size += marker->size;
     m->summary.files = m->files.count;
     TI_TRY(ti_backup_files_write(m->place.db, m->place.path, &m->files, err));
     TI_FAULT(rocks_backup_listed);
