@@ -33,6 +33,30 @@ function tito.connect_with_partitions(endpoints, n)
   return database.connect(endpoints, { partitions = n })
 end
 
+--- The function of the driver; raises where the host has no backups.
+local function backups(name, what)
+  if not driver[name] then
+    errors.raise("unsupported", "%s: this host has no backups; call it in a program of its own, or the program tito", what)
+  end
+  return driver[name]
+end
+
+--- Compares the backup in a directory with the digests that were taken when it was made: { time, files, size }, or nil
+-- and an error that names the file. options: progress(done, total) in bytes, which ends it by false.
+function tito.verify_backup(dir, options)
+  errors.expect(dir, "string", "verify_backup: the directory")
+  values.options(options, { progress = "ours" }, "verify_backup")
+  return backups("backup_verify", "verify_backup")(dir, database.progress_of(options, "verify_backup"))
+end
+
+--- Copies the backup in a directory to the target (a directory that is new or empty), verifying it on the way.
+function tito.restore(dir, target, options)
+  errors.expect(dir, "string", "restore: the directory of the backup")
+  errors.expect(target, "string", "restore: the target")
+  values.options(options, { progress = "ours" }, "restore")
+  return backups("backup_restore", "restore")(dir, target, database.progress_of(options, "restore"))
+end
+
 --- Options of a write that asks for the model's events: "INSERT", "UPDATE", "DELETE" or a name of your own.
 function tito.with_events(operation)
   if type(operation) ~= "string" or operation == "" then

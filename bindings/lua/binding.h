@@ -7,7 +7,7 @@
  *   handle.c       handles as userdata: checks, __gc, __close
  *   encode.c       Lua value -> JSON        decode.c   JSON -> Lua value
  *   operation.c    waiting for a future and handing over its result
- *   database.c transaction.c model.c query.c maintenance.c queue.c   the functions
+ *   database.c transaction.c model.c query.c maintenance.c backup.c queue.c   the functions
  *   event.c        an event in a handler    task.c     its coroutine, its outcome
  *   worker.c       the worker and its loop  signals.c  SIGINT and SIGTERM while it runs
  *   script.c       states and threads of a script worker
@@ -217,6 +217,7 @@ extern const luaL_Reg tl_transaction_functions[];
 extern const luaL_Reg tl_model_functions[];
 extern const luaL_Reg tl_query_functions[];
 extern const luaL_Reg tl_maintenance_functions[];
+extern const luaL_Reg tl_backup_functions[];
 extern const luaL_Reg tl_queue_functions[];
 extern const luaL_Reg tl_worker_functions[];
 extern const luaL_Reg tl_script_functions[];

@@ -112,7 +112,7 @@ int luaopen_tito_core(lua_State *L)
 {
     static const luaL_Reg *const parts[] = {
         own_functions,       tl_database_functions,    tl_transaction_functions, tl_model_functions,
-        tl_query_functions,  tl_maintenance_functions, tl_queue_functions,       tl_event_functions,
+        tl_query_functions,  tl_maintenance_functions, tl_backup_functions, tl_queue_functions,       tl_event_functions,
         tl_worker_functions, tl_script_functions};
     luaL_checkversion(L);
     if (tito_abi_version() < TITO_ABI_VERSION)

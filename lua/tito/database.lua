@@ -152,6 +152,14 @@ function Database:worker(options)
   return worker.new(self, options)
 end
 
+--- The function `progress` among options, or nil.
+function database.progress_of(options, what)
+  if not options or options.progress == nil then
+    return nil
+  end
+  return errors.expect(options.progress, "function", what .. ": progress")
+end
+
 local function declared_model(self, name, what)
   local found = self.models[errors.expect(name, "string", what .. ": the table")]
   if not found then
@@ -182,6 +190,17 @@ end
 
 function Database:drop_table(name)
   return driver.db_drop_table(self.handle, errors.expect(name, "string", "drop_table: the table"))
+end
+
+--- Makes a backup in a directory that is new or empty (embedded databases): { time, files, size, shared }.
+-- options: base, an earlier backup whose files may be shared; progress(done, total) in bytes, which ends it by false.
+function Database:backup(dir, options)
+  errors.expect(dir, "string", "backup: the directory")
+  local out = values.options(options, { base = "string", progress = "ours" }, "backup")
+  if not driver.db_backup then
+    errors.raise("unsupported", "backup: this host has no backups; call it in a program of its own, or `tito backup`")
+  end
+  return driver.db_backup(self.handle, dir, out.base, database.progress_of(options, "backup"))
 end
 
 --- Statistics of engine, catalog and queues.

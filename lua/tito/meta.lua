@@ -53,6 +53,17 @@ local tito = {}
 ---@return tito.Database?, tito.Error?
 function tito.connect(target, options) end
 
+---@param dir string
+---@param options { progress: (fun(done: integer, total: integer): boolean?)? }?
+---@return tito.BackupSummary?, tito.Error?
+function tito.verify_backup(dir, options) end
+
+---@param dir string
+---@param target string
+---@param options { progress: (fun(done: integer, total: integer): boolean?)? }?
+---@return tito.BackupSummary?, tito.Error?
+function tito.restore(dir, target, options) end
+
 ---@param endpoints string|string[]
 ---@param n integer
 ---@return tito.Database?, tito.Error?
@@ -232,6 +243,17 @@ function Database:drop_index(table_name, index) end
 ---@param table_name string
 ---@return boolean?, tito.Error?
 function Database:drop_table(table_name) end
+
+---@class tito.BackupSummary
+---@field time number the database's, when it began: what was committed before is in it
+---@field files integer
+---@field size integer bytes
+---@field shared integer? bytes of files that are hard links
+
+---@param dir string
+---@param options { base: string?, progress: (fun(done: integer, total: integer): boolean?)? }?
+---@return tito.BackupSummary?, tito.Error?
+function Database:backup(dir, options) end
 
 ---@return table?, tito.Error?
 function Database:stats() end
