@@ -158,6 +158,12 @@ class BaseDatabase:
         name = text_bytes(table, "drop_table: the table")
         return self._simple("drop_table", lib.tito_db_drop_table, nothing, name, len(name))
 
+    def _backup(self, dir: "Union[str, os.PathLike[str]]", base: "Union[str, os.PathLike[str], None]") -> Pending[Dict[str, Any]]:
+        where = text_bytes(os.fspath(dir), "backup: the directory")
+        options = options_handle({} if base is None else {"base": os.fspath(base)})
+        allow("backup")
+        return Pending(lib.tito_db_backup(self._handle, where, len(where), options), _value, patient=True)
+
     def _model_of(self, table: Any, what: str) -> "BaseModel[Any]":
         name = getattr(table, "__tito_table__", None) or getattr(table, "table", table)
         if not isinstance(name, str):

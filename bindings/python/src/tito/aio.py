@@ -18,6 +18,7 @@ INVARIANT: a database and what is made from it may be used by several loops; a t
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from types import TracebackType
 from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Generic, Iterable, List, Mapping, Optional, Sequence
@@ -379,6 +380,13 @@ class Database(BaseDatabase):
 
     async def drop_table(self, table: str) -> None:
         await drive_async(self._drop_table(table))
+
+    async def backup(
+        self, dir: "Union[str, os.PathLike[str]]", *, base: "Union[str, os.PathLike[str], None]" = None
+    ) -> Dict[str, Any]:
+        """Makes a backup of an embedded database in a directory that is new or empty: {"time", "files", "size", "shared"}.
+        base: an earlier backup whose files may be shared."""
+        return await drive_async(self._backup(dir, base))
 
     async def stats(self) -> Dict[str, Any]:
         """Statistics of engine, catalog and queues."""

@@ -7,6 +7,7 @@ the operation is a transaction of its own.
 from __future__ import annotations
 
 from types import TracebackType
+import os
 from typing import Any, Callable, Dict, Generator, Generic, Iterable, Iterator, List, Mapping, Optional, Sequence
 from typing import Tuple, Type, TypeVar, Union, cast, overload
 
@@ -363,6 +364,13 @@ class Database(BaseDatabase):
 
     def drop_table(self, table: str) -> None:
         drive(self._drop_table(table))
+
+    def backup(
+        self, dir: "Union[str, os.PathLike[str]]", *, base: "Union[str, os.PathLike[str], None]" = None
+    ) -> Dict[str, Any]:
+        """Makes a backup of an embedded database in a directory that is new or empty: {"time", "files", "size", "shared"}.
+        base: an earlier backup whose files may be shared."""
+        return drive(self._backup(dir, base))
 
     def stats(self) -> Dict[str, Any]:
         """Statistics of engine, catalog and queues."""
