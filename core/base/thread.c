@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -267,6 +268,11 @@ ti_status ti_thread_start(ti_thread *t, const char *name, void *(*run)(void *arg
 void ti_thread_join(ti_thread *t)
 {
     ti_require(pthread_join(t->handle, NULL) == 0);
+}
+
+void ti_thread_yield(void)
+{
+    (void)sched_yield();
 }
 
 void ti_thread_detach(ti_thread *t)

@@ -107,6 +107,17 @@ ti_status ti_thread_start(ti_thread *t, const char *name, void *(*run)(void *arg
 void ti_thread_join(ti_thread *t);
 /* Lets the thread end unattended: for one that would have to join itself. */
 void ti_thread_detach(ti_thread *t);
+/* Lets other threads of this processor run first. */
+void ti_thread_yield(void);
+/* One turn of a loop that waits for another processor. */
+static inline void ti_thread_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
 /* An id of the calling thread, never 0 and never that of an earlier thread. */
 uint64_t ti_thread_self(void);
 

@@ -189,7 +189,7 @@ static void record(attempt *t, ti_ts ts)
     ti_recent_add(&e->recent, t->hashes, n, ts, e->oldest == NULL ? TI_TS_MAX : e->oldest->ts);
 }
 
-/* With the mutex held: checks, timestamp, queue, until the commit has been written. */
+/* With the mutex held: checks and timestamp. OK: the entry is to be queued. */
 static ti_status enter(attempt *t, ti_err *err)
 {
     ti_ts ts;
@@ -204,7 +204,7 @@ static ti_status enter(attempt *t, ti_err *err)
     record(t, ts);
     t->entry.ts = ts;
     t->e->counters.commits++;
-    return ti_rocks_join(t->e, &t->entry, t->call, err);
+    return TI_OK;
 }
 
 static ti_status commit_prepared(attempt *t, ti_err *err)
@@ -216,6 +216,8 @@ static ti_status commit_prepared(attempt *t, ti_err *err)
         TI_FAULT(rocks_commit_looked);
         ti_mutex_lock(&t->e->mutex);
         status = enter(t, err);
+        if (status == TI_OK)
+            return ti_rocks_join(t->e, &t->entry, t->call, err);
         ti_mutex_unlock(&t->e->mutex);
     } while (status == AGAIN);
     return status;
@@ -255,13 +257,14 @@ ti_status ti_rocks_commit(ti_engine *engine, const ti_commit_request *request,
     return status;
 }
 
-/* One try of deleting a range: AGAIN when the clock had to be renewed. With the mutex held. */
+/* With the mutex held: the timestamp of deleting a range; AGAIN when the clock had to be renewed.
+ */
 static ti_status enter_destroy(ti_rocks *e, ti_rocks_entry *entry, const ti_call *call, ti_err *err)
 {
     if (e->poisoned)
         return ti_rocks_poisoned(e, err);
     if (ti_clock_tick(&e->clock, &entry->ts) != TI_TICK_REFUSED)
-        return ti_rocks_join(e, entry, call, err);
+        return TI_OK;
     TI_TRY(ti_rocks_renew_clock(e, call, err));
     return AGAIN;
 }
@@ -280,6 +283,8 @@ ti_status ti_rocks_destroy_range(ti_engine *engine, ti_range range, const ti_cal
         TI_TRY(ti_call_check(call, "deleting a range", err));
         ti_mutex_lock(&e->mutex);
         status = enter_destroy(e, &entry, call, err);
+        if (status == TI_OK)
+            return ti_rocks_join(e, &entry, call, err);
         ti_mutex_unlock(&e->mutex);
     } while (status == AGAIN);
     return status;

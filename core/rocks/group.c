@@ -5,6 +5,8 @@
  *                   |`---the leader is done: the first in the queue---> LEADER --> lead
  *                   `----deadline----> taken back, TIMEOUT
  *
+ *   Who waits looks at its entry's state for a moment, without the mutex, then sleeps.
+ *
  *   lead: take from the queue -> (mutex released) one WriteBatch -> publish -> wake them, hand over
  *
  * INVARIANTS
@@ -27,6 +29,9 @@
 #define EAGER_GROUPS 256
 /* A batch that has grown beyond this is not kept. */
 #define BATCH_KEPT_SIZE (1024 * 1024)
+/* How long a commit that is queued looks for its turn before it sleeps. */
+#define WATCH_TURNS 50
+#define WATCH_YIELDS 50
 #define CANCEL_LOOK_NS INT64_C(20000000)
 #define BOUND_VERSION 1
 
@@ -193,12 +198,20 @@ static void take_group(ti_rocks *e)
     ti_assert(e->queue == NULL || e->queue->ts > e->group->ts);
 }
 
+/* Tells the entry's thread. One that does not sleep may be gone with the entry at once when that is
+ * DONE; one that sleeps needs the mutex to wake. */
+static void set_state(ti_rocks_entry *entry, ti_entry_state state)
+{
+    bool waits = entry->waits;
+    atomic_store_explicit(&entry->state, state, memory_order_release);
+    if (waits)
+        ti_cond_signal(&entry->cond);
+}
+
 static void finish_entry(ti_rocks_entry *entry, ti_status status)
 {
     entry->status = status;
-    entry->state = TI_ENTRY_DONE;
-    if (entry->waits)
-        ti_cond_signal(&entry->cond);
+    set_state(entry, TI_ENTRY_DONE);
 }
 
 /* Ends all entries of a list. */
@@ -288,9 +301,7 @@ static void requeue_group(ti_rocks *e)
 {
     ti_rocks_entry *last = NULL;
     for (ti_rocks_entry *entry = e->group; entry != NULL; entry = entry->next) {
-        entry->state = TI_ENTRY_QUEUED;
-        ti_assert(entry->waits);
-        ti_cond_signal(&entry->cond);
+        set_state(entry, TI_ENTRY_QUEUED);
         last = entry;
     }
     if (last == NULL)
@@ -309,9 +320,7 @@ static void hand_over(ti_rocks *e)
     e->leading = e->queue != NULL;
     if (!e->leading)
         return;
-    e->queue->state = TI_ENTRY_LEADER;
-    ti_assert(e->queue->waits);
-    ti_cond_signal(&e->queue->cond);
+    set_state(e->queue, TI_ENTRY_LEADER);
 }
 
 /* Makes the group's commits visible and wakes their threads; or ends them, after a failure. Returns
@@ -403,10 +412,28 @@ static void take_back(ti_rocks *e, ti_rocks_entry *entry)
     settle(e);
 }
 
-/* Waits until the entry is DONE, or its own thread has to lead. TIMEOUT: taken back. */
+static bool is_waiting(const ti_rocks_entry *entry)
+{
+    ti_entry_state state = atomic_load_explicit(&entry->state, memory_order_acquire);
+    return state == TI_ENTRY_QUEUED || state == TI_ENTRY_TAKEN;
+}
+
+/* Looks for a moment, without the mutex, whether the entry's turn comes: a group is written in less
+ * time than it takes to sleep and to be woken. */
+static void watch_entry(const ti_rocks_entry *entry)
+{
+    for (int i = 0; i < WATCH_TURNS && is_waiting(entry); i++)
+        ti_thread_relax();
+    for (int i = 0; i < WATCH_YIELDS && is_waiting(entry); i++)
+        ti_thread_yield();
+}
+
+/* Sleeps until the entry is DONE, or its own thread has to lead. TIMEOUT: taken back. */
 static ti_status wait_entry(ti_rocks *e, ti_rocks_entry *entry, const ti_call *call, ti_err *err)
 {
-    while (entry->state == TI_ENTRY_QUEUED || entry->state == TI_ENTRY_TAKEN) {
+    ti_mutex_assert_held(&e->mutex);
+    entry->waits = true;
+    while (is_waiting(entry)) {
         if (entry->state == TI_ENTRY_TAKEN) {
             ti_cond_wait(&entry->cond, &e->mutex);
             continue;
@@ -443,25 +470,46 @@ static ti_status told(ti_rocks *e, const ti_rocks_entry *entry, ti_err *err)
     }
 }
 
+/* Waits for the turn of an entry that was queued behind others. */
+static ti_status wait_turn(ti_rocks *e, ti_rocks_entry *entry, const ti_call *call, ti_err *err)
+{
+    bool syncs = e->path != NULL && e->options.durability == TI_DURABILITY_SYNC;
+    ti_status status = TI_OK;
+    if (!syncs)
+        watch_entry(entry);
+    if (is_waiting(entry)) {
+        ti_mutex_lock(&e->mutex);
+        status = wait_entry(e, entry, call, err);
+        entry->waits = false;
+        ti_mutex_unlock(&e->mutex);
+    }
+    ti_cond_destroy(&entry->cond);
+    return status;
+}
+
 ti_status ti_rocks_join(ti_rocks *e, ti_rocks_entry *entry, const ti_call *call, ti_err *err)
 {
     ti_mutex_assert_held(&e->mutex);
     ti_assert(entry->ts > atomic_load(&e->settled));
-    entry->deadline_ns = call->deadline_ns;
-    entry->waits = e->leading;
-    ti_status status = entry->waits ? ti_cond_init(&entry->cond, err) : TI_OK;
+    bool queues = e->leading;
+    ti_status status = queues ? ti_cond_init(&entry->cond, err) : TI_OK;
     if (status != TI_OK) {
         settle(e); /* its timestamp stays unused */
+        ti_mutex_unlock(&e->mutex);
         return status;
     }
+    entry->deadline_ns = call->deadline_ns;
+    entry->waits = false;
     enqueue(e, entry);
-    if (entry->waits)
-        status = wait_entry(e, entry, call, err);
-    if (status == TI_OK && entry->state != TI_ENTRY_DONE) {
-        e->leading = true;
-        lead(e, entry);
+    if (queues) {
+        ti_mutex_unlock(&e->mutex);
+        TI_TRY(wait_turn(e, entry, call, err));
+        if (entry->state == TI_ENTRY_DONE)
+            return told(e, entry, err);
+        ti_mutex_lock(&e->mutex);
     }
-    if (entry->waits)
-        ti_cond_destroy(&entry->cond);
-    return status == TI_OK ? told(e, entry, err) : status;
+    e->leading = true;
+    lead(e, entry);
+    ti_mutex_unlock(&e->mutex);
+    return told(e, entry, err);
 }

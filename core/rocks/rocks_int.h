@@ -88,9 +88,9 @@ struct ti_rocks_entry {
     size_t size;             /* bytes */
     ti_ts ts;
     int64_t deadline_ns;
-    ti_entry_state state;
-    ti_status status; /* once DONE */
-    bool waits;       /* cond is in use */
+    _Atomic(ti_entry_state) state; /* changed with the mutex; its thread reads it without, too */
+    ti_status status;              /* once DONE */
+    bool waits;                    /* sleeps on cond */
     ti_cond cond;
 };
 
@@ -236,7 +236,7 @@ ti_ts ti_rocks_newest_commit(const ti_rocks *e, uint64_t hash);
 /* ---- group.c */
 
 /* Joins the queue and returns when the entry is DONE, or was taken back at its deadline. Called
- * and returns with the mutex held; releases it meanwhile. *err is set unless OK. */
+ * with the mutex held, returns without. *err is set unless OK. */
 ti_status ti_rocks_join(ti_rocks *e, ti_rocks_entry *entry, const ti_call *call, ti_err *err);
 typedef enum ti_write_result {
     TI_WRITE_DONE,
