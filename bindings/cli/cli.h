@@ -121,6 +121,9 @@ tl_db *tc_database_open(const tc_setup *setup, tito_db_t **db_out);
 /* Fills L with the libraries, paths, `tito` and the host's functions; leaves the table that
  * host.lua returns on the stack. Called protected; raises. */
 void tc_state_fill(lua_State *L, const char *app);
+/* Its two parts: everything but the app, and what belongs to one (app NULL: none). */
+void tc_state_prepare(lua_State *L);
+void tc_state_push_host(lua_State *L, const char *app);
 /* log(level, text), for Lua. */
 int tc_state_log(lua_State *L);
 /* A message handler: adds a traceback. */

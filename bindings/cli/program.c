@@ -10,7 +10,6 @@
  *  2. The database is closed before the state is, and both before main returns. */
 #include "cli.h"
 
-#include <lualib.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -62,7 +61,7 @@ static int open_database(lua_State *L)
 /* host(app): host.lua's functions; its folder is searched by require. */
 static int load_host(lua_State *L)
 {
-    tc_state_fill(L, luaL_optstring(L, 1, NULL));
+    tc_state_push_host(L, luaL_optstring(L, 1, NULL));
     return 1;
 }
 
@@ -189,7 +188,7 @@ static void push_functions(lua_State *L)
 static int run_protected(lua_State *L)
 {
     program *p = lua_touserdata(L, 1);
-    luaL_openlibs(L);
+    tc_state_prepare(L);
     lua_pushvalue(L, 1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &program_key);
     tc_compiled_install(L);

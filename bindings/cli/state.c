@@ -141,7 +141,7 @@ int tc_state_describe(lua_State *L)
     return 1;
 }
 
-void tc_state_fill(lua_State *L, const char *app)
+void tc_state_prepare(lua_State *L)
 {
     luaL_openlibs(L);
     warning *w = lua_newuserdatauv(L, sizeof(*w), 0);
@@ -149,11 +149,21 @@ void tc_state_fill(lua_State *L, const char *app)
     lua_rawsetp(L, LUA_REGISTRYINDEX, w); /* as long as the state */
     lua_setwarnf(L, on_warning, w);
     add_installation(L);
-    if (app != NULL)
-        add_app(L, app);
     luaL_requiref(L, "tito.core", luaopen_tito_core, 0);
     lua_pop(L, 1);
+}
+
+void tc_state_push_host(lua_State *L, const char *app)
+{
+    if (app != NULL)
+        add_app(L, app);
     tc_compiled_load(L, "tito.cli.host");
     lua_pushcfunction(L, tc_state_log);
     lua_call(L, 1, 1);
+}
+
+void tc_state_fill(lua_State *L, const char *app)
+{
+    tc_state_prepare(L);
+    tc_state_push_host(L, app);
 }

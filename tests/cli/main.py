@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 
+import looking
 import serving
 import working
 from support import Failed, Place
@@ -43,7 +44,8 @@ def main():
     parser.add_argument("names", nargs="*")
     parser.add_argument("--cluster", action="store_true", help="on the TiKV of TITO_TEST_PD")
     options = parser.parse_intermixed_args()
-    tests = working.ON_CLUSTER if options.cluster else working.TESTS + serving.TESTS
+    tests = working.ON_CLUSTER if options.cluster else working.TESTS + serving.TESTS + looking.EMBEDDED
+    tests = tests + looking.TESTS
     if options.cluster and os.environ.get("TITO_TEST_CONTROL"):
         tests = tests + working.ON_MOCK
     cluster = os.environ["TITO_TEST_PD"] if options.cluster else None

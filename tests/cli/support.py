@@ -178,14 +178,14 @@ class Place:
 class Process:
     """A running `tito`; its stderr is read as it comes."""
 
-    def __init__(self, place, command, env=None, unread=False):
+    def __init__(self, place, command, env=None, unread=False, out=None):
         def prepare():
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
         self.out = open(tempfile.mktemp(dir=place.folder), "w+b")
         self.err = []
         self.process = subprocess.Popen(
-            command, stdout=self.out, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=place.folder,
+            command, stdout=out or self.out, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=place.folder,
             env=dict(place.env, **(env or {})), preexec_fn=prepare,
         )
         self.reader = threading.Thread(target=self._read, daemon=True)

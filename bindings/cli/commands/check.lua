@@ -22,7 +22,7 @@ local function check_table(context, db, name)
   context.out.line("%s: %d records and entries, %d findings%s%s", name, summary.done, findings,
     context.options.repair and findings > 0 and ", mended" or "", summary.stopped and ", not to its end" or "")
   if context.out.json then
-    context.out.value { table = name, done = summary.done, findings = summary.findings,
+    context.out.value { table = name, done = summary.done, findings = output.list(summary.findings),
       repaired = context.options.repair or false, complete = not summary.stopped }
   end
   if summary.stopped then
@@ -58,7 +58,7 @@ return {
   },
   operands = "[TABLE…]",
   options = {
-    { name = "app", value = "APP.lua", type = "file", help = "take the models that this file declares" },
+    models.APP,
     { name = "repair", type = "flag", help = "mend what is wrong" },
   },
   examples = { "tito check --db ./data", "tito check user post --app app.lua --repair --db tikv://pd1:2379" },

@@ -36,7 +36,7 @@ return {
       .. "the app that declares it: --app APP.lua; its handlers do not run.",
   },
   operands = "[TABLE…]",
-  options = { { name = "app", value = "APP.lua", type = "file", help = "take the models that this file declares" } },
+  options = { models.APP },
   examples = { "tito reindex --db ./data", "tito reindex post --app app.lua --db tikv://pd1:2379" },
   run = run,
 }

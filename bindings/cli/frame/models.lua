@@ -3,18 +3,33 @@
 --   catalog ── indexes with fields, where, covering … ──> a spec ──> db:model
 --
 -- What the catalog does not know, and so only an app has: relationships, events, references, and conditions that are
--- functions. An index with such a condition is declared as having one: it can be read, and a write or a check that
--- would have to ask it is refused by the library.
+-- functions. An index with such a condition can be read; what would have to ask it fails, as the condition does.
 local output = require "tito.cli.output"
 
 local models = {}
 
+models.APP = { name = "app", value = "APP.lua", type = "file",
+  help = "take the models that this file declares: relationships, conditions, events" }
+
 local SPEC = { "name", "version", "fields", "where", "condition", "sparse", "covering" }
 
-local function index_of(known)
+--- Whether a function of an app decides about an index.
+function models.asks_app(index)
+  return index.condition == "host"
+end
+
+--- What is said where an app is needed.
+local function app_needed(name, of_table)
+  return ("the condition of index '%s' of table '%s' is a function of an app (--app APP.lua)"):format(name, of_table)
+end
+
+local function index_of(known, of_table)
   local index = {}
   for _, name in ipairs(SPEC) do
     index[name] = known[name]
+  end
+  if models.asks_app(known) then
+    index.condition = function() error(app_needed(known.name, of_table), 0) end
   end
   return index
 end
@@ -33,11 +48,6 @@ function models.newest(description)
   return newest, order
 end
 
---- Whether a function of an app decides about an index.
-function models.asks_app(index)
-  return index.condition == "host"
-end
-
 --- The catalog by table.
 function models.catalog(context, db)
   local by_name = {}
@@ -54,7 +64,7 @@ function models.spec(description)
   for _, name in ipairs(order) do
     local index = newest[name]
     if index.state ~= "absent" then
-      table.insert(index.unique and spec.unique_indexes or spec.indexes, index_of(index))
+      table.insert(index.unique and spec.unique_indexes or spec.indexes, index_of(index, spec.table))
     end
   end
   return spec
@@ -91,8 +101,7 @@ function models.named(context, db, needs_conditions)
     elseif not context.options.app then
       for _, index in ipairs(known.indexes or {}) do
         if needs_conditions and models.asks_app(index) and index.state ~= "absent" then
-          context.misuse("the condition of index '%s' of table '%s' is a function: give its app by --app APP.lua",
-            index.name, name)
+          context.misuse("%s", app_needed(index.name, name))
           return nil
         end
       end

@@ -18,8 +18,16 @@ local COLORS = { red = 31, green = 32, yellow = 33, blue = 34, cyan = 36, bold =
 
 -- ---- JSON
 
+--- The functions of the library, when values know their types (lists that are empty, null).
 local function driver()
+  require "tito"
   return require "tito.driver"
+end
+output.driver = driver
+
+--- t as a list, also when it is empty.
+function output.list(t)
+  return require("tito").array(t)
 end
 
 local function sorted_names(t)

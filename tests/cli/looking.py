@@ -1,0 +1,202 @@
+"""The commands that look into a database and change records: on both engines, on good and bad input."""
+
+import json
+import os
+import re
+import signal
+
+from support import check, equal, until
+
+POSTS = """
+  local P = db:model { table = "post",
+    indexes = { { name = "by_author", fields = { { name = "author", type = "string" }, { name = "n", type = "number" } } },
+      { name = "live", fields = { { name = "flag", type = "boolean" } }, where = { state = "live" } } },
+    unique_indexes = { { name = "slug", fields = { { name = "slug", type = "string" } } } } }
+  assert(db:transaction(function(tx) for i = 1, 30 do
+    assert(P:build({ id = ("p%02d"):format(i), author = i % 3 == 0 and "Ada" or "Bob", n = i / 2, slug = "s" .. i,
+      state = i % 2 == 0 and "live" or "draft", flag = i % 4 == 0, deep = { x = i }, text = i == 1 and "a\\27[31mred\\nline" or nil }, tx))
+  end return true end))
+"""
+
+ODD = """
+  local tito = require "tito"
+  tito.db:model { table = "thing", indexes = { { name = "odd", fields = { { name = "n", type = "number" } },
+    condition = function(t) return t.n % 2 == 1 end } },
+    relationships = { { source_field_name = "owner_id", destination_field_name = "owner", model = "owner" } },
+    events = function(t) return { { name = "job", payload = t.n, key = t.id } } end }
+  tito.db:model { table = "owner" }
+  return function(w) w:on("job", print) end
+"""
+
+
+def _run(place, *arguments, code=0, **options):
+    return place.run(*arguments, *place.db(), code=code, **options)
+
+
+def _json(place, *arguments, **options):
+    return [json.loads(line) for line in _run(place, *arguments, "--json", **options)[0].splitlines()]
+
+
+def gets_records(place):
+    place.lua(POSTS)
+    out, err = _run(place, "get", "post", "p03")
+    equal({"id": "p03", "author": "Ada", "n": 1.5, "slug": "s3", "state": "draft", "flag": False, "deep": {"x": 3}},
+          json.loads(out))
+    check(out.startswith('{\n  "author": "Ada",\n  "deep": {\n    "x": 3\n  },\n  "flag": false,\n') and err == "", out)
+    equal(["p02", "p01"], [d["id"] for d in _json(place, "get", "post", "p02", "p01")])
+    answer = _json(place, "get", "post", "p02", "--version")[0]
+    check(answer["version"] > 0 and answer["document"]["id"] == "p02", answer)
+    out, err = _run(place, "get", "post", "p02", "nobody", code=10)
+    check('"id": "p02"' in out and err == "tito: table 'post' has no record 'nobody'\n", out + err)
+    equal("tito: there is no table 'nothing'\n", _run(place, "get", "nothing", "x", code=10)[1])
+    check("Give a table and ids" in _run(place, "get", "post", code=2)[1], "no text")
+    check("\x1b" not in _run(place, "get", "post", "p01")[0], "a control character")
+
+
+def queries_by_indexes(place):
+    place.lua(POSTS)
+    out, err = _run(place, "query", "post", "by_author", "Ada", "--gt", "3", "--lte", "6", "--columns", "id,n,deep.x")
+    equal("id   n    deep.x\np09  4.5  9\np12  6.0  12\n", out)
+    equal("", err)
+    cases = [
+        (["Ada"], 10), (["Bob"], 20), (["Ada", "1.5"], 1), (["Ada", "--gte", "1.5", "--lt", "1.6"], 1),
+        (["--starts-with", "A"], 10), (["--starts-with", "B", "--limit", "7"], 7), (["Ada", "--gt", "100"], 0),
+        (["json:null"], 0), (['json:"Ada"'], 10), (["Eve"], 0), (["Ada", "null"], 0), (["--gte", "B"], 20),
+    ]
+    for words, count in cases:
+        equal(count, len(_json(place, "query", "post", "by_author", *words)), words)
+    equal(7, len(_json(place, "query", "post", "live", "true")))
+    equal(["p30", "p27"], [d["id"] for d in _json(place, "query", "post", "by_author", "Ada", "--reverse", "--limit", "2")])
+    equal([{"id": "p03"}], _json(place, "query", "post", "by_author", "Ada", "--keys-only", "--limit", "1"))
+    bad = [(["by_author", "Ada", "x"], 2, "n 'x': a number expected"), (["by_author", "A", "1", "2"], 2, "one value too many"),
+           (["by_author", "A", "1", "--gt", "2"], 2, "no further field"), (["by_author", "Ada", "json:{}"], 2, "a JSON scalar"),
+           (["live", "yes"], 2, "a boolean expected"), (["nothing", "1"], 11, 'no index "nothing"'),
+           (["by_author", "--cursor", "forged"], 11, "cursor"), (["by_author", "--limit", "0"], 2, "limit '0'"),
+           (["by_author", "json:", "--all"], 2, "a JSON scalar"), ([], 2, "which index")]
+    for words, code, text in bad:
+        _, err = _run(place, "query", "post", *words, code=code)
+        check(text in err, "%s: '%s' expected in %s" % (words, text, err))
+
+
+def pages_by_cursors(place):
+    place.lua(POSTS)
+    found, cursor = [], []
+    while True:
+        out, err = _run(place, "query", "post", "by_author", "Bob", "--limit", "6", "--json", *cursor)
+        found += [json.loads(line)["id"] for line in out.splitlines()]
+        more = re.fullmatch(r"more: --cursor (\S+)\n", err)
+        if not more:
+            equal("", err)
+            break
+        cursor = ["--cursor", more.group(1)]
+    equal(["p%02d" % i for i in range(1, 31) if i % 3], found)
+    equal(30, len(_json(place, "scan", "post", "--all")))
+    equal(sorted(["p%02d" % i for i in range(1, 31)], reverse=True), [d["id"] for d in _json(place, "scan", "post", "--reverse")])
+    out = _run(place, "scan", "post", "--limit", "1")[0].splitlines()
+    equal(["id", "author", "deep", "flag", "n", "slug", "state", "text"], out[0].split())
+    check("a\\x1b[31mred\\nline" in out[1], out)
+
+
+def counts_and_explains(place):
+    place.lua(POSTS)
+    equal("30\n", _run(place, "count", "post")[0])
+    equal([{"count": 10}], _json(place, "count", "post", "by_author", "Ada"))
+    equal("3\n", _run(place, "count", "post", "by_author", "Ada", "--gt", "9", "--lt", "14")[0])
+    plan = _json(place, "explain", "post", "by_author", "Ada", "--gte", "2")[0]
+    equal(("by_author", ["author"], {"field": "n", "bounds": ["gte"]}), (plan["index"], plan["equal"], plan["range"]))
+    check(re.search(r"^index +by_author$", _run(place, "explain", "post", "by_author", "Ada")[0], re.M), "no index")
+    check(_json(place, "explain", "post")[0]["scan"] is True, "no scan")
+    _run(place, "count", "nothing", code=10)
+
+
+def writes_records(place):
+    place.lua(POSTS)
+    place.write("new.json", '{"id": "p40", "author": "Eve", "n": 1, "slug": "s40", "state": "live", "flag": true}')
+    equal("Eve", json.loads(_run(place, "put", "post", "@new.json")[0])["author"])
+    equal(["p40"], [d["id"] for d in _json(place, "query", "post", "by_author", "Eve")])
+    equal(8, len(_json(place, "query", "post", "live", "true")), "a declared condition is kept up")
+    _run(place, "put", "user", '{"id": "u1", "n": 1.0, "none": null, "list": []}', '{"id": "u2"}')
+    equal([{"id": "u1", "n": 1.0, "none": None, "list": []}, {"id": "u2"}], _json(place, "scan", "user"))
+    check('"n":1.0' in _run(place, "get", "user", "u1", "--json")[0], "1.0 is no longer a float")
+    _, err = _run(place, "put", "user", '{"id": "u3"}', '{"id": "u1"}', "--mode", "insert", code=11)
+    check("already has a record" in err, err)
+    equal(2, len(_json(place, "scan", "user")), "all or none")
+    _run(place, "put", "user", '{"id": "u9"}', "--mode", "update", code=10)
+    _, err = _run(place, "put", "post", '{"id": "p41", "author": "Eve", "n": 2, "slug": "s40"}', code=11)
+    check("slug" in err, err)
+    _, err = _run(place, "put", "post", '{"id": "p41", "author": 5, "n": 2}', code=11)
+    check("author" in err, err)
+    for bad, text in (("{", "no JSON"), ("[1]", "a JSON object expected"), ("5", "a JSON object"), ("@absent", "No such file")):
+        check(text in _run(place, "put", "user", bad, code=2)[1], bad)
+    version = _json(place, "get", "user", "u2", "--version")[0]["version"]
+    _run(place, "patch", "user", "u2", '{"a": 1}', "--if-version", str(version + 1), code=11)
+    equal({"id": "u2", "a": 1}, _json(place, "patch", "user", "u2", '{"a": 1}', "--if-version", str(version))[0])
+    equal({"id": "u2"}, _json(place, "patch", "user", "u2", '{"a": null}')[0])
+    _run(place, "patch", "user", "u7", "{}", code=10)
+    equal("1 deleted\n", _run(place, "delete", "user", "u2", "u7", code=10)[0])
+    equal([{"count": 1}], _json(place, "delete", "user", "u1"))
+    equal("", _run(place, "scan", "user")[0])
+
+
+def asks_the_app_where_it_must(place):
+    place.write("app.lua", ODD)
+    app = ["--app", place.path("app.lua")]
+    _run(place, "put", "owner", '{"id": "o1", "name": "Ada"}', *app)
+    for n in range(1, 7):
+        _run(place, "put", "thing", json.dumps({"id": "t%d" % n, "n": n, "owner_id": "o1"}), "--events", "INSERT", *app)
+    equal(6, place.count("pending"), "events")
+    equal(["t1", "t3", "t5"], [d["id"] for d in _json(place, "query", "thing", "odd")])
+    for words in (["put", "thing", '{"id": "t9", "n": 9}'], ["patch", "thing", "t1", '{"n": 2}']):
+        _, err = _run(place, *words, code=16)
+        check("--app APP.lua" in err and "odd" in err, err)
+    _, err = _run(place, "check", code=2)
+    check("--app APP.lua" in err, err)
+    equal(6, json.loads(_run(place, "count", "thing", "--json")[0])["count"])
+    answer = _json(place, "get", "thing", "t1", "--relationship", "owner", *app)[0]
+    equal("Ada", answer["owner"]["name"])
+    _run(place, "patch", "thing", "t1", '{"n": 2}', *app)
+    equal(2, len(_json(place, "query", "thing", "odd")))
+    equal("1 deleted\n", _run(place, "delete", "thing", "t3")[0])
+    equal(1, len(_json(place, "query", "thing", "odd")))
+    check("absent.lua" in _run(place, "get", "thing", "t1", "--app", "absent.lua", code=1)[1], "no text")
+    report = _json(place, "check", *app)
+    equal([("owner", []), ("thing", [])], [(line["table"], line["findings"]) for line in report])
+
+
+def watches_until_interrupted(place):
+    place.lua(POSTS)
+    process = place.start("count", "post", "--watch", "0.1", *place.db())
+    until("three counts", lambda: process.stdout().count("\n30\n") >= 3)
+    process.send(signal.SIGINT).ends(0)
+
+
+def writes_to_a_full_disk(place):
+    place.lua(POSTS)
+    with open("/dev/full", "wb") as full:
+        process = place.start("scan", "post", "--all", "--json", *place.db(), out=full)
+        process.ends(1)
+    check("stdout can not be written" in process.text(), process.text())
+
+
+def completes_in_shells(place):
+    for shell in ("bash", "zsh", "fish"):
+        script = place.run("completion", shell)[0]
+        for word in ("worker", "query", "starts-with", "peek", "log-level"):
+            check(word in script, "%s: no %s" % (shell, word))
+    place.write("tito.bash", place.run("completion", "bash")[0])
+    for words, expected in ((["tito", "que"], {"query", "queue"}), (["tito", "queue", "p"], {"peek", "pause"}),
+                            (["tito", "scan", "--li"], {"--limit"}), (["tito", "scan", "--color", "a"], {"auto", "always"})):
+        script = ("source ./tito.bash; COMP_WORDS=(%s); COMP_CWORD=%d; _tito; printf '%%s\\n' \"${COMPREPLY[@]}\""
+                  % (" ".join("'%s'" % w for w in words), len(words) - 1))
+        out = os.popen("cd '%s' && bash -c '%s'" % (place.folder, script.replace("'", "'\\''"))).read()
+        equal(expected, set(out.split()), words)
+    check("which shell" in place.run("completion", "csh", code=2)[1], "no text")
+    manual = place.run("man")[0]
+    check(manual.startswith(".TH TITO 1 ") and ".SS tito query TABLE INDEX [VALUE…] [OPTIONS]" in manual, manual[:200])
+    for line in manual.splitlines():
+        check(not line.startswith("'"), line)
+
+
+TESTS = [gets_records, queries_by_indexes, pages_by_cursors, counts_and_explains, writes_records, asks_the_app_where_it_must,
+         watches_until_interrupted]
+EMBEDDED = [writes_to_a_full_disk, completes_in_shells]
