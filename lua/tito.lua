@@ -36,7 +36,7 @@ end
 --- The function of the driver; raises where the host has no backups.
 local function backups(name, what)
   if not driver[name] then
-    errors.raise("unsupported", "%s: this host has no backups; call it in a program of its own, or the program tito", what)
+    errors.raise("unsupported", "%s: this host has no backups; use a program of its own, or the program tito", what)
   end
   return driver[name]
 end

@@ -111,9 +111,9 @@ static void push_state(lua_State *L)
 int luaopen_tito_core(lua_State *L)
 {
     static const luaL_Reg *const parts[] = {
-        own_functions,       tl_database_functions,    tl_transaction_functions, tl_model_functions,
-        tl_query_functions,  tl_maintenance_functions, tl_backup_functions, tl_queue_functions,       tl_event_functions,
-        tl_worker_functions, tl_script_functions};
+        own_functions,      tl_database_functions,    tl_transaction_functions, tl_model_functions,
+        tl_query_functions, tl_maintenance_functions, tl_backup_functions,      tl_queue_functions,
+        tl_event_functions, tl_worker_functions,      tl_script_functions};
     luaL_checkversion(L);
     if (tito_abi_version() < TITO_ABI_VERSION)
         return luaL_error(L, "libtito is too old: its interface is version %d, %d is needed",
