@@ -1,8 +1,12 @@
--- Executes a scenario (README.md) with the Lua binding and prints its trace.
+-- Executes a scenario (README.md) with the Lua binding, in whichever host, and prints its trace.
 --
 --     lua5.4 run.lua SCENARIO.json [TARGET]
+--     luajit -l resty.tito run.lua SCENARIO.json [TARGET]
+--     dofile("run.lua")(SCENARIO, TARGET, print)                    in nginx
 local driver = require "tito.driver"
 local tito = require "tito"
+
+local unpack = table.unpack or unpack -- luacheck: ignore 113 143
 
 local HOST = {
   not_draft = function(document) return document.status ~= "draft" end,
@@ -66,12 +70,12 @@ end
 local db, queues, models, txs, versions, last
 local ops = {}
 
-local function write(step, model, name, ...)
+local function written(step, model, name, ...)
   local options = { version = true, events = step.events, if_version = step.if_version and versions[step.if_version] }
   local arguments = { ... }
   arguments[#arguments + 1] = options
   arguments[#arguments + 1] = txs[step.tx]
-  local document, version = model[name .. "_with_options"](model, table.unpack(arguments))
+  local document, version = model[name .. "_with_options"](model, unpack(arguments))
   if document and step.keep_version then
     versions[step.keep_version] = version
   end
@@ -79,11 +83,11 @@ local function write(step, model, name, ...)
 end
 
 for _, name in ipairs { "build", "update", "save" } do
-  ops[name] = function(step, model) return write(step, model, name, step.document) end
+  ops[name] = function(step, model) return written(step, model, name, step.document) end
 end
 
 function ops.patch(step, model)
-  return write(step, model, "patch", step.id, step.changes)
+  return written(step, model, "patch", step.id, step.changes)
 end
 
 function ops.delete(step, model, tx)
@@ -217,6 +221,8 @@ end
 local function failure(err)
   if type(err) ~= "table" or not err.code then
     error(err, 0)
+  elseif err.code == "handler_failed" then
+    return "!handler_failed"
   end
   return "!" .. err.code .. (err.table and " " .. err.table or "") .. (err.index and " " .. err.index or "")
 end
@@ -231,22 +237,30 @@ local function line_of(step)
   return shown(result)
 end
 
-local file = assert(io.open(arg[1], "rb"))
-local scenario = assert(driver.decode(file:read("a")))
-file:close()
-db = assert(tito.connect(arg[2] or "memory:"))
-queues, models, txs, versions = {}, {}, setmetatable({}, { __index = function() end }), {}
-for name, options in pairs(scenario.queues or {}) do
-  options.type = name
-  queues[name] = db:queue(options)
+--- Runs the scenario of the file at path; write(line) is told each line.
+local function trace(path, target, write)
+  local file = assert(io.open(path, "rb"))
+  local scenario = assert(driver.decode(file:read("*a")))
+  file:close()
+  db = assert(tito.connect(target or "memory:"))
+  queues, models, txs, versions = {}, {}, setmetatable({}, { __index = function() end }), {}
+  for name, options in pairs(scenario.queues or {}) do
+    options.type = name
+    queues[name] = db:queue(options)
+  end
+  for name, spec in pairs(scenario.models) do
+    local made = with_functions(spec)
+    made.table = name
+    models[name] = db:model(made)
+  end
+  for number, step in ipairs(scenario.steps) do
+    step.tx = step.tx or false
+    write(("%d %s %s"):format(number, step.op, line_of(step)))
+  end
+  assert(db:close())
 end
-for name, spec in pairs(scenario.models) do
-  local made = with_functions(spec)
-  made.table = name
-  models[name] = db:model(made)
+
+if arg then
+  trace(arg[1], arg[2], print)
 end
-for number, step in ipairs(scenario.steps) do
-  step.tx = step.tx or false
-  print(("%d %s %s"):format(number, step.op, line_of(step)))
-end
-assert(db:close())
+return trace

@@ -177,7 +177,8 @@ def trace(scenario, target):
             try:
                 result = shown(runner.run(step))
             except tito.Error as error:
-                result = " ".join(["!" + error.code, *filter(None, (error.table, error.index))])
+                about = (error.table, error.index) if error.code != "handler_failed" else ()
+                result = " ".join(["!" + error.code, *filter(None, about)])
             yield f"{number} {step['op']} {result}"
 
 

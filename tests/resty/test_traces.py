@@ -1,0 +1,69 @@
+"""Each scenario of tests/traces gives the trace that its file says, in LuaJIT and in a light thread of nginx."""
+
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+from nginx import BUILD, PATIENCE, ROOT, Nginx
+
+TRACES = ROOT / "tests/traces"
+HTTP = """
+  init_by_lua_block { require "resty.tito" }
+  server {
+    listen 127.0.0.1:{port};
+    location /trace { content_by_lua_block {
+      dofile("%s")(ngx.var.arg_path, ngx.var.arg_target, ngx.say)
+    } }
+  }
+""" % (TRACES / "run.lua")
+
+
+def scenarios():
+    """(path, expected trace) of each scenario for hosts with one kind of number, as LuaJIT is."""
+    for path in sorted(TRACES.glob("*.json")):
+        scenario = json.loads(path.read_text())
+        if scenario.get("one_kind_of_number", True):
+            assert len(scenario["trace"]) == len(scenario["steps"]) > 0
+            yield path, "".join(line + "\n" for line in scenario["trace"])
+
+
+class Traces(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="tito-traces-")
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def targets(self):
+        return "memory:", str(self.folder / "data")
+
+    def test_in_luajit(self):
+        folders = [ROOT / "bindings/resty", BUILD / "bindings/resty", ROOT / "lua"]
+        environment = dict(
+            os.environ,
+            LUA_PATH=";".join(str(folder / "?.lua") for folder in folders) + ";;",
+            LUA_CPATH="%s/?.so;;" % (BUILD / "abi"),
+        )
+        for path, expected in scenarios():
+            for target in self.targets():
+                with self.subTest(scenario=path.name, target=target):
+                    done = subprocess.run(
+                        ["luajit", "-l", "resty.tito", str(TRACES / "run.lua"), str(path), target], env=environment,
+                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE * 4,
+                    )
+                    self.assertEqual((0, expected), (done.returncode, done.stdout.decode()), done.stderr.decode())
+
+    def test_in_nginx(self):
+        nginx = Nginx(HTTP)
+        self.addCleanup(nginx.close)
+        nginx.start()
+        for path, expected in scenarios():
+            for target in self.targets():
+                with self.subTest(scenario=path.name, target=target):
+                    self.assertEqual(expected, nginx.get("/trace?path=%s&target=%s" % (path, target)))
+        self.assertEqual(0, nginx.stop())
+        self.assertEqual([], nginx.errors())
