@@ -69,6 +69,7 @@ static ti_status new_db(ti_slice target, const ti_db_options *options, tito_db_t
     if (db == NULL)
         return ti_err_no_memory(err);
     db->magic = TI_MAGIC_DB;
+    atomic_init(&db->closing, NULL);
     ti_status status = ti_db_new(target, options, &db->core, err);
     if (status != TI_OK)
         ti_free(db);
@@ -114,7 +115,9 @@ void tito_db_free(tito_db_t *db)
 {
     if (ti_handle_check(db, TI_MAGIC_DB, "db", NULL) != TI_OK)
         return;
-    (void)ti_db_close(db->core, NULL); /* in a child: FORKED, and nothing is closed */
+    /* In a child (FORKED) and in a handler nothing is closed, and nobody is waited for. */
+    if (ti_db_close(db->core, NULL) == TI_OK)
+        ti_closing_end(db);
     db->magic = TI_MAGIC_FREED;
     ti_db_unref(db->core);
     ti_free(db);

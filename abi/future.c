@@ -3,16 +3,11 @@
  * A tito_future_t is an operation (op.h), a tito_cq_t holds an rt queue. */
 #include <string.h>
 
+#include "abi/cq.h"
 #include "abi/op.h"
 #include "abi/page.h"
-#include "rt/cq.h"
 
 #define CQ_DRAIN_STEP 64
-
-struct tito_cq {
-    uint32_t magic;
-    ti_cq *core; /* one reference */
-};
 
 /* ---- futures ---- */
 

@@ -225,8 +225,14 @@ TITO_API int32_t tito_db_set_log(tito_db_t *db, tito_log_sink sink, void *contex
  * answers TITO_CLOSED afterwards. INVALID_STATE when called from a C handler, a host function or a
  * callback. */
 TITO_API int32_t tito_db_close(tito_db_t *db, tito_error_t **error_out);
-/* Closes when still open. In a forked child it frees memory only. Not called from a C handler or a
- * callback (it would stay open). */
+/* tito_db_close in a thread of its own: returns at once, and puts tag into cq when the database is
+ * closed (the cq may be freed before). May be called from a handler or a callback, which is waited
+ * for as by tito_db_close. INVALID_STATE: it was called for this handle before. UNAVAILABLE: no
+ * thread. */
+TITO_API int32_t tito_db_close_watch(tito_db_t *db, tito_cq_t *cq, uint64_t tag,
+                                     tito_error_t **error_out);
+/* Closes when still open, and waits for tito_db_close_watch. In a forked child it frees memory
+ * only. Not called from a C handler or a callback (it would stay open). */
 TITO_API void tito_db_free(tito_db_t *db);
 /* The database's time. Result: int, microseconds. */
 TITO_API tito_future_t *tito_db_now(tito_db_t *db);

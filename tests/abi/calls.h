@@ -91,6 +91,7 @@ typedef struct outs {
     X(tito_db_open, FUTURE, tito_db_open(w->db))                                                   \
     X(tito_db_set_log, STATUS, tito_db_set_log(w->db, NULL, NULL, 0))                              \
     X(tito_db_close, PLAIN, w->db == NULL ? tito_db_close(NULL, NULL) : 0)                         \
+    X(tito_db_close_watch, PLAIN, w->db == NULL ? tito_db_close_watch(NULL, w->cq, 1, NULL) : 0)   \
     X(tito_db_free, PLAIN, tito_db_free(NULL))                                                     \
     X(tito_db_now, FUTURE, tito_db_now(w->db))                                                     \
     X(tito_db_stats, FUTURE, tito_db_stats(w->db))                                                 \

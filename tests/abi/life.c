@@ -255,6 +255,87 @@ static void close_from_a_callback(void **state)
     tito_db_free(db);
 }
 
+/* Waits for the one tag of a queue. */
+static uint64_t next_tag(tito_cq_t *cq)
+{
+    uint64_t tag = 0;
+    while (tito_cq_drain(cq, &tag, 1) == 0)
+        usleep(100);
+    return tag;
+}
+
+static tito_cq_t *new_cq(void)
+{
+    tito_cq_t *cq = NULL;
+    OK(tito_cq_new(&cq, &error));
+    return cq;
+}
+
+/* The close waits for an operation in another thread, the caller does not. */
+static void closing_is_told(void **state)
+{
+    (void)state;
+    tito_db_t *db = open_memory();
+    tito_cq_t *cq = new_cq();
+    use_a_little(db);
+    OK(tito_db_close_watch(db, cq, 77, &error));
+    EXPECT(tito_db_close_watch(db, cq, 78, &error), TITO_INVALID_STATE);
+    assert_int_equal(next_tag(cq), 77);
+    FAILS(tito_db_now(db), TITO_CLOSED);
+    OK(tito_db_close(db, &error));
+    EXPECT(tito_db_close_watch(db, cq, 79, &error), TITO_INVALID_STATE);
+    tito_db_free(db);
+    uint64_t tag = 0;
+    assert_int_equal(tito_cq_drain(cq, &tag, 1), 0);
+    tito_cq_free(cq);
+}
+
+/* Freeing what the closing uses, in both orders; a tag that nobody has taken goes with the handle.
+ */
+static void closing_is_dropped(void **state)
+{
+    (void)state;
+    for (uint64_t round = 0; round < test_scaled(60); round++) {
+        tito_db_t *db = open_memory();
+        tito_cq_t *cq = new_cq();
+        use_a_little(db);
+        OK(tito_db_close_watch(db, cq, round, &error));
+        if (round % 2 == 0)
+            tito_cq_free(cq);
+        tito_db_free(db);
+        uint64_t tag = 0;
+        if (round % 2 == 1) {
+            assert_int_equal(tito_cq_drain(cq, &tag, 1), 0);
+            tito_cq_free(cq);
+        }
+    }
+}
+
+typedef struct close_arguments {
+    tito_db_t *db;
+    tito_cq_t *cq;
+} close_arguments;
+
+static void begin_close_in_callback(void *context, tito_future_t *future)
+{
+    close_arguments *a = context;
+    (void)future;
+    OK(tito_db_close_watch(a->db, a->cq, 5, &error));
+}
+
+static void closing_from_a_callback(void **state)
+{
+    (void)state;
+    close_arguments a = {.db = open_memory(), .cq = new_cq()};
+    tito_future_t *now = tito_db_now(a.db);
+    OK(tito_future_then(now, begin_close_in_callback, &a, &error));
+    assert_int_equal(next_tag(a.cq), 5);
+    (void)tito_future_wait(now, -1, NULL); /* its callback was before */
+    tito_future_free(now);
+    tito_cq_free(a.cq);
+    tito_db_free(a.db);
+}
+
 /* ---- opening ---- */
 
 static void opening_in_steps(void **state)
@@ -360,6 +441,9 @@ int main(void)
         cmocka_unit_test(two_handles),
         cmocka_unit_test(close_from_a_callback),
         cmocka_unit_test(close_twice_at_once),
+        cmocka_unit_test(closing_is_told),
+        cmocka_unit_test(closing_is_dropped),
+        cmocka_unit_test(closing_from_a_callback),
         cmocka_unit_test(close_under_waiters),
         cmocka_unit_test(work_beside_waiters),
         cmocka_unit_test(close_under_work),
