@@ -419,6 +419,163 @@ static void commands_gather_while_one_is_on_its_way(void **state)
     end_sim(s);
 }
 
+/* Sends list[from..to), each to its end. */
+static void send_each(sim *s, ti_conn *conn, sent *list, int from, int to)
+{
+    for (int i = from; i < to; i++) {
+        send_one(conn, &list[i], i);
+        sim_run(s, 1);
+    }
+}
+
+static void many_wait_for_company(void **state)
+{
+    (void)state;
+    enum { MANY = 2 * TI_CONN_COMPANY_SHARE };
+    sim *s = sim_create();
+    conn_script script;
+    ti_conn *conn = begin_conn(s, &script);
+    static sent list[2 * MANY];
+    send_each(s, conn, list, 0, MANY - 1); /* few: nobody waits */
+    assert_int_equal(script.messages, MANY - 1);
+    send_each(s, conn, list, MANY - 1, MANY + 1);
+    assert_true(list[MANY - 1].command.gathers);
+    assert_false(list[MANY].command.gathers); /* two are company enough */
+    assert_int_equal(script.messages, MANY);
+    assert_int_equal(script.largest, 2);
+    send_each(s, conn, list, MANY + 1, MANY + 2);
+    assert_int_equal(script.messages, MANY);
+    ti_conn_hurry(conn);
+    sim_run(s, 1);
+    assert_int_equal(script.messages, MANY + 1);
+    send_each(s, conn, list, MANY + 2, MANY + 3);
+    assert_int_equal(script.messages, MANY + 1);
+    answer(&script, (size_t[]){0, 1, 2, 3}, 4, 1); /* now few are under way */
+    sim_run(s, 1);
+    assert_int_equal(script.messages, MANY + 2);
+    for (int i = 0; i < 4; i++)
+        free_one(conn, &list[i]);
+    sim_end(script.stream, TI_UNAVAILABLE, 0);
+    sim_run(s, 1);
+    for (int i = 4; i < MANY + 3; i++)
+        free_one(conn, &list[i]);
+    ti_conn_close(conn);
+    end_sim(s);
+}
+
+static void who_gives_up_leaves_nobody_waiting(void **state)
+{
+    (void)state;
+    enum { MANY = 4 * TI_CONN_COMPANY_SHARE };
+    sim *s = sim_create();
+    conn_script script;
+    ti_conn *conn = begin_conn(s, &script);
+    static sent list[MANY + 2];
+    for (int i = 0; i < MANY; i++) {
+        send_one(conn, &list[i], i);
+        ti_conn_hurry(conn);
+        sim_run(s, 1);
+    }
+    assert_int_equal(script.messages, MANY);
+    send_each(s, conn, list, MANY, MANY + 2);
+    assert_int_equal(script.messages, MANY);
+    assert_true(list[MANY].command.gathers);
+    ti_conn_withdraw(conn, &list[MANY].command);
+    sim_run(s, 1);
+    assert_int_equal(script.messages, MANY + 1);
+    assert_int_equal(script.id_count, MANY + 1);
+    sim_end(script.stream, TI_UNAVAILABLE, 0);
+    sim_run(s, 1);
+    for (int i = 0; i < MANY + 2; i++)
+        free_one(conn, &list[i]);
+    ti_conn_close(conn);
+    end_sim(s);
+}
+
+static void what_does_not_fit_in_follows(void **state)
+{
+    (void)state;
+    sim *s = sim_create();
+    conn_script script;
+    ti_conn *conn = begin_conn(s, &script);
+    static sent list[TI_CONN_BATCH_MAX + 3];
+    atomic_store(&s->hold_sent, true);
+    for (int i = 0; i < TI_CONN_BATCH_MAX + 3; i++)
+        send_one(conn, &list[i], i);
+    assert_int_equal(script.messages, 1);
+    atomic_store(&s->hold_sent, false);
+    sim_sent(script.stream);
+    sim_run(s, 1);
+    assert_int_equal(script.messages, 3); /* one, as many as fit in, the last two */
+    assert_int_equal(script.id_count, TI_CONN_BATCH_MAX + 3);
+    sim_end(script.stream, TI_UNAVAILABLE, 0);
+    sim_run(s, 1);
+    for (int i = 0; i < TI_CONN_BATCH_MAX + 3; i++)
+        free_one(conn, &list[i]);
+    ti_conn_close(conn);
+    end_sim(s);
+}
+
+/* Another thread submits while a message is handed over: it does not wait for that. */
+typedef struct beside {
+    conn_script script; /* first: note_ids' context */
+    ti_conn *conn;
+    sent *list;
+    int count;
+    bool done;
+} beside;
+
+static void *submit_beside(void *context)
+{
+    beside *b = context;
+    for (int i = 1; i < b->count; i++) {
+        send_one(b->conn, &b->list[i], i);
+        ti_require(!b->list[i].command.gathers);
+    }
+    return NULL;
+}
+
+static void note_and_submit(void *context, sim *s, ti_stream *stream, ti_slice message)
+{
+    beside *b = context;
+    note_ids(&b->script, s, stream, message);
+    if (b->done)
+        return;
+    b->done = true;
+    ti_thread thread;
+    ti_err err;
+    test_ok(ti_thread_start(&thread, "beside", submit_beside, b, &err), &err);
+    ti_thread_join(&thread); /* would never end if it waited for this message */
+}
+
+static void nobody_waits_for_a_message_to_be_handed_over(void **state)
+{
+    (void)state;
+    enum { COUNT = 20 };
+    sim *s = sim_create();
+    static sent list[COUNT];
+    beside b = {.list = list, .count = COUNT};
+    b.conn = begin_conn(s, &b.script);
+    s->on_message = note_and_submit;
+    send_one(b.conn, &list[0], 0);
+    sim_run(s, 1);
+    assert_int_equal(b.script.messages, 2);
+    assert_int_equal(b.script.largest, COUNT - 1);
+    assert_int_equal(ti_conn_pending(b.conn), COUNT);
+    size_t order[COUNT];
+    for (size_t i = 0; i < COUNT; i++)
+        order[i] = i;
+    answer(&b.script, order, COUNT, 1);
+    sim_run(s, 10);
+    for (int i = 0; i < COUNT; i++) { /* in the order submitted */
+        assert_true(
+            ti_slice_equal(ti_buf_slice(&list[i].command.response), ti_slice_of(list[i].body)));
+        free_one(b.conn, &list[i]);
+    }
+    ti_conn_close(b.conn);
+    end_sim(s);
+}
+
 static void a_withdrawn_command_s_answer_is_dropped(void **state)
 {
     (void)state;
@@ -521,6 +678,10 @@ int main(void)
         cmocka_unit_test(late_answers_are_not_taken_for_new_ones),
         cmocka_unit_test(answers_come_in_any_order_and_grouping),
         cmocka_unit_test(commands_gather_while_one_is_on_its_way),
+        cmocka_unit_test(many_wait_for_company),
+        cmocka_unit_test(who_gives_up_leaves_nobody_waiting),
+        cmocka_unit_test(what_does_not_fit_in_follows),
+        cmocka_unit_test(nobody_waits_for_a_message_to_be_handed_over),
         cmocka_unit_test(a_withdrawn_command_s_answer_is_dropped),
         cmocka_unit_test(an_answer_of_another_kind_is_corrupt),
         cmocka_unit_test(truncated_messages_end_the_stream),
