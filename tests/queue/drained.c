@@ -1,4 +1,6 @@
 /* What a worker has in hand when it is told to stop, and does not finish, is there for the next. */
+#include <time.h>
+
 #include "queue/support.h"
 #include "tikv/spaced.h"
 
@@ -97,11 +99,38 @@ static void conflict_while_draining(void **state)
     qdb_close(&d);
 }
 
+static double cpu_s(void)
+{
+    struct timespec t;
+    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t), 0);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* A handler that takes its time while the worker drains costs no processor. */
+static void waiting_for_a_handler(void **state)
+{
+    (void)state;
+    qdb d;
+    open_one(&d);
+    ti_worker *w = start_four(&d);
+    ti_event *first = take_one(w);
+    ti_worker_stop(w, 120000000);
+    usleep(1500000);
+    double before_s = cpu_s();
+    usleep(3000000);
+    assert_true(cpu_s() - before_s < 1.0);
+    ack(first);
+    test_ok(ti_worker_join(w, &d.err), &d.err);
+    ti_worker_free(w);
+    qdb_close(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(given_up_while_draining),
         cmocka_unit_test(conflict_while_draining),
+        cmocka_unit_test(waiting_for_a_handler),
     };
     return TEST_RUN(tests);
 }
