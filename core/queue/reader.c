@@ -326,9 +326,11 @@ static int64_t earlier(int64_t left, int64_t right)
 static int64_t wake_time(const ti_worker *w)
 {
     const ti_timer *timer = ti_timers_first(&w->timers);
-    int64_t at_ns = earlier(w->ownership_ns, w->checkpoint_ns);
+    int64_t at_ns = w->ownership_ns;
     if (timer != NULL)
         at_ns = earlier(at_ns, timer->at_ns);
+    if (w->life == TI_LIFE_RUNNING)
+        at_ns = earlier(at_ns, w->checkpoint_ns);
     if (w->queues->shared && w->life == TI_LIFE_RUNNING)
         at_ns = earlier(at_ns, w->poll_ns);
     if (w->spill_check_ns != 0)
