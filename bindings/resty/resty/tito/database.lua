@@ -1,7 +1,7 @@
 --- Databases: made by the configuration, opened by an nginx worker; and running an operation of one.
 --
 --     tito.new ──> declared ── db:open() ──> opening ──┬──> open ── db:close(), or nginx leaves ──> closed
---     (init_by_lua: nothing                  ^         └──> failed ──┐
+--     (init_by_lua: nothing                  ^         └──> failed ──┐       (in a thread of the library's)
 --      but Lua tables)                       └─────── again in 1 s ──┘
 --
 -- Operations called while it is opening wait for it; when it has failed they answer why.
@@ -145,7 +145,7 @@ end
 local begin_open
 
 local function open_again(premature, self)
-  if not premature and self.state == "failed" then
+  if not premature and self.state == "failed" and not self.closing then
     begin_open(self)
   end
 end
@@ -157,7 +157,7 @@ function begin_open(self)
   self.future = future
   local status = wait.later(future, function()
     opened(self, lib.tito_future_wait(future, 0, box))
-    if self.state == "failed" and not ngx.worker.exiting() then
+    if self.state == "failed" and not self.closing and not ngx.worker.exiting() then
       ngx.log(self.failure.retryable and ngx.WARN or ngx.ERR, "tito: the database can not be opened: ",
         tostring(self.failure))
       if self.failure.retryable then
@@ -168,6 +168,19 @@ function begin_open(self)
   if status ~= lib.TITO_OK then
     opened(self, status)
   end
+end
+
+--- Begins to close; self.closing is the gate that opens then. A failure's status and error are in box.
+local function begin_close(self)
+  local gate = wait.gate()
+  local status = wait.told(function(cq, tag) return lib.tito_db_close_watch(self.ptr, cq, tag, box) end, function()
+    self.state = "closed"
+    gate.open()
+  end)
+  if status == lib.TITO_OK then
+    self.closing = gate
+  end
+  return status
 end
 
 --- For wait.before_exit: closes when what uses the database has ended, and nothing has used it for two heartbeats.
@@ -186,8 +199,7 @@ local function leave(self, tick)
   if self.counts.workers > 0 or self.counts.transactions > 0 or tick - self.used_at < QUIET_TICKS then
     return false
   end
-  database.close(self)
-  return true
+  return begin_close(self) ~= lib.TITO_OK -- what is under way keeps the worker
 end
 
 --- Begins to open in this nginx worker and returns at once; outside of nginx it waits. Raises when it is not possible.
@@ -226,18 +238,22 @@ function database.open(self)
   return true
 end
 
---- Ends everything made from it. Blocks until what runs has ended.
+--- Ends everything made from it, and waits until what runs has ended; in nginx's phases that can not wait it only begins.
 function database.close(self)
   handle.check(self, "db")
-  if not self.ptr then
+  local status = lib.TITO_OK
+  if not self.ptr or not wait.in_nginx then
+    status = self.ptr and lib.tito_db_close(self.ptr, box) or status
     self.state = "closed"
-    return true
+  elseif not self.closing then
+    status = begin_close(self)
   end
-  local status = lib.tito_db_close(self.ptr, box)
   if status ~= lib.TITO_OK then
     return handle.fail_box(status)
   end
-  self.state = "closed"
+  if self.closing and wait.is_possible() then
+    self.closing.wait()
+  end
   return true
 end
 

@@ -209,17 +209,24 @@ end
 
 -- ---- Waiting
 
-local function watch(future, entry, error_box)
-  local cq = queue()
+local function new_tag()
   last_tag = last_tag + 1
-  local tag = last_tag
-  local status = lib.tito_future_watch(future, cq, tag, error_box)
+  return last_tag
+end
+
+--- Has entry wait for the tag when what announces it has begun well. The status.
+local function enter(entry, tag, status)
   if status == lib.TITO_OK then
-    entry.future = future
     waiting[tag] = entry
     inflight = inflight + 1
   end
   return status
+end
+
+local function watch(future, entry, error_box)
+  local cq, tag = queue(), new_tag()
+  entry.future = future
+  return enter(entry, tag, lib.tito_future_watch(future, cq, tag, error_box))
 end
 
 --- Waits for entry.done. false: nginx would not let this thread wait.
@@ -269,6 +276,12 @@ end
 -- the beginning; also called by finalizers, so it leaves error_box alone.
 function wait.later(future, ended)
   return watch(future, { ended = ended }, nil)
+end
+
+--- The same for what is no future: start(cq, tag) begins it and answers its status.
+function wait.told(start, ended)
+  local cq, tag = queue(), new_tag()
+  return enter({ ended = ended }, tag, start(cq, tag))
 end
 
 --- A thing to wait for that others announce: { wait(), post() }.
