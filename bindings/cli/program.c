@@ -9,6 +9,7 @@
  *     when they were told to by --app.
  *  2. The database is closed before the state is, and both before main returns. */
 #include "cli.h"
+#include "transfer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -192,6 +193,8 @@ static int run_protected(lua_State *L)
     lua_pushvalue(L, 1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &program_key);
     tc_compiled_install(L);
+    luaL_requiref(L, "tito.cli.transfer", tc_transfer_open, 0);
+    lua_pop(L, 1);
     tc_compiled_load(L, "tito.cli.program");
     push_functions(L);
     lua_call(L, 1, 1);

@@ -12,7 +12,6 @@ end
 
 --- Runs work({ progress }) with a bar; what it was is said by done ("made"). Returns the exit code.
 function backups.run(context, done, work)
-  require "tito.cli.host" -- tito.core is the one compiled in
   local bar = context.progress(nil, "bytes")
   local summary, err = work {
     progress = function(bytes, total)

@@ -1,0 +1,119 @@
+--- `tito dump`: documents as JSON lines, of one snapshot.
+local dumps = require "tito.cli.dumps"
+
+local AGE_S = 600 -- as long as a transaction may live
+
+--- Ends with an exit code, from wherever it is.
+local function stop(context, why)
+  context.log("error", why)
+  error({ code = "io", message = "the dump was not made" }, 0)
+end
+
+local function must(context, ok, why)
+  if not ok and type(why) == "table" then
+    error(why, 0)
+  end
+  return ok or stop(context, why)
+end
+
+--- Dumps the documents of a table; false when it was interrupted.
+local function dump_table(context, db, tx, writer, name, bar, before)
+  local model = db:model { table = name }
+  local count, why = writer:dump(model.handle, tx.handle, dumps.prefix(name), function(n)
+    bar:set(before + n)
+    return not context.interrupted()
+  end)
+  if count == nil then
+    must(context, nil, why)
+  end
+  return count
+end
+
+local function dump_schedules(context, db, writer)
+  local list = context.check(db:schedules())
+  table.sort(list, function(a, b) return a.name < b.name end)
+  for _, schedule in ipairs(list) do
+    schedule.next = nil
+    must(context, writer:write(dumps.line("schedule", schedule)))
+  end
+  return #list
+end
+
+--- Dumps all; the counts, or nil when it was interrupted.
+local function dump_all(context, db, writer, names, catalog)
+  local tx <close> = context.check(db:begin { read_only = true, age = AGE_S, timeout = AGE_S })
+  local counts = { documents = 0, events = 0, schedules = 0 }
+  local bar = context.progress(nil, "documents")
+  must(context, writer:write(dumps.header()))
+  for _, name in ipairs(names) do
+    must(context, writer:write(dumps.schema_line(name, dumps.schema(catalog[name]))))
+  end
+  for _, name in ipairs(names) do
+    local count = dump_table(context, db, tx, writer, name, bar, counts.documents)
+    if not count then
+      return nil
+    end
+    counts.documents = counts.documents + count
+  end
+  if context.options.schedules then
+    counts.schedules = dump_schedules(context, db, writer)
+  end
+  bar:finish()
+  must(context, writer:write(dumps.line("end", counts)))
+  return counts
+end
+
+local function run(context)
+  local transfer = require "tito.cli.transfer"
+  local path = context.options.output
+  path = path ~= "-" and path or nil
+  if not path and context.out.terminal then
+    return context.misuse("stdout is a terminal: give --output FILE, or send it elsewhere")
+  end
+  local db = context.open()
+  local names, catalog = dumps.tables(context, db)
+  if not names then
+    return context.fail { code = "not_found", message = catalog }
+  end
+  local gzip = context.options.gzip or (path and path:sub(-3) == ".gz")
+  local writer, why = transfer.create(path, gzip and "gzip" or nil)
+  if not writer then
+    return context.fail { code = "io", message = why }
+  end
+  local counts = dump_all(context, db, writer, names, catalog)
+  if not counts then
+    return context.stopped("interrupted; no file was written")
+  end
+  must(context, writer:finish())
+  if path then
+    context.out.line("%d tables, %d documents", #names, counts.documents)
+    if context.out.json then
+      context.out.value { tables = #names, documents = counts.documents, schedules = counts.schedules }
+    end
+  end
+  return 0
+end
+
+return {
+  name = "dump",
+  summary = "writes documents as JSON lines",
+  text = {
+    "Writes the named tables, or all, as lines of JSON: a header, the indexes of each table, the documents in the order "
+      .. "of their ids, and a last line with their number. All documents are of one snapshot; the same contents give "
+      .. "the same bytes. tito load reads it, into a database on either engine.",
+    "A dump must end within ten minutes (a snapshot lives no longer): dump tables of a very large database one by one, "
+      .. "or dump a backup of it. A document is written as it is stored.",
+  },
+  operands = "[TABLE…]",
+  options = {
+    { name = "output", value = "FILE", type = "file", default = "-", default_text = "standard output",
+      help = "where to; compressed when its name ends in .gz; nothing is there until all of it is" },
+    { name = "gzip", type = "flag", help = "compress, whatever the name" },
+    { name = "schedules", type = "flag", help = "recurring events too" },
+  },
+  examples = {
+    "tito dump --db ./data --output data.jsonl.gz",
+    "tito dump user post --db tikv://pd1:2379 | tito load - --db ./copy",
+  },
+  run = run,
+}

@@ -1,0 +1,323 @@
+--- Loading documents in batches, each of which commits together with how far the load is.
+--
+--   add(item) … ──> a batch ──> transaction { documents, the state } ── committed ──> the next
+--                                   │ a document is refused: what stands before it is committed, then
+--                                   └─ fail: the end   skip, replace: it is counted, and the rest goes on
+--
+-- The state is a record of the table "tito.load": {id, offset, line, hash, loaded, skipped, refused}. Its id is a hash of
+-- what stands before the first document. A load that was killed finds it, reads up to its offset, and goes on when what
+-- it has read has its hash.
+--
+-- INVARIANTS
+--  1. A document and the state that counts it commit together, or not at all.
+--  2. Documents are written in the order of the file.
+local dumps = require "tito.cli.dumps"
+local models = require "tito.cli.models"
+
+local loading = {}
+
+local BATCH_SIZE_MAX, TRIES_MAX, TOLD_MAX = 4 * 1024 * 1024, 12, 20
+local CONFLICT, TRANSIENT, UNKNOWN = 2, 3, 4
+
+--- What a document may be refused for; anything else ends the load.
+local REFUSALS = { already_exists = true, unique_violation = true, invalid_argument = true, limit_exceeded = true,
+  handler_failed = true }
+
+local Load = {}
+Load.__index = Load
+
+--- Ends the load, with the code of an error.
+local function stop(code, text, ...)
+  error({ code = code, message = select("#", ...) > 0 and text:format(...) or text }, 0)
+end
+loading.stop = stop
+
+function loading.new(context, db)
+  return setmetatable({
+    context = context, db = db, transfer = require "tito.cli.transfer", policy = context.options.on_conflict,
+    batch_max = context.options.batch, state_model = db:model { table = dumps.STATE }, app = {}, tables = {},
+    items = {}, size = 0, counts = { loaded = 0, skipped = 0, refused = 0 }, told = 0, unfilled = {},
+  }, Load)
+end
+
+-- ---- Tables
+
+--- Keeps what the app's models say, before the dump's replace them in db.models.
+function Load:take_app()
+  for name, model in pairs(self.db.models) do
+    self.app[name] = model.functions
+  end
+end
+
+--- The condition functions of the host indexes of a spec, in the order of its bits; nil and the index without one.
+local function conditions_of(spec, functions)
+  local list = {}
+  for _, kind in ipairs { "indexes", "unique_indexes" } do
+    for _, index in ipairs(spec[kind] or {}) do
+      if models.asks_app(index) then
+        local found
+        for _, condition in ipairs(functions.conditions) do
+          found = found or condition.name == index.name and condition or nil
+        end
+        if not found then
+          return nil, index.name
+        end
+        list[#list + 1] = found
+      end
+    end
+  end
+  return { conditions = list, table = spec.table, destinations = {}, defaults = {} }
+end
+
+--- Takes the indexes whose condition only an app knows out of a spec.
+function Load:without_host(spec)
+  for _, kind in ipairs { "indexes", "unique_indexes" } do
+    local kept = {}
+    for _, index in ipairs(spec[kind] or {}) do
+      if models.asks_app(index) then
+        table.insert(self.unfilled, { table = spec.table, index = index.name })
+      else
+        kept[#kept + 1] = index
+      end
+    end
+    spec[kind] = kept
+  end
+end
+
+--- Declares a table as a dump describes it.
+function Load:declare(name, schema)
+  local spec = { table = name, indexes = schema.indexes, unique_indexes = schema.unique_indexes }
+  local conditions, missing
+  if self.app[name] then
+    conditions, missing = conditions_of(spec, self.app[name])
+    if not conditions then
+      stop("schema_mismatch", "the app has no function for the condition of index '%s' of table '%s'", missing, name)
+    end
+  else
+    self:without_host(spec)
+  end
+  local ok, model = pcall(self.db.model, self.db, spec)
+  if not ok then
+    stop("invalid_argument", "the table '%s' can not be declared: %s", tostring(name),
+      type(model) == "table" and model.message or tostring(model))
+  end
+  self.tables[name] = { handle = model.handle, model = model,
+    conditions = conditions and #conditions.conditions > 0 and conditions or nil }
+end
+
+function Load:table_of(name)
+  if not self.tables[name] then
+    local ok, model = pcall(models.get, self.context, self.db, name, true)
+    if not ok then
+      return nil
+    end
+    self.tables[name] = { handle = model.handle, model = model }
+  end
+  return self.tables[name]
+end
+
+-- ---- The state
+
+--- Finds the state of an earlier load of the same beginning: its position, or nil.
+function Load:find_state(id)
+  self.id = id
+  local found, err = self.state_model:find_by_id(id)
+  if found == nil and err then
+    error(err, 0)
+  end
+  if found and self.context.options.restart then
+    self.context.check(self.state_model:delete_by_id(id))
+    return nil
+  end
+  if found then
+    self.counts = { loaded = found.loaded, skipped = found.skipped, refused = found.refused }
+  end
+  return found
+end
+
+local function state_of(load, position, added)
+  return { id = load.id, offset = position.offset, line = position.line, hash = position.hash,
+    loaded = load.counts.loaded + added, skipped = load.counts.skipped, refused = load.counts.refused }
+end
+
+--- Whether the state says that everything up to position was committed.
+function Load:is_committed(position)
+  local found, err = self.state_model:find_by_id(self.id)
+  if found == nil and err then
+    error(err, 0)
+  end
+  return found ~= nil and found.offset == position.offset and found.hash == position.hash
+end
+
+-- ---- One batch
+
+--- Writes one document; nil and why.
+local function put(load, tx, item)
+  local of = load:table_of(item.table)
+  if not of then
+    return nil, { code = "invalid_argument", message = ("'%s' is no name of a table"):format(tostring(item.table)) }
+  end
+  local low, high
+  if of.conditions then
+    local document, err = require("tito.driver").decode(item.json)
+    if document == nil then
+      return nil, err
+    end
+    low, high = require("tito.host").conditions(of.conditions, document)
+    if not low then
+      return nil, high
+    end
+  end
+  return load.transfer.put(of.handle, tx.handle, item.json, load.policy == "replace" and "save" or "build", low, high)
+end
+
+--- One transaction with the items and the state after them: true; or nil, the error, and which item it is about.
+local function attempt(load, items, position)
+  local tx <close> = load.context.check(load.db:begin())
+  for i, item in ipairs(items) do
+    local ok, err = put(load, tx, item)
+    if not ok then
+      return nil, err, i
+    end
+  end
+  local saved, err = load.state_model:save(state_of(load, position, #items), tx)
+  if not saved then
+    return nil, err
+  end
+  local version
+  version, err = tx:commit()
+  if not version then
+    return nil, err
+  end
+  return true
+end
+
+--- Counts a document that was refused, or ends the load.
+function Load:refuse(item, err)
+  if self.policy == "skip" and err.code == "already_exists" then
+    self.counts.skipped = self.counts.skipped + 1
+    return
+  end
+  local text = ("line %d: %s"):format(item.line, err.message)
+  if self.policy == "fail" then
+    stop(err.code, "%s; what stands before it is loaded", text)
+  end
+  self.counts.refused = self.counts.refused + 1
+  self.told = self.told + 1
+  if self.told <= TOLD_MAX then
+    self.context.log("warn", "refused: " .. text)
+  elseif self.told == TOLD_MAX + 1 then
+    self.context.log("warn", "more are refused; they are counted")
+  end
+end
+
+--- The items whose ids are in the store already, by item.
+local function find_existing(load, items)
+  local ids, existing = {}, {}
+  for _, item in ipairs(items) do
+    local document = dumps.decode(item.json)
+    item.id = type(document) == "table" and document.id or nil
+    ids[item.table] = ids[item.table] or {}
+    table.insert(ids[item.table], item.id)
+  end
+  for name, list in pairs(ids) do
+    for _, document in ipairs(load.context.check(load:table_of(name).model:find_many(list))) do
+      existing[name .. "\0" .. document.id] = true
+    end
+  end
+  for _, item in ipairs(items) do
+    if item.id and existing[item.table .. "\0" .. item.id] then
+      existing[item] = true
+    end
+  end
+  return existing
+end
+
+local commit
+
+--- Commits items[from … to] up to the end of the last of them.
+local function commit_part(load, items, from, to)
+  if to >= from then
+    commit(load, table.move(items, from, to, 1, {}), items[to])
+  end
+end
+
+--- Takes items that are in the store already out: the rest; nil when none is.
+local function drop_existing(load, items, err)
+  local existing, rest, found = find_existing(load, items), {}, false
+  for i, item in ipairs(items) do
+    if not existing[item] then
+      rest[#rest + 1] = item
+    else
+      if load.policy == "fail" then
+        commit_part(load, items, 1, i - 1)
+      end
+      found = true
+      load:refuse(item, { code = "already_exists", message = err.message })
+    end
+  end
+  return found and rest or nil
+end
+
+--- What is left to commit after a refusal: the items.
+local function after_refusal(load, items, err, at)
+  if at and err.code ~= "limit_exceeded" or #items == 1 then
+    at = at or 1
+    commit_part(load, items, 1, at - 1)
+    load:refuse(items[at], err)
+    return table.move(items, at + 1, #items, 1, {})
+  end
+  local rest = not at and err.code == "already_exists" and drop_existing(load, items, err)
+  if rest then
+    return rest
+  end
+  local half = #items // 2
+  commit_part(load, items, 1, half)
+  return table.move(items, half + 1, #items, 1, {})
+end
+
+--- Commits the items, and that everything up to position is done.
+function commit(load, items, position)
+  local tries = 0
+  while true do
+    local ok, err, at = attempt(load, items, position)
+    local class = not ok and load.context.cli.class_of(tostring(err.code))
+    if ok or (class == UNKNOWN and load:is_committed(position)) then
+      load.counts.loaded = load.counts.loaded + #items
+      return
+    elseif class == CONFLICT or class == TRANSIENT or class == UNKNOWN then
+      tries = tries + 1
+      if tries > TRIES_MAX or load.context.interrupted() then
+        error(err, 0)
+      end
+      load.context.cli.sleep(math.min(2, 0.01 * 2 ^ tries))
+    elseif REFUSALS[err.code] and #items > 0 then
+      items = after_refusal(load, items, err, at)
+    else
+      error(err, 0)
+    end
+  end
+end
+
+--- Commits what has been added; position: up to where everything is done.
+function Load:flush(position)
+  local items = self.items
+  self.items, self.size = {}, 0
+  commit(self, items, position)
+end
+
+--- Adds a document; item: { table, json, line, offset, hash }.
+function Load:add(item)
+  self.items[#self.items + 1] = item
+  self.size = self.size + #item.json
+  if #self.items >= self.batch_max or self.size >= BATCH_SIZE_MAX then
+    self:flush(item)
+  end
+end
+
+--- The load is whole: forgets the state.
+function Load:finish()
+  self.context.check(self.state_model:delete_by_id(self.id))
+end
+
+return loading
