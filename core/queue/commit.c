@@ -1,26 +1,47 @@
 /* Committers: outcomes of settled events into the store, in groups; see group_int.h for what one
  * group does and own.c for events with a transaction of their own.
  *
- *   committer: garbage? free it   own? commit it alone   outcomes and no group in flight? commit
- * one
+ *   committer: garbage? free it   own? commit it alone   a lane with outcomes and no group
+ *              in flight? commit one
  *
  * INVARIANTS
- *  1. One group is in flight at a time, taken from the front of the outcomes, so that the outcomes
- *     of a key are committed in order. On a shared engine a group is of one partition.
+ *  1. A partition has a lane. One group of a lane is in flight at a time, taken from the front of
+ *     its outcomes, so that those of a key are committed in order. On a shared engine a group is of
+ *     one partition.
  *  2. The mutex is not held while the store works. */
 #include "base/assert.h"
 #include "queue/commit_int.h"
 
+/* Outcomes that are looked at for one group. */
+#define LOOKS_MAX (8 * TI_ACK_GROUP_MAX)
+
 /* ---- queues ---- */
+
+static ti_lane *lane_of(ti_worker *w, const ti_event *event)
+{
+    return &w->lanes[event->part->number % TI_LANES];
+}
+
+/* A lane of which a group can be committed, or NULL. */
+static ti_lane *next_lane(ti_worker *w)
+{
+    for (uint32_t i = 0; i < TI_LANES; i++) {
+        ti_lane *lane = &w->lanes[(w->lane_turn + i) % TI_LANES];
+        if (lane->outcomes.count > 0 && !lane->busy)
+            return lane;
+    }
+    return NULL;
+}
 
 void ti_outcome_push(ti_worker *w, ti_event *event)
 {
     ti_mutex_assert_held(&w->mutex);
     ti_assert(event->outcome != TI_OUTCOME_NONE);
+    ti_lane *lane = lane_of(w, event);
     event->stage = TI_SETTLED;
-    ti_fifo_push(&w->outcomes, event);
+    ti_fifo_push(&lane->outcomes, event);
     w->uncommitted++;
-    if (!w->group_busy)
+    if (!lane->busy)
         ti_cond_signal(&w->commit_cond);
 }
 
@@ -194,41 +215,44 @@ void ti_result_take(ti_worker *w, ti_event *event, ti_result result)
 
 /* ---- the threads ---- */
 
-/* Takes the next group off the outcomes. */
-static size_t take_group(ti_worker *w)
+/* Takes the next group off a lane: the first ones, on a shared engine those of them that are of the
+ * first one's partition. It looks at a few groups' worth of them: the mutex is held. */
+static size_t take_group(ti_worker *w, ti_lane *lane)
 {
-    ti_event_fifo rest;
+    ti_event *before = NULL;
+    ti_event *next;
     size_t n = 0;
     size_t size = 0;
-    ti_event *event;
-    ti_fifo_init(&rest);
-    while (n < TI_ACK_GROUP_MAX && size < TI_ACK_GROUP_SIZE_MAX &&
-           (event = ti_fifo_pop(&w->outcomes)) != NULL) {
-        if (n > 0 && w->queues->shared && event->part != w->group[0]->part) {
-            ti_fifo_push(&rest, event);
+    uint32_t looks = 0;
+    for (ti_event *event = lane->outcomes.first; event != NULL; event = next) {
+        next = event->next;
+        if (n == TI_ACK_GROUP_MAX || size >= TI_ACK_GROUP_SIZE_MAX || looks++ == LOOKS_MAX)
+            break;
+        if (n > 0 && w->queues->shared && event->part != lane->group[0]->part) {
+            before = event;
             continue;
         }
-        w->group[n++] = event;
+        ti_fifo_unlink(&lane->outcomes, before, event);
+        lane->group[n++] = event;
         size += event->size;
     }
-    while ((event = ti_fifo_pop(&w->outcomes)) != NULL)
-        ti_fifo_push(&rest, event);
-    w->outcomes = rest;
     return n;
 }
 
-static void commit_group(ti_worker *w, ti_committer *c)
+static void commit_group(ti_worker *w, ti_committer *c, ti_lane *lane)
 {
     ti_result results[TI_ACK_GROUP_MAX];
-    size_t n = take_group(w);
+    ti_assert(!lane->busy);
+    size_t n = take_group(w, lane);
     ti_assert(n > 0);
-    w->group_busy = true;
+    lane->busy = true;
+    w->lane_turn = (uint32_t)(lane - w->lanes) + 1;
     ti_worker_unlock(w);
-    bool decided = ti_group_commit(c, w->group, n, results);
+    bool decided = ti_group_commit(c, lane->group, n, results);
     ti_mutex_lock(&w->mutex);
     for (size_t i = 0; i < n && decided; i++)
-        ti_result_take(w, w->group[i], results[i]);
-    w->group_busy = false;
+        ti_result_take(w, lane->group[i], results[i]);
+    lane->busy = false;
 }
 
 /* What it stands for: each event is there until its result is taken. */
@@ -277,12 +301,13 @@ static void free_garbage(ti_worker *w)
 /* One piece of work, letting the mutex go meanwhile; false when there is none. */
 static bool work(ti_worker *w, ti_committer *c)
 {
+    ti_lane *lane = next_lane(w);
     if (w->garbage_count > 0)
         free_garbage(w);
     else if (w->own.count > 0)
         commit_own(w, c);
-    else if (w->outcomes.count > 0 && !w->group_busy)
-        commit_group(w, c);
+    else if (lane != NULL)
+        commit_group(w, c, lane);
     else
         return false;
     ti_arena_reset(&c->arena);
@@ -303,8 +328,7 @@ void *ti_committer_run(void *worker)
         if (!work(w, &c)) {
             ti_worker_unlock(w);
             ti_mutex_lock(&w->mutex);
-            if (!w->quit && w->garbage_count == 0 && w->own.count == 0 &&
-                (w->outcomes.count == 0 || w->group_busy))
+            if (!w->quit && w->garbage_count == 0 && w->own.count == 0 && next_lane(w) == NULL)
                 ti_cond_wait(&w->commit_cond, &w->mutex);
         }
     }

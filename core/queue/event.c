@@ -182,13 +182,24 @@ void ti_fifo_push(ti_event_fifo *fifo, ti_event *event)
     fifo->count++;
 }
 
+void ti_fifo_unlink(ti_event_fifo *fifo, ti_event *before, ti_event *event)
+{
+    ti_assert(fifo->count > 0);
+    ti_assert((before != NULL ? before->next : fifo->first) == event);
+    if (before != NULL)
+        before->next = event->next;
+    else
+        fifo->first = event->next;
+    if (fifo->last == event)
+        fifo->last = before;
+    fifo->count--;
+    event->next = NULL;
+}
+
 ti_event *ti_fifo_pop(ti_event_fifo *fifo)
 {
     ti_event *event = fifo->first;
-    if (event == NULL)
-        return NULL;
-    fifo->first = event->next;
-    fifo->count--;
-    event->next = NULL;
+    if (event != NULL)
+        ti_fifo_unlink(fifo, NULL, event);
     return event;
 }

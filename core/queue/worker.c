@@ -159,7 +159,8 @@ ti_status ti_worker_open(ti_queues *queues, const ti_worker_options *options,
         return status;
     }
     w->refs = 1;
-    ti_fifo_init(&w->outcomes);
+    for (int i = 0; i < TI_LANES; i++)
+        ti_fifo_init(&w->lanes[i].outcomes);
     ti_fifo_init(&w->own);
     *worker_out = w;
     return TI_OK;
@@ -292,8 +293,11 @@ static ti_status ready_type(ti_worker *w, ti_wtype *type, const ti_call *call, t
 
 static ti_status start_threads(ti_worker *w, ti_err *err)
 {
-    uint32_t wanted =
-        w->options.concurrency < TI_COMMITTERS_MAX ? w->options.concurrency : TI_COMMITTERS_MAX;
+    uint32_t wanted = w->options.concurrency;
+    if (wanted < TI_LANES)
+        wanted = TI_LANES;
+    if (wanted > TI_COMMITTERS_MAX)
+        wanted = TI_COMMITTERS_MAX;
     TI_TRY(ti_thread_start(&w->reader, "tito-reader", ti_reader_run, w, err));
     w->reader_started = true;
     TI_TRY(ti_thread_start(&w->keeper, "tito-keeper", ti_keeper_run, w, err));

@@ -7,7 +7,7 @@
  *       |                            `--- parked:  events read from queue_parked, not started
  *       |                            `--- running: with the host, or its outcome holds the key
  *       +-- ready: keys whose next event may run
- *       +-- outcomes: settled events for the next group; own: those with a transaction of their own
+ *       +-- lanes: settled events for the next groups; own: those with a transaction of their own
  *
  * Life of an event object:
  *
@@ -28,8 +28,9 @@
  *  2. An event object is in the index (by place) from its insertion until DONE, and a DONE one
  * stays there while its partition is being read: that read may be older than the outcome.
  *  3. A key is freed when nothing refers to it any more (ti_key_is_idle).
- *  4. Outcomes of one key are committed in the order in which they were settled: one group at a
- * time is in flight, in order; an event with its own transaction waits until key->unacked is 0.
+ *  4. Outcomes of one key are committed in the order in which they were settled: its partition has
+ *     a lane, of which one group at a time is in flight, in order; an event with its own
+ *     transaction waits until key->unacked is 0.
  *  5. A key that is parked runs its parked events before its window.
  *  6. What was with the host when its partition was given up is stale. Its key rests until its
  *     outcome is decided, also under a new holding; an outcome that is lost voids all that is known
@@ -237,6 +238,17 @@ typedef struct ti_event_fifo {
     uint32_t count;
 } ti_event_fifo;
 
+/* Outcomes of the partitions that are its, and the group of them that is being committed. */
+typedef struct ti_lane {
+    ti_event_fifo outcomes;
+    bool busy;
+    ti_event *group[TI_ACK_GROUP_MAX]; /* of the committer that set busy */
+} ti_lane;
+
+/* One commits while another one waits for the disk or the cluster. */
+#define TI_LANES 2
+_Static_assert(TI_LANES <= TI_COMMITTERS_MAX, "each lane can have a committer");
+
 #define TI_GARBAGE_MAX 64
 
 typedef enum ti_life { TI_LIFE_NEW, TI_LIFE_RUNNING, TI_LIFE_STOPPING, TI_LIFE_ENDED } ti_life;
@@ -295,13 +307,12 @@ struct ti_worker {
     size_t bytes;
     uint32_t taken;
     uint32_t uncommitted;
-    ti_event_fifo outcomes;
+    ti_lane lanes[TI_LANES];
+    uint32_t lane_turn; /* which one is looked at first */
     ti_event_fifo own;
-    bool group_busy;
     uint32_t own_busy;
     ti_txn *garbage[TI_GARBAGE_MAX]; /* transactions to be freed by a committer */
     uint32_t garbage_count;
-    ti_event *group[TI_ACK_GROUP_MAX]; /* of the committer that set group_busy */
     bool joining;
     uint32_t takers; /* waiting in take */
     bool want_notify;
@@ -359,6 +370,8 @@ void ti_index_remove(ti_worker *w, ti_event *event);
 void ti_fifo_init(ti_event_fifo *fifo);
 void ti_fifo_push(ti_event_fifo *fifo, ti_event *event);
 ti_event *ti_fifo_pop(ti_event_fifo *fifo);
+/* Takes event out, which comes after before (NULL: is the first). */
+void ti_fifo_unlink(ti_event_fifo *fifo, ti_event *before, ti_event *event);
 
 /* ---- window.c: the mutex is held ---- */
 
