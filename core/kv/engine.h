@@ -165,7 +165,8 @@ typedef struct ti_engine_vt {
 
     /* Takes locks (creating *locks_io when NULL) and reads the newest committed values. BUSY
      * (NOWAIT), TIMEOUT, DEADLOCK. Locks taken before a failure stay held. out has request->count
-     * elements. unlock releases all and frees; NULL is allowed. */
+     * elements. unlock releases all and frees; NULL is allowed. Where the cluster does not answer,
+     * or the time of the last call was up, the release follows in the background. */
     ti_status (*lock)(ti_engine *e, ti_locks **locks_io, const ti_lock_request *request,
                       ti_arena *a, ti_locked *out, const ti_call *call, ti_err *err);
     void (*unlock)(ti_engine *e, ti_locks *locks);

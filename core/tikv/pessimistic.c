@@ -267,25 +267,83 @@ static ti_status take_release(void *context, const ti_fan_part *part, ti_slice r
     return TI_OK;
 }
 
-/* Best effort: what is not given back ends with its time to live. */
-static void roll_back(ti_tikv *t, uint64_t start_ts, uint64_t for_update_ts, const ti_slice *keys,
-                      size_t count)
+static ti_status run_release(ti_tikv *t, release *r, size_t count, const ti_call *call)
 {
-    if (count == 0)
-        return;
-    release r = {.start_ts = start_ts, .for_update_ts = for_update_ts, .keys = keys};
-    ti_call call = ti_call_within(t->base.env, TI_UNLOCK_WITHIN_US);
     ti_backoff backoff;
-    ti_backoff_init(&backoff, t->cluster.wire, &call, TI_BUDGET_CLEANUP_MS);
+    ti_backoff_init(&backoff, t->cluster.wire, call, TI_BUDGET_CLEANUP_MS);
     ti_fan fan = {.cluster = &t->cluster,
                   .kind = TI_COMMAND_PESSIMISTIC_ROLLBACK,
-                  .keys = keys,
+                  .keys = r->keys,
                   .count = count,
                   .size_max = TI_BATCH_SIZE,
-                  .context = &r,
+                  .timeout_us = TI_UNLOCK_WITHIN_US,
+                  .context = r,
                   .build = build_release,
                   .take = take_release};
-    (void)ti_fan_run(&fan, &backoff, NULL);
+    return ti_fan_run(&fan, &backoff, NULL);
+}
+
+/* A release that nobody waits for. */
+typedef struct release_task {
+    ti_task task;
+    ti_tikv *engine;
+    ti_arena arena; /* the keys */
+    release release;
+    size_t count;
+    int64_t until_ns; /* then they have ended with their time to live */
+} release_task;
+
+static void drop_release(ti_task *task)
+{
+    release_task *r = (release_task *)task;
+    ti_arena_free(&r->arena);
+    ti_free(r);
+}
+
+static void run_release_task(ti_task *task, const ti_call *call)
+{
+    release_task *r = (release_task *)task;
+    ti_call within = *call;
+    within.deadline_ns = r->until_ns < call->deadline_ns ? r->until_ns : call->deadline_ns;
+    (void)run_release(r->engine, &r->release, r->count, &within);
+    drop_release(task);
+}
+
+/* Offers it to the background; without memory or a place there the locks end with their time to
+ * live. */
+static void release_later(ti_tikv *t, const release *r, size_t count)
+{
+    release_task *task = ti_alloc_zero(sizeof(*task));
+    if (task == NULL)
+        return;
+    task->task = (ti_task){.run = run_release_task, .drop = drop_release};
+    task->engine = t;
+    ti_arena_init(&task->arena);
+    task->until_ns = ti_env_mono_ns(t->base.env) + TI_PESSIMISTIC_TTL_MS * INT64_C(1000000);
+    ti_slice *keys = ti_arena_alloc(&task->arena, count * sizeof(*keys));
+    for (size_t i = 0; keys != NULL && i < count; i++) {
+        keys[i] = ti_arena_copy(&task->arena, r->keys[i]);
+        if (keys[i].data == NULL)
+            keys = NULL;
+    }
+    task->release = *r;
+    task->release.keys = keys;
+    task->count = count;
+    if (keys == NULL || !ti_background_offer(t->background, &task->task))
+        drop_release(&task->task);
+}
+
+/* At once, while the caller has time; what is not given back then is left to the background. */
+static void roll_back(const ti_locks *locks, uint64_t for_update_ts, const ti_slice *keys,
+                      size_t count)
+{
+    ti_tikv *t = locks->engine;
+    release r = {.start_ts = locks->start_ts, .for_update_ts = for_update_ts, .keys = keys};
+    ti_call call = ti_call_within(t->base.env, TI_UNLOCK_WITHIN_US);
+    if (locks->deadline_ns < call.deadline_ns)
+        call.deadline_ns = locks->deadline_ns;
+    if (count > 0 && (locks->hurried || run_release(t, &r, count, &call) != TI_OK))
+        release_later(t, &r, count);
 }
 
 /* Rolls back every held key; without memory they end with their time to live. */
@@ -296,7 +354,7 @@ static void roll_back_held(ti_locks *locks)
         return;
     for (size_t i = 0; i < locks->count; i++)
         keys[i] = locks->list[i].key;
-    roll_back(locks->engine, locks->start_ts, locks->for_update_ts, keys, locks->count);
+    roll_back(locks, locks->for_update_ts, keys, locks->count);
 }
 
 void ti_tikv_unlock(ti_engine *e, ti_locks *locks)
@@ -338,7 +396,7 @@ static void forget_unconfirmed(lock_call *c, const ti_slice *keys, size_t count)
             unknown[n++] = keys[i];
     }
     if (unknown != NULL)
-        roll_back(locks->engine, locks->start_ts, c->for_update_ts, unknown, n);
+        roll_back(locks, c->for_update_ts, unknown, n);
 }
 
 /* One attempt at all keys: the primary's request alone and first when there is none yet. */
@@ -362,8 +420,11 @@ static ti_status attempt(lock_call *c, const ti_slice *keys, ti_locked *out, siz
 }
 
 /* What follows a call, good or bad. */
-static void call_ended(lock_call *c, ti_status status, const ti_slice *keys, size_t count)
+static void call_ended(lock_call *c, ti_status status, const ti_slice *keys, size_t count,
+                       const ti_call *call)
 {
+    c->locks->deadline_ns = call->deadline_ns;
+    c->locks->hurried |= ti_call_check(call, "locking", NULL) != TI_OK;
     if (status != TI_OK && c->lost)
         forget_unconfirmed(c, keys, count);
     if (c->locks->count == 0)
@@ -408,7 +469,7 @@ ti_status ti_tikv_lock(ti_engine *e, ti_locks **locks_io, const ti_lock_request 
         if (status == TI_OK)
             status = lock_anew(&c, request, out, call, err);
     }
-    call_ended(&c, status, request->keys, request->count);
+    call_ended(&c, status, request->keys, request->count, call);
     if (status == TI_OK)
         TI_FAULT(tikv_locked);
     return status;
@@ -454,7 +515,7 @@ ti_status ti_tikv_lock_rest(ti_tikv *t, ti_locks *locks, const ti_slice *keys, s
                    .wait_until_ns = call->deadline_ns};
     ti_met_locks_init(&c.met);
     ti_status status = lock_at_start(&c, rest, n, call, err);
-    call_ended(&c, status, rest, n);
+    call_ended(&c, status, rest, n, call);
     *failed_out = c.failed;
     return status;
 }

@@ -74,6 +74,8 @@ struct ti_locks {
     size_t capacity;
     ti_slice primary; /* the first key locked; "" while none is */
     uint64_t for_update_ts;
+    int64_t deadline_ns; /* of the last call: giving back makes nobody wait for longer */
+    bool hurried;        /* a call ended because its time was up, or it was cancelled */
     bool beating;
     bool spent; /* a commit has replaced or removed all of them: nothing is left to give back */
 };

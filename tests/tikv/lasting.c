@@ -52,6 +52,68 @@ static void a_lock_outlives_its_client_by_its_time_to_live(void **state)
     little_end(&l);
 }
 
+/* ---- Giving back in time ---- */
+
+/* Runs until key's lock is gone, for at most that long. */
+static void expect_unlocked(little *l, const char *key, int64_t within_ms)
+{
+    mvcc_lock lock;
+    int64_t until_ms = sim_now_ms(l->f.sim) + within_ms;
+    while (mvcc_lock_of(&l->m, key, &lock) && sim_now_ms(l->f.sim) < until_ms) {
+        usleep(1000); /* another thread does it */
+        sim_run(l->f.sim, 1);
+    }
+    assert_false(mvcc_lock_of(&l->m, key, &lock));
+}
+
+static void giving_back_ends_with_the_deadline(void **state)
+{
+    (void)state;
+    little l;
+    ti_locks *locks = NULL;
+    little_begin(&l, NULL);
+    uint64_t start_ts = little_now(&l);
+    test_ok(little_lock(&l, &locks, start_ts, "a", -1, 60000), &l.err);
+    l.meddle = is_dead;
+    sim_call_begin(l.f.sim);
+    int64_t began_ms = sim_now_ms(l.f.sim);
+    test_status(little_lock(&l, &locks, start_ts, "b", -1, 1000), TI_TIMEOUT);
+    int64_t locked_ms = sim_now_ms(l.f.sim) - began_ms;
+    l.e->vt->unlock(l.e, locks);
+    int64_t unlocked_ms = sim_now_ms(l.f.sim) - began_ms;
+    sim_call_end(l.f.sim);
+    assert_int_equal(locked_ms, 1000);
+    assert_int_equal(unlocked_ms, 1000);
+    l.meddle = NULL;
+    expect_unlocked(&l, "a", TI_PESSIMISTIC_TTL_MS - 5000); /* not by its time to live */
+    little_end(&l);
+}
+
+static void giving_back_in_time_is_at_once(void **state)
+{
+    (void)state;
+    little l;
+    mvcc_lock lock;
+    ti_locks *locks = NULL;
+    little_begin(&l, NULL);
+    test_ok(little_lock(&l, &locks, little_now(&l), "a", -1, 60000), &l.err);
+    l.e->vt->unlock(l.e, locks);
+    assert_false(mvcc_lock_of(&l.m, "a", &lock));
+    /* A store that is silent for a while holds nobody up for long, and gets it later. */
+    locks = NULL;
+    test_ok(little_lock(&l, &locks, little_now(&l), "a", -1, 60000), &l.err);
+    l.meddle = is_dead;
+    sim_call_begin(l.f.sim);
+    int64_t began_ms = sim_now_ms(l.f.sim);
+    l.e->vt->unlock(l.e, locks);
+    int64_t took_ms = sim_now_ms(l.f.sim) - began_ms;
+    sim_call_end(l.f.sim);
+    assert_int_equal(took_ms, TI_UNLOCK_WITHIN_US / 1000);
+    l.meddle = NULL;
+    expect_unlocked(&l, "a", TI_PESSIMISTIC_TTL_MS - 5000);
+    little_end(&l);
+}
+
 /* ---- 63: locks that were lost ---- */
 
 static ti_status commit_after_loss(little *l, bool changed)
@@ -148,6 +210,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_lock_outlives_its_client_by_its_time_to_live),
+        cmocka_unit_test(giving_back_ends_with_the_deadline),
+        cmocka_unit_test(giving_back_in_time_is_at_once),
         cmocka_unit_test(a_lost_lock_never_loses_an_update),
         cmocka_unit_test(a_service_holds_the_safe_point_back),
         cmocka_unit_test(a_collection_leaves_no_older_lock),
