@@ -272,8 +272,19 @@ static bool unlink_waiter(waiter **list, waiter *w)
     return false;
 }
 
-/* Forgets a caller that waits no longer. false: it has been ended. */
-static bool withdraw(ti_tso *t, waiter *w)
+/* Ends the stream. Called with the mutex held. */
+static void end_stream(ti_tso *t)
+{
+    ti_mutex_assert_held(&t->mutex);
+    if (t->stream == NULL)
+        return;
+    t->broken = true;
+    t->wire->vt->end(t->wire, t->stream);
+}
+
+/* Forgets a caller that waits no longer; stuck: ends the stream that it waited for, which is the
+ * present one, or its end would have ended the caller. false: it has been ended. */
+static bool withdraw(ti_tso *t, waiter *w, bool stuck)
 {
     ti_mutex_lock(&t->mutex);
     bool waits = !w->ended;
@@ -290,6 +301,8 @@ static bool withdraw(ti_tso *t, waiter *w)
         ti_require(found);
         w->ended = true;
         ti_latch_done(&w->latch);
+        if (stuck)
+            end_stream(t);
     }
     unlock(t);
     while (ti_latch_open(&w->latch) > 0) /* it was ended just now, and will be woken */
@@ -356,14 +369,13 @@ ti_status ti_tso_get(ti_tso *t, const char *address, uint64_t cluster_id, int64_
         int64_t limit_ns = ti_env_mono_ns(t->wire->env) + timeout_us * 1000;
         within.deadline_ns = limit_ns < call->deadline_ns ? limit_ns : call->deadline_ns;
         status = wait_for(t, &w, &within, err);
-        bool came = status == TI_OK || !withdraw(t, &w);
+        bool stuck = status == TI_TIMEOUT && limit_ns <= call->deadline_ns;
+        bool came = status == TI_OK || !withdraw(t, &w, stuck);
         if (came) { /* perhaps in the last moment */
             status = w.err.status;
             if (status != TI_OK && err != NULL)
                 *err = w.err;
             *ts_out = w.ts;
-        } else if (status == TI_TIMEOUT && limit_ns <= call->deadline_ns) {
-            ti_tso_reset(t); /* the stream is stuck */
         }
     }
     return status;
@@ -377,10 +389,7 @@ void ti_tso_follow(ti_tso *t, const _Atomic(int64_t) *busy)
 void ti_tso_reset(ti_tso *t)
 {
     ti_mutex_lock(&t->mutex);
-    if (t->stream != NULL) {
-        t->broken = true;
-        t->wire->vt->end(t->wire, t->stream);
-    }
+    end_stream(t);
     unlock(t);
 }
 
