@@ -6,6 +6,7 @@
  *   work.c        `tito worker`: signals, reloads, end
  *   generation.c  its Lua states and their threads   signals.c     SIGTERM, SIGINT, SIGHUP
  *   state.c       a Lua state with tito at hand      log.c         log lines
+ *   edit.c        lines from a terminal
  *   metrics.c     the HTTP server                    notify.c      what a service manager is told
  *   host.lua      compiled in: what runs inside of an app's state
  *
@@ -195,6 +196,13 @@ bool tc_interrupted(void);
 void tc_interrupt_forget(void);
 /* Sleeps so long, or until one comes. */
 void tc_sleep(double seconds);
+
+/* ---- The prompt (edit.c) ---- */
+
+/* Pushes the function that makes an editor. */
+int tc_edit_open(lua_State *L);
+/* For Lua: calls a function that Ctrl-C interrupts. */
+int tc_interruptible(lua_State *L);
 
 /* ---- Commands: the process's exit code ---- */
 

@@ -173,6 +173,7 @@ static const luaL_Reg functions[] = {{"open", open_database},
                                      {"interrupted", interrupted},
                                      {"sleep", sleep_seconds},
                                      {"processors", processors},
+                                     {"interruptible", tc_interruptible},
                                      {NULL, NULL}};
 
 /* Pushes the table that frame/program.lua calls cli. */
@@ -181,6 +182,8 @@ static void push_functions(lua_State *L)
     luaL_newlib(L, functions);
     lua_pushstring(L, tito_version_string());
     lua_setfield(L, -2, "version");
+    tc_edit_open(L);
+    lua_setfield(L, -2, "editor");
     tc_compiled_push_commands(L);
     lua_setfield(L, -2, "commands");
 }

@@ -10,6 +10,8 @@ import time
 import traceback
 
 import looking
+import moving
+import prompting
 import serving
 import working
 from support import Failed, Place
@@ -44,8 +46,9 @@ def main():
     parser.add_argument("names", nargs="*")
     parser.add_argument("--cluster", action="store_true", help="on the TiKV of TITO_TEST_PD")
     options = parser.parse_intermixed_args()
-    tests = working.ON_CLUSTER if options.cluster else working.TESTS + serving.TESTS + looking.EMBEDDED
-    tests = tests + looking.TESTS
+    tests = working.ON_CLUSTER if options.cluster else working.TESTS + serving.TESTS + looking.EMBEDDED + prompting.EMBEDDED
+    tests = tests + looking.TESTS + prompting.TESTS
+    tests = tests + moving.TESTS + (moving.ON_CLUSTER if options.cluster else moving.EMBEDDED)
     if options.cluster and os.environ.get("TITO_TEST_CONTROL"):
         tests = tests + working.ON_MOCK
     cluster = os.environ["TITO_TEST_PD"] if options.cluster else None

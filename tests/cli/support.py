@@ -178,16 +178,19 @@ class Place:
 class Process:
     """A running `tito`; its stderr is read as it comes."""
 
-    def __init__(self, place, command, env=None, unread=False, out=None):
+    def __init__(self, place, command, env=None, unread=False, out=None, stdin=None):
         def prepare():
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
         self.out = open(tempfile.mktemp(dir=place.folder), "w+b")
         self.err = []
+        given = open(place.path(stdin), "rb") if stdin else subprocess.DEVNULL
         self.process = subprocess.Popen(
-            command, stdout=out or self.out, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=place.folder,
+            command, stdout=out or self.out, stderr=subprocess.PIPE, stdin=given, cwd=place.folder,
             env=dict(place.env, **(env or {})), preexec_fn=prepare,
         )
+        if stdin:
+            given.close()
         self.reader = threading.Thread(target=self._read, daemon=True)
         if not unread:
             self.reader.start()

@@ -111,4 +111,46 @@ function models.named(context, db, needs_conditions)
   return names
 end
 
+-- ---- Indexes for people
+
+--- The paths of an index with their types: "author string, n number desc".
+local function fields_text(index)
+  local parts = {}
+  for i, field in ipairs(index.fields or {}) do
+    parts[i] = field.name .. " " .. (field.type or "string") .. (field.order == "desc" and " desc" or "")
+  end
+  return table.concat(parts, ", ")
+end
+
+local function condition_text(index)
+  if models.asks_app(index) then
+    return "a function of the app"
+  elseif index.where then
+    return output.json(index.where)
+  elseif index.condition == false then
+    return "never"
+  end
+  return nil
+end
+
+local STATE_COLORS = { readable = "green", failed = "red", write_only = "yellow", absent = "dim" }
+
+--- A table for rows of models.index_row. more: further columns.
+function models.index_rows(out, more)
+  local columns = { { name = "table" }, { name = "index" }, { name = "version", align = "right" },
+    { name = "state", color = function(cell) return STATE_COLORS[cell] end }, { name = "unique" }, { name = "fields" },
+    { name = "condition" } }
+  for _, column in ipairs(more or {}) do
+    columns[#columns + 1] = column
+  end
+  return out.rows(columns)
+end
+
+--- What a person asks of an index.
+function models.index_row(name, index)
+  return { table = name, index = index.name, version = index.version or 1, state = index.state, unique = index.unique,
+    fields = fields_text(index), condition = condition_text(index), covering = index.covering or false,
+    sparse = index.sparse or false, visited = index.done, duplicates = index.duplicates }
+end
+
 return models

@@ -152,6 +152,7 @@ local function open(given, app)
   if not handle then
     error({ code = code, message = message }, 0)
   end
+  require("tito.errors").own_folder "=tito.cli" -- errors name lines of the user's code alone
   return cli.host(app).open(handle, app)
 end
 
