@@ -13,7 +13,7 @@ COUNTS = re.compile(r"^tests: (\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
 
 
 def main():
-    names = sys.argv[1:] or ["test_traces", "test_phases", "test_life", "test_service"]
+    names = sys.argv[1:] or ["test_traces", "test_phases", "test_life", "test_waiting", "test_service"]
     passed = failed = skipped = 0
     if not sys.argv[1:] or "test_specs" in names:
         names = [name for name in names if name != "test_specs"]

@@ -254,7 +254,8 @@ local function give_up(self)
   end
 end
 
---- Looks once: how many events were taken; or nil and an error. wait_us: outside of nginx, when nothing runs.
+--- Looks once: how many events were taken; or nil and an error. wait_us: how long to wait for the first, outside of
+-- nginx, whose thread may not; and only when nothing runs.
 local function turn(self, wait_us)
   local now = seconds()
   if wait.in_nginx and ngx.worker.exiting() and not self.stop_at then
@@ -268,7 +269,7 @@ local function turn(self, wait_us)
   if self.closed or room <= 0 then
     return 0
   end
-  local taken, err = take(self, room, self.running == 0 and wait_us or 0)
+  local taken, err = take(self, room, not wait.in_nginx and self.running == 0 and wait_us or 0)
   if not taken then
     return nil, err
   end
