@@ -238,7 +238,8 @@ function database.open(self)
   return true
 end
 
---- Ends everything made from it, and waits until what runs has ended; in nginx's phases that can not wait it only begins.
+--- Ends everything made from it, and waits until what runs has ended; in phases of nginx that can not wait it only
+-- begins to.
 function database.close(self)
   handle.check(self, "db")
   local status = lib.TITO_OK

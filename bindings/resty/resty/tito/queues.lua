@@ -111,6 +111,7 @@ of_queue("queue_pause", function(ptr, whether)
   return lib.tito_queue_set_paused(ptr, whether and 1 or 0)
 end, results.yes)
 of_queue("queue_stats", operations.of_pointer "tito_queue_stats", results.document)
+of_queue("queue_partitions", operations.of_pointer "tito_queue_partitions", results.document)
 of_queue("queue_retry", function(ptr, id) return lib.tito_queue_retry(ptr, id, #id) end, results.yes)
 of_queue("queue_drop", function(ptr, id) return lib.tito_queue_drop(ptr, id, #id) end, results.yes)
 
