@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <sys/random.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "base/assert.h"
@@ -59,6 +60,12 @@ static void real_sleep_ns(const ti_env *env, int64_t ns)
         rc = clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left);
     while (rc == EINTR);
     ti_assert(rc == 0);
+}
+
+bool ti_env_has_variable(const char *name)
+{
+    const char *value = getenv(name);
+    return value != NULL && value[0] != '\0';
 }
 
 const ti_env *ti_env_real(void)

@@ -5,6 +5,7 @@
 #define TI_BASE_ENV_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,10 @@ struct ti_env {
 
 /* The real machine. Static, never freed. @thread any */
 const ti_env *ti_env_real(void);
+
+/* Whether the process's environment has this variable, and not empty. @thread any, while nobody
+ * changes the environment */
+bool ti_env_has_variable(const char *name);
 
 static inline int64_t ti_env_wall_us(const ti_env *env)
 {

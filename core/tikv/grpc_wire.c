@@ -9,6 +9,7 @@
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/grpc_security.h>
 #include <grpc/support/alloc.h>
+#include <grpc/support/log.h>
 #include <grpc/support/time.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -33,6 +34,15 @@
 static _Atomic(int32_t) wires_open;
 static _Atomic(int32_t) wires_pid;
 
+/* gRPC writes what it thinks of a failed handshake to stderr, which is the host's; errors of ours
+ * say it in words. Whoever sets GRPC_VERBOSITY, or uses gRPC himself in this process, is left
+ * alone. */
+static void quieten_grpc(void)
+{
+    if (grpc_is_initialized() == 0 && !ti_env_has_variable("GRPC_VERBOSITY"))
+        gpr_set_log_verbosity((gpr_log_severity)(GPR_LOG_SEVERITY_ERROR + 1));
+}
+
 /* Counts one more wire. FORKED in a child of a process that has some open. */
 static ti_status join_grpc(ti_err *err)
 {
@@ -44,6 +54,7 @@ static ti_status join_grpc(ti_err *err)
                           "before it");
     atomic_store(&wires_pid, pid);
     atomic_fetch_add(&wires_open, 1);
+    quieten_grpc();
     grpc_init();
     return TI_OK;
 }

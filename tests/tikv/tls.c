@@ -2,6 +2,7 @@
  *
  * Each bad case is one row: how the servers are set up, what the client brings, and words that its
  * error must have. None may hang, none may end in a plain connection. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
@@ -245,6 +246,35 @@ static void bad_clients_are_named(void **state)
 {
     (void)state;
     run_cases(bad_clients, sizeof(bad_clients) / sizeof(bad_clients[0]));
+}
+
+/* What gRPC has to say of it does not appear on the host's standard error. */
+static void nothing_is_written_beside_the_error(void **state)
+{
+    (void)state;
+    cluster c;
+    struct stat written;
+    start(&c, "server", NULL, NULL);
+    ti_tikv_options options = brings("other", NULL, NULL);
+    const char *path = certs_path(dir, "stderr", "txt");
+    int was = dup(STDERR_FILENO);
+    int file = open(path, O_CREAT | O_TRUNC | O_RDWR, 0600);
+    assert_true(was >= 0 && file >= 0);
+    dup2(file, STDERR_FILENO);
+    ti_engine *e = NULL;
+    ti_err err;
+    ti_status status = cluster_try_open(&c, &options, OPEN_US, &e, &err);
+    dup2(was, STDERR_FILENO);
+    assert_int_equal(status, TI_INVALID_ARGUMENT);
+    assert_int_equal(fstat(file, &written), 0);
+    if (written.st_size > 0 && getenv("GRPC_VERBOSITY") == NULL) {
+        char text[400] = "";
+        ssize_t len = pread(file, text, sizeof(text) - 1, 0);
+        fail_msg("on stderr: %.*s", (int)len, text);
+    }
+    close(file);
+    close(was);
+    cluster_stop(&c);
 }
 
 /* TLS 1.2 refuses within the handshake, and with other words. */
@@ -516,6 +546,7 @@ int main(void)
         cmocka_unit_test(works_by_path_and_by_text),
         cmocka_unit_test(works_without_client_certificate),
         cmocka_unit_test(a_server_name_replaces_the_host),
+        cmocka_unit_test(nothing_is_written_beside_the_error),
         cmocka_unit_test(bad_servers_are_named),
         cmocka_unit_test(bad_clients_are_named),
         cmocka_unit_test(an_older_server_is_understood),
