@@ -120,7 +120,8 @@ static const char *read_more(reader *r)
     return NULL;
 }
 
-/* reader:line(): the next line without its end; nil: no more; nil and a text: what is wrong. */
+/* reader:line(): the next line without its end, and whether it had one; nil: no more; nil and a
+ * text: what is wrong. */
 static int read_line(lua_State *L)
 {
     reader *r = check(L);
@@ -135,7 +136,8 @@ static int read_line(lua_State *L)
             lua_pushlstring(L, begin, len);
             count_line(r, begin, taken);
             r->begin += taken;
-            return 1;
+            lua_pushboolean(L, feed != NULL);
+            return 2;
         }
         lua_pushnil(L);
         if (r->ended)

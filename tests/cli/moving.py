@@ -162,22 +162,31 @@ def leaves_no_half_of_a_dump(place):
 
 def meets_what_is_there(place):
     place.lua(ITEMS % (100, 100))
-    dump(place, place.db(), "all.jsonl")
+    whole = dump(place, place.db(), "all.jsonl")
     copy = other(place, "copy")
+
+    def counts(name, *arguments):
+        got, _ = summary(place, copy, name, *arguments)
+        return got["loaded"], got["skipped"], got["refused"]
+
     load(place, copy, "all.jsonl")
-    got, _ = summary(place, copy, "all.jsonl", "--on-conflict", "skip", "--batch", "7")
-    equal((0, 100, 0), (got["loaded"], got["skipped"], got["refused"]), "skip")
-    got, _ = summary(place, copy, "all.jsonl", "--on-conflict", "replace")
-    equal((100, 0, 0), (got["loaded"], got["skipped"], got["refused"]), "replace")
-    _, err = load(place, copy, "all.jsonl", code=11)
-    check("line 3:" in err and "i000001" in err, err)
+    equal((0, 100, 0), counts("all.jsonl", "--batch", "7"), "the same once more")
+    place.run("patch", "item", "i000002", '{"text":"mine"}', *copy)
+    place.run("patch", "item", "i000099", '{"text":"mine"}', *copy)
     place.run("delete", "item", "i000001", *copy)
+    _, err = load(place, copy, "all.jsonl", code=11)
+    check("line 4: table 'item' has another record with the id 'i000002'" in err, err)
+    equal("100\n", place.run("count", "item", *copy)[0], "the one before is loaded")
     place.run("delete", "item", "i000050", *copy)
-    _, err = load(place, copy, "all.jsonl", code=11)  # the first is loaded, the second is there
-    check("line 4:" in err and "i000002" in err, err)
-    got, _ = summary(place, copy, "all.jsonl", "--on-conflict", "skip", "--restart")
-    equal((1, 99, 0), (got["loaded"], got["skipped"], got["refused"]), "skip what is there")
-    equal(dump(place, place.db(), "all.jsonl"), dump(place, copy, "copy.jsonl"))
+    equal((1 + 1, 98, 0), counts("all.jsonl", "--on-conflict", "skip"), "both runs")
+    check('"mine"' in place.run("get", "item", "i000002", *copy)[0], "it was skipped")
+    equal((100, 0, 0), counts("all.jsonl", "--on-conflict", "replace", "--batch", "9"), "replace")
+    equal(whole, dump(place, copy, "copy.jsonl"))
+    with open(place.path("twice.jsonl"), "wb") as file:
+        lines = whole.splitlines(True)
+        file.write(b"".join(lines[:4] + lines[3:4] + lines[4:-1]) + b'{"end":{"documents":101}}\n')
+    copy = other(place, "twice")
+    equal((100, 1, 0), counts("twice.jsonl"), "one line twice")
 
 
 def refuses_what_does_not_fit(place):
@@ -208,9 +217,9 @@ def tells_what_is_no_dump(place):
     whole = dump(place, place.db(), "all.jsonl")
     zipped = gzip.compress(whole)
     cases = [
-        (b"", 11, "no dump"), (b"hello\n", 11, "no dump"), (b'{"table":"item"}\n', 11, "no dump"),
+        (b"", 11, "no dump"), (b"hello\n", 11, "no dump"), (b"hello", 15, "not whole"), (b'{"table":"item"}\n', 11, "no dump"),
         (b'{"tito_dump":2}\n', 11, "format 2"), (whole[: len(whole) // 2], 15, "not whole"),
-        (whole[: whole.rindex(b'{"end"')], 15, "last line is missing"),
+        (whole[: whole.rindex(b'{"end"')], 15, "last line is missing"), (whole[:-3], 15, "last line is cut"),
         (zipped[: len(zipped) // 2], 15, "cut"), (zipped[:-8] + b"\0" * 8, 15, "not whole"),
         (whole + b'{"table":"item","document":{"id":"x"}}\n', 15, "behind the last line"),
         (whole.replace(b'"documents":2000', b'"documents":1999'), 15, "1999 documents, but there were 2000"),

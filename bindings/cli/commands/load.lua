@@ -19,13 +19,17 @@ end
 local function next_line(reader, transfer)
   local text, wrong = reader:line()
   if not text then
-    return nil, wrong
+    return nil, wrong and wrong:gsub("^<fd:%d+>: ", "")
   end
+  local whole = wrong
   local entry = {}
   entry.offset, entry.line, entry.hash = reader:position()
   local members = transfer.members(text)
   if members then
     entry.kind, entry.table, entry.json = dumps.read(members)
+  end
+  if not whole and entry.kind ~= "end" then
+    return nil, "its last line is cut"
   end
   return entry
 end
@@ -33,7 +37,7 @@ end
 local function check_header(entry, wrong)
   local format = entry and entry.kind == "tito_dump" and dumps.decode(entry.json)
   if not format then
-    stop("invalid_argument", wrong and "the dump can not be read: " .. wrong
+    stop(wrong and "corrupt" or "invalid_argument", wrong and "the dump is not whole: " .. wrong
       or "this is no dump: its first line is not {\"tito_dump\":…}")
   elseif format ~= dumps.FORMAT then
     stop("unsupported", "the dump has format %s, this tito knows %d: use a newer tito", tostring(format), dumps.FORMAT)
@@ -198,9 +202,10 @@ return {
   text = {
     "Writes the documents of a dump (compressed or not) in batches. Each batch commits together with how far the load "
       .. "is: one that was killed or interrupted goes on from there when it is called again with the same dump.",
-    "A document that is there already, or that the database refuses (a second owner of a unique value, a document that "
-      .. "is too large): fail ends the load there, with what stands before it loaded; skip leaves what is there alone; "
-      .. "replace overwrites it. What else is refused is told and counted, and the rest is loaded.",
+    "Where another document with the same id is there already: fail ends the load, with what stands before it loaded; "
+      .. "skip leaves what is there alone; replace overwrites it. A document that is there just as it is in the dump is "
+      .. "skipped in any case. What the database refuses (a second owner of a unique value, a document that is too "
+      .. "large) ends the load too, or is told and counted with skip and replace, and the rest is loaded.",
     "Indexes are declared as the dump describes them. One whose condition is a function needs the app that has it "
       .. "(--app); without it the index is left out, and filled later by tito reindex --app.",
   },

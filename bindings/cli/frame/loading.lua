@@ -13,6 +13,7 @@
 --  2. Documents are written in the order of the file.
 local dumps = require "tito.cli.dumps"
 local models = require "tito.cli.models"
+local output = require "tito.cli.output"
 
 local loading = {}
 
@@ -211,24 +212,25 @@ function Load:refuse(item, err)
   end
 end
 
---- The items whose ids are in the store already, by item.
+--- What the store has of the items: by item, its document.
 local function find_existing(load, items)
-  local ids, existing = {}, {}
+  local ids, documents, existing = {}, {}, {}
   for _, item in ipairs(items) do
-    local document = dumps.decode(item.json)
-    item.id = type(document) == "table" and document.id or nil
-    ids[item.table] = ids[item.table] or {}
-    table.insert(ids[item.table], item.id)
+    item.document = dumps.decode(item.json)
+    local id = type(item.document) == "table" and item.document.id
+    if type(id) == "string" then
+      ids[item.table] = ids[item.table] or {}
+      table.insert(ids[item.table], id)
+    end
   end
   for name, list in pairs(ids) do
     for _, document in ipairs(load.context.check(load:table_of(name).model:find_many(list))) do
-      existing[name .. "\0" .. document.id] = true
+      documents[name .. "\0" .. document.id] = document
     end
   end
   for _, item in ipairs(items) do
-    if item.id and existing[item.table .. "\0" .. item.id] then
-      existing[item] = true
-    end
+    local id = type(item.document) == "table" and item.document.id
+    existing[item] = type(id) == "string" and documents[item.table .. "\0" .. id] or nil
   end
   return existing
 end
@@ -242,34 +244,42 @@ local function commit_part(load, items, from, to)
   end
 end
 
---- Takes items that are in the store already out: the rest; nil when none is.
-local function drop_existing(load, items, err)
+--- Takes items out that are in the store already: the rest; nil when none is. One that is there as it is in the dump is
+-- no conflict, whatever the policy: a load may be called again.
+local function drop_existing(load, items)
   local existing, rest, found = find_existing(load, items), {}, false
   for i, item in ipairs(items) do
-    if not existing[item] then
+    local there = existing[item]
+    if not there then
       rest[#rest + 1] = item
+    elseif output.json(there) == output.json(item.document) then
+      found = true
+      load.counts.skipped = load.counts.skipped + 1
     else
-      if load.policy == "fail" then
-        commit_part(load, items, 1, i - 1)
+      if load.policy == "fail" and i > 1 then
+        commit(load, rest, items[i - 1])
       end
       found = true
-      load:refuse(item, { code = "already_exists", message = err.message })
+      load:refuse(item, { code = "already_exists",
+        message = ("table '%s' has another record with the id '%s'"):format(item.table, there.id) })
     end
   end
   return found and rest or nil
 end
 
---- What is left to commit after a refusal: the items.
+--- What is left to commit after a refusal: the items. at: which one it was about, where that is known.
 local function after_refusal(load, items, err, at)
-  if at and err.code ~= "limit_exceeded" or #items == 1 then
-    at = at or 1
+  if at and at > 1 and err.code ~= "limit_exceeded" then
     commit_part(load, items, 1, at - 1)
-    load:refuse(items[at], err)
-    return table.move(items, at + 1, #items, 1, {})
+    return table.move(items, at, #items, 1, {})
   end
-  local rest = not at and err.code == "already_exists" and drop_existing(load, items, err)
+  local rest = err.code == "already_exists" and drop_existing(load, items)
   if rest then
     return rest
+  end
+  if #items == 1 or at == 1 then
+    load:refuse(items[1], err)
+    return table.move(items, 2, #items, 1, {})
   end
   local half = #items // 2
   commit_part(load, items, 1, half)
