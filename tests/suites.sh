@@ -324,6 +324,12 @@ suite_resty() {
         script build/log/resty.log env "TITO_TEST_SCALE=$scale" sh tests/resty/run build/test
 }
 
+suite_browser() {
+    sh .ci/packages browser || { could_not_run "Chromium could not be installed"; return; }
+    build_test tito tito_resty &&
+        script build/log/browser.log sh tests/resty/run build/test test_browser
+}
+
 # ---- The program `tito`
 
 suite_cli() {
