@@ -37,7 +37,8 @@ return {
   options = {
     { name = "db", value = "TARGET", type = "target", help = "the database: a directory ($TITO_DB)" },
     { name = "base", value = "DIR", type = "file", help = "an earlier backup whose files may be shared" },
-    { name = "verify", type = "flag", help = "make none: compare the backup in DIR with its digests; needs no database" },
+    { name = "verify", type = "flag",
+      help = "make none: compare the backup in DIR with its digests; needs no database" },
   },
   without = { db = true },
   examples = {

@@ -143,8 +143,8 @@ local function load_all(load, reader, bar, total)
     if not run.state then
       load:flush(last)
     end
-    stop("corrupt", "the dump is not whole: %s; what stands before line %d is loaded", wrong or "its last line is missing",
-      last.line + 1)
+    stop("corrupt", "the dump is not whole: %s; what stands before line %d is loaded",
+      wrong or "its last line is missing", last.line + 1)
   end
   load:finish()
   return true
@@ -200,8 +200,8 @@ return {
   name = "load",
   summary = "loads documents that tito dump wrote",
   text = {
-    "Writes the documents of a dump (compressed or not) in batches. Each batch commits together with how far the load "
-      .. "is: one that was killed or interrupted goes on from there when it is called again with the same dump.",
+    "Writes the documents of a dump (compressed or not) in batches. Each batch commits together with how far the "
+      .. "load is: one that was killed or interrupted goes on from there when it is called again with the same dump.",
     "Where another document with the same id is there already: fail ends the load, with what stands before it loaded; "
       .. "skip leaves what is there alone; replace overwrites it. A document that is there just as it is in the dump is "
       .. "skipped in any case. What the database refuses (a second owner of a unique value, a document that is too "
@@ -213,7 +213,8 @@ return {
   options = {
     { name = "on-conflict", value = "WHAT", type = "choice", choices = { "fail", "skip", "replace" }, default = "fail",
       help = "what becomes of documents that are there already" },
-    { name = "batch", value = "N", type = "integer", min = 1, max = 10000, default = 1000, help = "documents in a transaction" },
+    { name = "batch", value = "N", type = "integer", min = 1, max = 10000, default = 1000,
+      help = "documents in a transaction" },
     { name = "restart", type = "flag", help = "from the beginning, also when an earlier load has not ended" },
     models.APP,
   },

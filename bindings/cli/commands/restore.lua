@@ -12,8 +12,8 @@ return {
   name = "restore",
   summary = "makes a database of a backup",
   text = {
-    "Copies the backup in DIR to the directory that --db names, which must be new or empty. Every file is compared with "
-      .. "its digest on the way; there is nothing at the directory until all of it is there and right.",
+    "Copies the backup in DIR to the directory that --db names, which must be new or empty. Every file is compared "
+      .. "with its digest on the way; there is nothing at the directory until all of it is there and right.",
   },
   operands = "DIR", least = 1, most = 1, missing = "what from? Give the directory of a backup",
   options = {},
