@@ -91,6 +91,17 @@ static ti_status run_state(ti_op *op, const ti_call *call, ti_err *err)
 
 static const ti_op_kind state_kind = {TI_OP_KIND("queue stats", TI_WORK_GENERAL, false, run_state)};
 
+static ti_status run_census(ti_op *op, const ti_call *call, ti_err *err)
+{
+    ti_buf text;
+    ti_buf_init(&text, TI_PAGE_SIZE_MAX);
+    return ti_op_take_text(
+        op, &text, ti_queue_census(ti_db_queues(op->db), op->args.type, &text, call, err), err);
+}
+
+static const ti_op_kind census_kind = {
+    TI_OP_KIND("queue partitions", TI_WORK_GENERAL, false, run_census)};
+
 tito_future_t *tito_queue_set_paused(tito_queue_t *queue, int32_t paused)
 {
     return submit_text(queue, &pause_kind, TI_SLICE(""), paused);
@@ -99,6 +110,11 @@ tito_future_t *tito_queue_set_paused(tito_queue_t *queue, int32_t paused)
 tito_future_t *tito_queue_stats(tito_queue_t *queue)
 {
     return submit_text(queue, &state_kind, TI_SLICE(""), 0);
+}
+
+tito_future_t *tito_queue_partitions(tito_queue_t *queue)
+{
+    return submit_text(queue, &census_kind, TI_SLICE(""), 0);
 }
 
 static ti_status run_metrics(ti_op *op, const ti_call *call, ti_err *err)
@@ -237,6 +253,15 @@ static ti_status run_schedules(ti_op *op, const ti_call *call, ti_err *err)
 static const ti_op_kind schedules_kind = {
     TI_OP_KIND("schedules", TI_WORK_GENERAL, false, run_schedules)};
 
+static ti_status run_types(ti_op *op, const ti_call *call, ti_err *err)
+{
+    ti_buf text;
+    ti_buf_init(&text, TI_PAGE_SIZE_MAX);
+    return ti_op_take_text(op, &text, ti_queue_types(ti_db_queues(op->db), &text, call, err), err);
+}
+
+static const ti_op_kind types_kind = {TI_OP_KIND("queues", TI_WORK_GENERAL, false, run_types)};
+
 /* ---- of a database ---- */
 
 static tito_future_t *submit(tito_db_t *db, const ti_op_kind *kind, ti_slice text, const char *what)
@@ -251,6 +276,11 @@ static tito_future_t *submit(tito_db_t *db, const ti_op_kind *kind, ti_slice tex
     TI_CHECK(ti_op_copy(op, text, &op->args.text, &err));
 out:
     return ti_op_submit(op, ti_db_of(db, TI_MAGIC_DB), NULL, status, &err);
+}
+
+tito_future_t *tito_db_queues(tito_db_t *db)
+{
+    return submit(db, &types_kind, TI_SLICE(""), "");
 }
 
 tito_future_t *tito_db_metrics(tito_db_t *db)

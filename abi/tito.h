@@ -260,14 +260,12 @@ TITO_API tito_future_t *tito_db_schema(tito_db_t *db);
  * the database's own file system the files that never change are hard links: quick, and they take
  * no room, but a broken disk takes them too; elsewhere they are copied. TiKV and databases in
  * memory answer UNSUPPORTED: dump their documents. These three have no deadline, end early on
- * tito_future_cancel, and tell their progress in bytes.
- */
+ * tito_future_cancel, and tell their progress in bytes. */
 
 /* Makes a backup in dir, which must be absent or empty; there is nothing at dir until all of it is.
  * Options: base, the directory of an earlier backup on the file system of dir: files that are the
  * same are hard links to its. BUSY while another backup is being made of the database, or in dir.
- * Result: bytes, a JSON object {time (seconds, of the database), files, size, shared (bytes)}.
- * */
+ * Result: bytes, a JSON object {time (seconds, of the database), files, size, shared (bytes)}. */
 TITO_API tito_future_t *tito_db_backup(tito_db_t *db, const char *dir, size_t dir_len,
                                        const tito_options_t *options);
 /* Reads the backup in dir and compares it with its digests: CORRUPT names the file that is not as
@@ -533,6 +531,17 @@ TITO_API tito_future_t *tito_queue_set_paused(tito_queue_t *queue, int32_t pause
  * timed_out, conflicts, dropped, lost, expired, leases_taken, leases_given, leases_lost, waiting,
  * parked_keys}. */
 TITO_API tito_future_t *tito_queue_stats(tito_queue_t *queue);
+/* How each partition of the type is, seen from outside of its workers, at one moment. Result:
+ * bytes, a JSON object {partitions (how many there are), complete (false: more than 1,000,000
+ * events are stored, the rest was not looked at), now (seconds), items: [{partition, pending,
+ * parked, parked_keys, oldest (when its first pending event is or was due, seconds), checkpoint
+ * (before it nothing is pending, seconds), worker (who has its lease), alive (whether that worker
+ * lives)}]}; partitions of which nothing is known are left out, and so is what is absent.
+ * NOT_FOUND: nobody has used the type. */
+TITO_API tito_future_t *tito_queue_partitions(tito_queue_t *queue);
+/* The types of events of the database, by name. Result: bytes, a JSON array of {type, partitions,
+ * paused}. */
+TITO_API tito_future_t *tito_db_queues(tito_db_t *db);
 
 /* ---- Recurring events ---- */
 

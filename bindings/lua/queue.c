@@ -107,7 +107,18 @@ static int queue_stats(lua_State *L)
     return tl_finish(L, tl_state_of(L), tito_queue_stats(queue), tl_push_document);
 }
 
+static int queue_partitions(lua_State *L)
+{
+    tito_queue_t *queue = tl_handle_get(L, 1, TL_QUEUE);
+    return tl_finish(L, tl_state_of(L), tito_queue_partitions(queue), tl_push_document);
+}
+
 /* ---- Of the whole database ---- */
+
+static int db_queues(lua_State *L)
+{
+    return tl_finish(L, tl_state_of(L), tito_db_queues(tl_check_db(L, 1)), tl_push_document);
+}
 
 static int db_metrics(lua_State *L)
 {
@@ -172,4 +183,5 @@ const luaL_Reg tl_queue_functions[] = {
     {"queue_replay", queue_replay},   {"queue_pause", queue_pause},
     {"queue_stats", queue_stats},     {"db_metrics", db_metrics},
     {"db_schedule", db_schedule},     {"db_unschedule", db_unschedule},
-    {"db_schedules", db_schedules},   {NULL, NULL}};
+    {"db_schedules", db_schedules},   {"queue_partitions", queue_partitions},
+    {"db_queues", db_queues},         {NULL, NULL}};

@@ -122,6 +122,7 @@
 #define TI_SCHEDULE_LATE_US 30000000 /* a tick that old was missed */
 #define TI_SCHEDULE_TICKS_MAX 100    /* events in one transaction */
 #define TI_DEPTH_MAX 100000          /* events counted for a queue's depth */
+#define TI_CENSUS_MAX 1000000        /* events looked at for how its partitions are */
 #define TI_HINT_WRITE_US 5000        /* at most one writing of a process in that time */
 #define TI_HINT_KEEP_US 2000000      /* how long a row tells news; at least half of it */
 #define TI_HINT_POLL_MIN_US 1000     /* how often workers look while there is news */

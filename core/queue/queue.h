@@ -239,6 +239,15 @@ ti_status ti_queue_state_write(const ti_queue_state *state, ti_buf *out, ti_err 
  * text (version 0.0.4). Reads nothing from the store. @thread any */
 ti_status ti_queues_metrics(ti_queues *queues, ti_buf *out, ti_err *err);
 
+/* Appends how each partition of a stored type is, those of which nothing is known left out, as a
+ * JSON object {partitions, complete, now, items: [{partition, pending, parked, parked_keys, oldest,
+ * checkpoint, worker, alive}]}; times in seconds. NOT_FOUND: nobody has used the type. @thread any
+ */
+ti_status ti_queue_census(ti_queues *queues, ti_slice type, ti_buf *out, const ti_call *call,
+                          ti_err *err);
+/* Appends the stored types, by name, as a JSON array of {type, partitions, paused}. @thread any */
+ti_status ti_queue_types(ti_queues *queues, ti_buf *out, const ti_call *call, ti_err *err);
+
 /* Zeroes for a type that nobody has met yet. @thread any */
 void ti_queue_stats_of(ti_queues *queues, ti_slice type, ti_queue_stats *stats_out);
 /* Appends the counters of all types that this process has met, as a JSON object of objects.

@@ -143,6 +143,11 @@ function Database:schedules()
   return driver.db_schedules(self.handle)
 end
 
+--- The types of events of the database: a list of { type, partitions, paused }.
+function Database:queues()
+  return driver.db_queues(self.handle)
+end
+
 --- Counters, lags and handler times of the event types that this process has met, as Prometheus text.
 function Database:metrics()
   return driver.db_metrics(self.handle)

@@ -188,6 +188,9 @@ function Database:unschedule(name) end
 ---@return tito.Schedule[]?, tito.Error?
 function Database:schedules() end
 
+---@return { type: string, partitions: integer, paused: boolean }[]?, tito.Error?
+function Database:queues() end
+
 ---@return string?, tito.Error?
 function Database:metrics() end
 
@@ -507,6 +510,20 @@ function Queue:resume() end
 
 ---@return table?, tito.Error?
 function Queue:stats() end
+
+---@class tito.Partition
+---@field partition integer
+---@field pending integer
+---@field parked integer
+---@field parked_keys integer
+---@field oldest number? # when its first pending event is or was due
+---@field checkpoint number? # before it nothing is pending
+---@field worker string? # who has its lease
+---@field alive boolean? # whether that worker lives
+
+--- How each partition is, seen from outside of the workers; those of which nothing is known are left out.
+---@return { partitions: integer, complete: boolean, now: number, items: tito.Partition[] }?, tito.Error?
+function Queue:partitions() end
 
 ---@param id string
 ---@return boolean?, tito.Error?

@@ -131,6 +131,12 @@ function Queue:stats()
   return driver.queue_stats(self.handle)
 end
 
+--- How each partition of the type is, seen from outside of its workers: { partitions, complete, now, items = { {
+-- partition, pending, parked, parked_keys, oldest, checkpoint, worker, alive }, … } }. not_found: nobody has used it.
+function Queue:partitions()
+  return driver.queue_partitions(self.handle)
+end
+
 --- Makes a failed event pending again.
 function Queue:retry(id)
   return driver.queue_retry(self.handle, errors.expect(id, "string", "retry: the id"))

@@ -176,6 +176,8 @@ typedef struct outs {
     X(tito_queue_replay, FUTURE, tito_queue_replay(w->queue, L("{\"key\":\"x\"}")))                \
     X(tito_queue_set_paused, FUTURE, tito_queue_set_paused(w->queue, 0))                           \
     X(tito_queue_stats, FUTURE, tito_queue_stats(w->queue))                                        \
+    X(tito_queue_partitions, FUTURE, tito_queue_partitions(w->queue))                              \
+    X(tito_db_queues, FUTURE, tito_db_queues(w->db))                                               \
     X(tito_db_schedule, FUTURE, tito_db_schedule(w->db, L("{}")))                                  \
     X(tito_db_unschedule, FUTURE, tito_db_unschedule(w->db, L("x")))                               \
     X(tito_db_schedules, FUTURE, tito_db_schedules(w->db))                                         \

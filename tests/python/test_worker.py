@@ -487,6 +487,8 @@ def test_tending(db):
     with db.begin() as tx:
         assert queue.publish("other", 3, tx) is None
     assert queue.stats()["pending"] == 2 and "job" in db.metrics()
+    assert sum(item["pending"] for item in queue.partitions()["items"]) == 2
+    assert [known["type"] for known in db.queues()] == ["job"]
     queue.pause()
     assert queue.stats()["paused"] is True
     queue.resume()

@@ -147,6 +147,9 @@ class BaseDatabase:
     def _schedules(self) -> Pending[List[Dict[str, Any]]]:
         return self._simple("schedules", lib.tito_db_schedules, _value)
 
+    def _queues(self) -> Pending[List[Dict[str, Any]]]:
+        return self._simple("queues", lib.tito_db_queues, _value)
+
     def _gc(self, retention: Duration) -> Pending[None]:
         return self._simple("gc", lib.tito_db_gc, nothing, duration_us(retention, "gc: retention"))
 

@@ -101,6 +101,10 @@ class BaseQueue:
         allow("stats")
         return Pending(lib.tito_queue_stats(self._handle), lambda ready: decode(raw(ready)))
 
+    def _partitions(self) -> Pending[Dict[str, Any]]:
+        allow("partitions")
+        return Pending(lib.tito_queue_partitions(self._handle), lambda ready: decode(raw(ready)))
+
     def _retry(self, id: str) -> Pending[None]:
         allow("retry")
         text = text_bytes(id, "retry: the id")

@@ -309,6 +309,10 @@ class Queue(BaseQueue):
         """How the type is now."""
         return await drive_async(self._stats())
 
+    async def partitions(self) -> Dict[str, Any]:
+        """How each partition is, seen from outside of the workers: partitions, complete, now, items."""
+        return await drive_async(self._partitions())
+
     async def retry(self, id: str) -> None:
         """Makes a failed event pending again."""
         await drive_async(self._retry(id))
@@ -414,6 +418,10 @@ class Database(BaseDatabase):
     async def schedules(self) -> List[Dict[str, Any]]:
         """All recurring events, each with next, its next tick."""
         return await drive_async(self._schedules())
+
+    async def queues(self) -> List[Dict[str, Any]]:
+        """The types of events of the database: type, partitions, paused."""
+        return await drive_async(self._queues())
 
     async def metrics(self) -> str:
         """Counters, lags and handler times of the event types that this process has met, as Prometheus text."""

@@ -293,6 +293,10 @@ class Queue(BaseQueue):
         """How the type is now."""
         return drive(self._stats())
 
+    def partitions(self) -> Dict[str, Any]:
+        """How each partition is, seen from outside of the workers: partitions, complete, now, items."""
+        return drive(self._partitions())
+
     def retry(self, id: str) -> None:
         """Makes a failed event pending again."""
         drive(self._retry(id))
@@ -398,6 +402,10 @@ class Database(BaseDatabase):
     def schedules(self) -> List[Dict[str, Any]]:
         """All recurring events, each with next, its next tick."""
         return drive(self._schedules())
+
+    def queues(self) -> List[Dict[str, Any]]:
+        """The types of events of the database: type, partitions, paused."""
+        return drive(self._queues())
 
     def metrics(self) -> str:
         """Counters, lags and handler times of the event types that this process has met, as Prometheus text."""
