@@ -99,8 +99,8 @@ return {
   summary = "writes documents as JSON lines",
   text = {
     "Writes the named tables, or all, as lines of JSON: a header, the indexes of each table, the documents in the "
-      .. "order of their ids, and a last line with their number. All documents are of one snapshot; the same contents give "
-      .. "the same bytes. tito load reads it, into a database on either engine.",
+      .. "order of their ids, and a last line with their number. All documents are of one snapshot; the same contents "
+      .. "give the same bytes. tito load reads it, into a database on either engine.",
     "A dump must end within ten minutes (a snapshot lives no longer): dump tables of a very large database one by one, "
       .. "or dump a backup of it. A document is written as it is stored.",
   },

@@ -4,9 +4,9 @@
 --                                   │ a document is refused: what stands before it is committed, then
 --                                   └─ fail: the end   skip, replace: it is counted, and the rest goes on
 --
--- The state is a record of the table "tito.load": {id, offset, line, hash, loaded, skipped, refused}. Its id is a hash of
--- what stands before the first document. A load that was killed finds it, reads up to its offset, and goes on when what
--- it has read has its hash.
+-- The state is a record of the table "tito.load": {id, offset, line, hash, loaded, skipped, refused}. Its id is a hash
+-- of what stands before the first document. A load that was killed finds it, reads up to its offset, and goes on when
+-- what it has read has its hash.
 --
 -- INVARIANTS
 --  1. A document and the state that counts it commit together, or not at all.
