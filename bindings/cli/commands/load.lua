@@ -203,8 +203,8 @@ return {
     "Writes the documents of a dump (compressed or not) in batches. Each batch commits together with how far the "
       .. "load is: one that was killed or interrupted goes on from there when it is called again with the same dump.",
     "Where another document with the same id is there already: fail ends the load, with what stands before it loaded; "
-      .. "skip leaves what is there alone; replace overwrites it. A document that is there just as it is in the dump is "
-      .. "skipped in any case. What the database refuses (a second owner of a unique value, a document that is too "
+      .. "skip leaves what is there alone; replace overwrites it. A document that is there just as it is in the dump "
+      .. "is skipped in any case. What the database refuses (a second owner of a unique value, a document that is too "
       .. "large) ends the load too, or is told and counted with skip and replace, and the rest is loaded.",
     "Indexes are declared as the dump describes them. One whose condition is a function needs the app that has it "
       .. "(--app); without it the index is left out, and filled later by tito reindex --app.",
