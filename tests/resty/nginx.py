@@ -24,12 +24,13 @@ worker_processes {workers};
 error_log {folder}/error.log notice;
 pid {folder}/nginx.pid;
 env TMPDIR;
+{main}
 worker_shutdown_timeout 50s;
 events {{ worker_connections 1024; }}
 http {{
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi; access_log off;
-  lua_package_path "{root}/bindings/resty/?.lua;{build}/bindings/resty/?.lua;{root}/lua/?.lua;{root}/tests/lua/?.lua;{root}/tests/resty/?.lua;{root}/examples/resty/?.lua;{nginx}/lua/?.lua;;";
+  lua_package_path "{root}/bindings/resty/?.lua;{build}/bindings/resty/?.lua;{root}/lua/?.lua;{root}/tests/lua/?.lua;{root}/tests/resty/?.lua;{root}/examples/resty/?.lua;{nginx}/lua/?.lua;{lua_path}/?.lua;;";
   lua_package_cpath "{build}/abi/?.so;;";
 {http}
 }}
@@ -55,9 +56,10 @@ def free_port():
 
 
 class Nginx:
-    """http: the inside of the http block; {data}, {port} and {folder} in it are filled in (other braces stay)."""
+    """http: the inside of the http block; {data}, {port} and {folder} in it are filled in (other braces stay). main: more
+    directives outside of it; lua_path: a folder with more modules."""
 
-    def __init__(self, http, workers=1, environment=None):
+    def __init__(self, http, workers=1, environment=None, main="", lua_path="."):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tito-nginx-"))
         self.data = self.folder / "data"
         (self.folder / "tmp").mkdir()
@@ -68,7 +70,8 @@ class Nginx:
         self.conf = self.folder / "nginx.conf"
         self.conf.write_text(
             MAIN.format(
-                nginx=NGINX, user=user, workers=workers, folder=self.folder, root=ROOT, build=BUILD, http=http
+                nginx=NGINX, user=user, workers=workers, folder=self.folder, root=ROOT, build=BUILD, http=http,
+                main=main, lua_path=lua_path,
             )
         )
         self.environment = dict(os.environ, TMPDIR=str(self.folder / "tmp"), **(environment or {}))
