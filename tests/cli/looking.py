@@ -163,6 +163,87 @@ def asks_the_app_where_it_must(place):
     equal([("owner", []), ("thing", [])], [(line["table"], line["findings"]) for line in report])
 
 
+def looks_at_schemas(place):
+    equal("", _run(place, "schema")[0])
+    place.lua(POSTS + "db:model { table = 'empty' }")
+    out = _run(place, "schema")[0]
+    check(re.match(r"table +index +version +state +unique +fields +condition\npost\n"
+                   r"post +by_author +1 +readable +false +author string, n number\n"
+                   r'post +live +1 +readable +false +flag boolean +\{"state":"live"\}\n'
+                   r"post +slug +1 +readable +true +slug string\n", out), out)
+    post = _json(place, "schema", "post", "--size")[0]
+    equal((30, ["by_author", "live", "slug"]), (post["records"], [index["name"] for index in post["indexes"]]))
+    check(1000 < post["bytes"] < 10000, post)
+    _run(place, "schema", "nothing", code=10)
+    equal("post: index live is dropped\n", _run(place, "drop-index", "post", "live")[0])
+    equal(["by_author", "slug"], [index["name"] for index in _json(place, "schema", "post")[0]["indexes"]])
+    _run(place, "drop-index", "post", "live", code=10)
+    _run(place, "drop-index", "nothing", "live", code=10)
+    _run(place, "query", "post", "live", "true", code=11)
+    equal("post: 90 records and entries, 0 findings\n", _run(place, "check", "post")[0])
+    _run(place, "put", "user", '{"id": "u1"}')
+    # an index that is not filled yet: the catalog knows enough
+    place.lua("db:model { table = 'user', indexes = { { name = 'by_n', fields = { { name = 'n', type = 'number' } } } } }"
+              ":save { id = 'u2', n = 5 }")
+    states = {index["name"]: index["state"] for index in _json(place, "schema", "user")[0]["indexes"]}
+    equal({"by_n": "write_only"}, states)
+    check("reindex" in _run(place, "query", "user", "by_n", "5", code=11)[1], "no text")
+    equal("user: every index is readable\n", _run(place, "reindex", "user")[0])
+    equal(["u2"], [d["id"] for d in _json(place, "query", "user", "by_n", "5")])
+    equal(["u1"], [d["id"] for d in _json(place, "query", "user", "by_n", "null")])
+
+
+def looks_at_types(place):
+    equal([], _json(place, "queue", "list"))
+    _run(place, "queue", "stats", "job", code=10)
+    place.publish(40, keys=7)
+    place.lua("assert(queue:publish { key = 'later', payload = { secret = 'canary' }, delay = 3600 })"
+              " assert(db:queue { type = 'mail', partitions = 2 }:publish { key = 'a' })")
+    types = {line["type"]: line for line in _json(place, "queue", "list")}
+    equal({"job", "mail"}, set(types))
+    equal((16, 41, 0, 0, False), tuple(types["job"][n] for n in ("partitions", "pending", "parked", "workers", "paused")))
+    check(re.match(r"type +partitions +paused +pending +parked +lag +workers\n", _run(place, "queue", "list")[0]), "no titles")
+    parts = _json(place, "queue", "stats", "job", "--partitions")
+    equal(41, sum(part["pending"] for part in parts))
+    check(all("worker" not in part for part in parts) and len(parts) <= 8, parts)
+    place.write("app.lua", """return function(w) w:on("job", function(event)
+      if event.payload % 7 == 1 then error("no luck") end end, { retry = { base = 1000, cap = 1000 } }) end""")
+    place.worker("--once").ends(0)
+    stats = _json(place, "queue", "stats", "job")[0]
+    equal((1, True), (stats["pending"], stats["complete"]))
+    equal(stats["parked"], len(_json(place, "queue", "peek", "job", "--parked")))
+    check(stats["parked_keys"] >= 1 and stats["parked"] >= stats["parked_keys"], stats)
+    later = _json(place, "queue", "peek", "job")
+    check([event["key"] for event in later] == ["later"] and "payload" not in later[0], later)
+    check("canary" in _run(place, "queue", "peek", "job", "--values")[0], "no payload")
+    done = _json(place, "queue", "history", "job")
+    equal(40, len(done) + stats["parked"], "completed and parked")
+    equal(3, len(_json(place, "queue", "history", "job", "--limit", "3")))
+    equal(set(), {event["key"] for event in _json(place, "queue", "history", "job", "--key", "k2")} - {"k2"})
+    equal([], _json(place, "queue", "history", "job", "--to", "2020-01-01T00:00:00Z"))
+    process = place.start("queue", "stats", "job", "--watch", "0.1", *place.db())
+    until("changes", lambda: "pending_change" in process.stdout())
+    process.send(signal.SIGINT).ends(0)
+    _run(place, "queue", "peek", "job", "--from", "monday", code=2)
+    _run(place, "queue", "history", "job", "--state", "lost", code=2)
+
+
+def sees_who_has_leases(place):
+    place.write("app.lua", "return function(w) w:on('job', function() end) end")
+    place.publish(4)
+    worker = place.worker("--threads", "1").ready()
+
+    def leased():
+        parts = _json(place, "queue", "stats", "job", "--partitions")
+        return len([part for part in parts if part.get("alive")]) == 16 and parts
+
+    parts = until("leases of all partitions", leased)
+    equal(1, len({part["worker"] for part in parts}))
+    equal(1, _json(place, "queue", "list")[0]["workers"])
+    worker.send(signal.SIGKILL)
+    until("nobody alive", lambda: _json(place, "queue", "list")[0]["workers"] == 0)
+
+
 def watches_until_interrupted(place):
     place.lua(POSTS)
     process = place.start("count", "post", "--watch", "0.1", *place.db())
@@ -198,5 +279,6 @@ def completes_in_shells(place):
 
 
 TESTS = [gets_records, queries_by_indexes, pages_by_cursors, counts_and_explains, writes_records, asks_the_app_where_it_must,
-         watches_until_interrupted]
+         watches_until_interrupted, looks_at_schemas, looks_at_types]
+ON_CLUSTER = [sees_who_has_leases]
 EMBEDDED = [writes_to_a_full_disk, completes_in_shells]

@@ -48,6 +48,7 @@ def main():
     options = parser.parse_intermixed_args()
     tests = working.ON_CLUSTER if options.cluster else working.TESTS + serving.TESTS + looking.EMBEDDED + prompting.EMBEDDED
     tests = tests + looking.TESTS + prompting.TESTS
+    tests = tests + (looking.ON_CLUSTER if options.cluster else [])
     tests = tests + moving.TESTS + (moving.ON_CLUSTER if options.cluster else moving.EMBEDDED)
     if options.cluster and os.environ.get("TITO_TEST_CONTROL"):
         tests = tests + working.ON_MOCK

@@ -2,25 +2,6 @@
 local models = require "tito.cli.models"
 local queries = require "tito.cli.queries"
 
-local PAGE, AGE_S = 10000, 600
-
---- Counts page by page, in one snapshot, so that it may take longer than one operation.
-local function count(context, query)
-  local tx = context.check(context.open():begin { read_only = true, age = AGE_S })
-  local bar = context.progress(nil, "records")
-  local total = 0
-  query:keys_only():limit(PAGE)
-  repeat
-    local page = context.check(query:execute(tx))
-    total = total + #page.items
-    bar:set(total)
-    query:cursor(page.cursor)
-  until not page.cursor or context.interrupted()
-  bar:finish()
-  context.check(tx:rollback())
-  return total
-end
-
 local function run(context)
   local model, code = queries.model(context)
   if not model then
@@ -31,7 +12,7 @@ local function run(context)
     if not query then
       return wrong
     end
-    local total = count(context, query)
+    local total = queries.count(context, query)
     if context.interrupted() and not context.options.watch then
       return context.stopped()
     end

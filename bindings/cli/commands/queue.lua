@@ -1,5 +1,7 @@
 --- `tito queue ACTION TYPE`: looks at a type of events and acts on it.
 
+local queries = require "tito.cli.queries"
+
 local PAGE = 1000
 
 local STATES = { "pending", "parked", "completed", "failed" }
@@ -15,17 +17,7 @@ local FILTERS = {
 local LIMIT = { name = "limit", value = "N", type = "integer", default = 100, help = "at most so many" }
 local VALUES = { name = "values", type = "flag", help = "payloads too" }
 
-local function plus(...)
-  local list = {}
-  for _, part in ipairs { ... } do
-    if part.name then
-      list[#list + 1] = part
-    else
-      table.move(part, 1, #part, #list + 1, list)
-    end
-  end
-  return list
-end
+local plus = queries.plus
 
 local function time_text(seconds)
   return type(seconds) == "number" and os.date("!%Y-%m-%dT%H:%M:%SZ", math.floor(seconds)) or ""
@@ -92,9 +84,97 @@ local function list_events(context, state)
   return context.interrupted() and context.stopped() or 0
 end
 
+--- "12.5 s", "3 min", "2 h": how long ago, or until, in a word.
+local function duration(seconds)
+  local size = math.abs(seconds)
+  if size < 120 then
+    return ("%.1f s"):format(seconds)
+  elseif size < 7200 then
+    return ("%.0f min"):format(seconds / 60)
+  end
+  return ("%.0f h"):format(seconds / 3600)
+end
+
+--- Adds up the partitions of a type: what is said of it in one line.
+local function sum(known)
+  local total = { pending = 0, parked = 0, parked_keys = 0, workers = 0, partitions = known.partitions,
+    complete = known.complete }
+  local oldest, workers = math.huge, {}
+  for _, item in ipairs(known.items) do
+    for _, name in ipairs { "pending", "parked", "parked_keys" } do
+      total[name] = total[name] + item[name]
+    end
+    oldest = math.min(oldest, item.oldest or math.huge)
+    if item.alive and not workers[item.worker] then
+      workers[item.worker], total.workers = true, total.workers + 1
+    end
+  end
+  if oldest < math.huge then
+    total.oldest, total.lag = oldest, math.max(0, known.now - oldest)
+  end
+  return total
+end
+
+local function list_types(context)
+  local db = context.open()
+  local rows = context.out.rows { { name = "type" }, { name = "partitions", align = "right" }, { name = "paused" },
+    { name = "pending", align = "right" }, { name = "parked", align = "right" },
+    { name = "lag", align = "right", text = duration }, { name = "workers", align = "right" } }
+  for _, known in ipairs(context.check(db:queues())) do
+    local row = sum(context.check(db:queue({ type = known.type }):partitions()))
+    row.type, row.paused = known.type, known.paused
+    rows:add(row)
+  end
+  rows:finish()
+end
+
+local function show_partitions(context, queue)
+  local known = context.check(queue:partitions())
+  local rows = context.out.rows {
+    { name = "partition", align = "right" }, { name = "pending", align = "right" },
+    { name = "oldest", text = time_text }, { name = "parked", align = "right" },
+    { name = "parked_keys", align = "right" }, { name = "checkpoint_age", align = "right", text = duration },
+    { name = "worker" }, { name = "alive" },
+  }
+  for _, item in ipairs(known.items) do
+    item.checkpoint_age = item.checkpoint and math.max(0, known.now - item.checkpoint)
+    rows:add(item)
+  end
+  rows:finish()
+  if not known.complete then
+    context.log("warn", "there are more events than were counted")
+  end
+end
+
+--- How much the depths have changed since the last look, by second.
+local function add_changes(now, last, elapsed)
+  for _, name in ipairs { "pending", "parked", "failed_stored" } do
+    now[name .. "_change"] = last and elapsed > 0 and (now[name] - last[name]) / elapsed or nil
+  end
+end
+
+local STATS_ORDER = { "type", "paused", "partitions", "pending", "pending_change", "parked", "parked_keys",
+  "failed_stored", "lag", "oldest", "workers" }
+
 local function stats(context)
-  context.out.object(context.check(queue_of(context):stats()), { "paused", "pending", "parked", "failed_stored",
-    "lag" })
+  local queue = queue_of(context)
+  local last, looked_at = nil, 0
+  return queries.watched(context, function()
+    if context.options.partitions then
+      show_partitions(context, queue)
+      return 0
+    end
+    local known = context.check(queue:partitions())
+    local now = context.check(queue:stats())
+    for name, value in pairs(sum(known)) do
+      now[name] = value
+    end
+    now.type = context.words[1]
+    add_changes(now, last, known.now - looked_at)
+    last, looked_at = now, known.now
+    context.out.object(now, STATS_ORDER)
+    return 0
+  end)
 end
 
 -- ---- Acting
@@ -194,10 +274,16 @@ end
 return {
   name = "queue",
   summary = "looks at a type of events and acts on it",
-  operands = "TYPE",
+  operands = "[TYPE]",
   actions = {
-    action("stats", "TYPE", "how a type is now", stats),
-    action("peek", "TYPE", "the events that are to be handled, the next first", function(context)
+    action("list", "", "the types of events", list_types, { least = 0, most = 0 }),
+    action("stats", "TYPE", "how a type is now", stats, { options = {
+      { name = "partitions", type = "flag", help = "each partition: depth, oldest event, parked keys, checkpoint, "
+        .. "worker" },
+      { name = "watch", value = "N", type = "seconds", min = 0.1, help = "again every N seconds, until Ctrl-C; with "
+        .. "changes a second" },
+    } }),
+    action("peek", "TYPE", "the events that are to be handled, by partition and time", function(context)
       return list_events(context, context.options.parked and "parked" or "pending")
     end, { options = plus(FILTERS, LIMIT, VALUES, { name = "parked", type = "flag",
       help = "those that wait for a retry, or behind one" }) }),
@@ -219,7 +305,8 @@ return {
     action("resume", "TYPE", "lets them go on", resume),
   },
   examples = {
-    "tito queue stats email --db ./data",
+    "tito queue list --db ./data",
+    "tito queue stats email --partitions --db ./data",
     "tito queue failed email --db tikv://pd1:2379 --json",
     "tito queue retry email all --db ./data",
     "tito queue replay email --from 2026-01-31T00:00:00Z --into email_again --db ./data",

@@ -7,6 +7,8 @@ local output = require "tito.cli.output"
 
 local queries = {}
 
+local COUNT_PAGE, COUNT_AGE_S = 10000, 600
+
 local BOUNDS = { "gt", "gte", "lt", "lte", "starts_with" }
 
 queries.RANGE = {
@@ -133,6 +135,23 @@ function queries.build(context, model)
     query:cursor(options.cursor)
   end
   return query
+end
+
+--- How many records a query finds: page by page, in one snapshot, so that it may take longer than one operation.
+function queries.count(context, query)
+  local tx = context.check(context.open():begin { read_only = true, age = COUNT_AGE_S })
+  local bar = context.progress(nil, "records")
+  local total = 0
+  query:keys_only():limit(COUNT_PAGE)
+  repeat
+    local page = context.check(query:execute(tx))
+    total = total + #page.items
+    bar:set(total)
+    query:cursor(page.cursor)
+  until not page.cursor or context.interrupted()
+  bar:finish()
+  context.check(tx:rollback())
+  return total
 end
 
 --- Calls once(), with --watch again and again until Ctrl-C; its code.
