@@ -20,7 +20,7 @@ enum {
     FILL = 1000,       /* events of a transaction that is not measured */
     AGED_SETTLE_S = 8, /* longer than the grace: the checkpoint passes what was handled */
     AGED_PULLS = 200,
-    AGED_FIRSTS = 11,
+    AGED_FIRSTS = 21,
     AWAY_BUSY = 300,
     AWAY_IDLE = 15,
     AWAY_IDLE_S = 3,
@@ -43,10 +43,10 @@ typedef struct queue_db {
     long keys; /* that events have; 0: each its own */
 } queue_db;
 
-/* A database and a queue in it; of the type `brief` nothing is kept that is done. */
-static queue_db open_queue(const bench_options *options, const char *name, const char *type)
+/* A queue in a database; of the type `brief` nothing is kept that is done. */
+static queue_db queue_in(tito_db_t *db, const char *type)
 {
-    queue_db q = {.db = bench_db_connect(options, name), .type = type};
+    queue_db q = {.db = db, .type = type};
     tito_options_t *o = tito_options_new();
     tito_error_t *error = NULL;
     tito_options_set_int(o, "partitions", BENCH_PARTITIONS);
@@ -56,6 +56,11 @@ static queue_db open_queue(const bench_options *options, const char *name, const
     bench_abi_check("opening a queue", status, error);
     tito_options_free(o);
     return q;
+}
+
+static queue_db open_queue(const bench_options *options, const char *name, const char *type)
+{
+    return queue_in(bench_db_connect(options, name), type);
 }
 
 static void close_queue(queue_db *q)
@@ -188,37 +193,55 @@ static bool empty_pull(void *context, int caller, long i)
 }
 
 /* From the start of a worker to its first event, which was there before. */
-static void first_events(const queue_db *q, const char *engine)
+static uint64_t first_event(const queue_db *q, long i)
 {
-    bench_histogram h = {.total = 0};
-    double seconds = 0, cpu_s = bench_cpu_s();
-    for (long i = 0; i < AGED_FIRSTS; i++) {
-        bench_inbox in = BENCH_INBOX;
-        publish_some(q, i, i + 1);
-        uint64_t began = bench_now_ns();
-        tito_worker_t *worker = bench_worker_start(q->db, q->type, &in);
-        bench_inbox_wait(&in, 1);
-        seconds += (double)(in.last_ns - began) / 1e9;
-        bench_histogram_add(&h, in.last_ns - began);
-        bench_worker_stop(worker);
-    }
-    bench_result(engine, "first_event_aged", 1, AGED_FIRSTS, seconds, bench_cpu_s() - cpu_s, &h);
+    bench_inbox in = BENCH_INBOX;
+    publish_some(q, i, i + 1);
+    uint64_t began = bench_now_ns();
+    tito_worker_t *worker = bench_worker_start(q->db, q->type, &in);
+    bench_inbox_wait(&in, 1);
+    bench_worker_stop(worker);
+    return in.last_ns - began;
 }
 
-static void look_at(const bench_options *options, const char *type, const char *engine)
+/* Of the queues in turn, so that what the process and the machine do meanwhile meets all of them;
+ * the first round warms up. */
+static void first_events(const queue_db *const *queues, const char *const *engines)
 {
-    queue_db q = open_queue(options, "keys", type);
-    live_on(&q);
-    bench_warm_up(&(bench_run){engine, "empty_pull_aged", 1, AGED_PULLS, empty_pull, &q});
-    bench_measure(&(bench_run){engine, "empty_pull_aged", 1, AGED_PULLS, empty_pull, &q});
-    first_events(&q, engine);
-    close_queue(&q);
+    static bench_histogram h[2];
+    double seconds[2] = {0, 0}, cpu_s[2] = {0, 0};
+    for (long i = 0; i <= AGED_FIRSTS; i++) {
+        for (int k = 0; k < 2; k++) {
+            double before_s = bench_cpu_s();
+            uint64_t ns = first_event(queues[k], i);
+            if (i == 0)
+                continue;
+            bench_histogram_add(&h[k], ns);
+            seconds[k] += (double)ns / 1e9;
+            cpu_s[k] += bench_cpu_s() - before_s;
+        }
+    }
+    for (int k = 0; k < 2; k++)
+        bench_result(engines[k], "first_event_aged", 1, AGED_FIRSTS, seconds[k], cpu_s[k], &h[k]);
 }
 
 void bench_c_aged(const bench_options *options)
 {
-    look_at(options, "keys", "c");
-    look_at(options, "fresh", "fresh");
+    static const char *const engines[] = {"c", "fresh"};
+    queue_db aged = open_queue(options, "keys", "keys");
+    queue_db fresh = queue_in(aged.db, "fresh");
+    const queue_db *const queues[] = {&aged, &fresh};
+    for (int k = 0; k < 2; k++)
+        live_on(queues[k]);
+    for (int k = 0; k < 2; k++) {
+        bench_run run = {engines[k], "empty_pull_aged", 1,
+                         AGED_PULLS, empty_pull,        (void *)queues[k]};
+        bench_warm_up(&run);
+        bench_measure(&run);
+    }
+    first_events(queues, engines);
+    tito_queue_free(fresh.queue);
+    close_queue(&aged);
 }
 
 /* ---- another process ---- */
