@@ -49,7 +49,9 @@ typedef struct volume {
     uint32_t kills;
     uint32_t stops;
     uint32_t terms;
-    uint32_t deaths; /* processes that handlers killed */
+    uint32_t deaths;  /* processes that handlers killed */
+    bool only_stops;  /* nothing else happens to processes */
+    int64_t still_us; /* how long they stand still at least */
     test_random random;
 } volume;
 
@@ -183,6 +185,7 @@ static void open_run(volume *v, const volume_plan *plan)
     memset(v, 0, sizeof(*v));
     v->plan = *plan;
     v->random = test_random_start(5);
+    v->still_us = plan->lease_us > 0 ? plan->lease_us + 500000 : 100000;
     v->plan.seed = test_random_u64(&v->random);
     v->plan.keys -= v->plan.keys % v->plan.publishers;
     test_dir_make(v->dir);
@@ -228,12 +231,11 @@ static void trouble(volume *v)
     slot *s = &v->slots[test_random_below(&v->random, v->slot_count)];
     if (s->pid == 0 || s->over || s->still)
         return;
-    int64_t still_us = v->plan.lease_us > 0 ? v->plan.lease_us + 500000 : 100000;
-    uint64_t dice = test_random_below(&v->random, 10);
+    uint64_t dice = v->only_stops ? 5 : test_random_below(&v->random, 10);
     if (dice < 5)
         kill_now(v, s);
     else if (dice < 8)
-        stand_still(v, s, still_us + (int64_t)test_random_below(&v->random, 700000));
+        stand_still(v, s, v->still_us + (int64_t)test_random_below(&v->random, 700000));
     else
         ask_to_end(v, s);
 }
@@ -412,6 +414,41 @@ static void with_other_clocks(void **state)
     close_run(v, &d);
 }
 
+/* The embedded engine has one process, whose worker has a lease or a fixed range: it stands still
+ * for longer than a lease, and goes on. Nobody else can have had its partitions meanwhile; what was
+ * in hand has its effect once, in this run (a fixed range) or in the next one. */
+static void one_stands_still(int64_t lease_us)
+{
+    volume *v = &the_run;
+    volume_plan plan = plan_of(20000, 4000);
+    volume_verdict verdict;
+    plan.handle_us = 5000;
+    plan.timeout_us = 60000000;
+    plan.lease_us = lease_us;
+    open_run(v, &plan);
+    v->only_stops = true;
+    v->still_us = LEASE_US + 500000;
+    add_slot(v, "pw", NULL);
+    /* most of it finds the process standing still */
+    run_until_empty(v, NULL, 300000, 10 + (uint32_t)test_scaled(40));
+    assert_true(v->stops > 0);
+    judge(v, NULL, true, &verdict);
+    assert_int_equal(verdict.certain, verdict.effective + verdict.given_up);
+    close_run(v, NULL);
+}
+
+static void stands_still_beyond_its_lease(void **state)
+{
+    (void)state;
+    one_stands_still(LEASE_US);
+}
+
+static void stands_still_with_a_range(void **state)
+{
+    (void)state;
+    one_stands_still(0);
+}
+
 /* ---- the end of a worker ---- */
 
 /* Until the process that was started last has begun so many runs. */
@@ -516,11 +553,15 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest volumes[] = {ALONE(killed_stopped_restarted)};
     const struct CMUnitTest clocks[] = {ALONE(with_other_clocks)};
+    const struct CMUnitTest stops[] = {ALONE(stands_still_beyond_its_lease),
+                                       ALONE(stands_still_with_a_range)};
     const struct CMUnitTest ends[] = {ALONE(ends_under_pressure), ALONE(ends_without_its_handlers)};
     if (argc == 5 && strcmp(argv[1], "--process") == 0)
         return volume_process(argv[2], (uint32_t)strtoul(argv[3], NULL, 10), argv[4]);
     if (argc == 2 && strcmp(argv[1], "clocks") == 0)
         return TEST_RUN(clocks);
+    if (argc == 2 && strcmp(argv[1], "stops") == 0)
+        return TEST_RUN(stops);
     if (argc == 2 && strcmp(argv[1], "ends") == 0)
         return TEST_RUN(ends);
     return TEST_RUN(volumes);
