@@ -57,7 +57,11 @@ typedef struct ti_op_args {
     int64_t number;
     int64_t number_2;
     uint32_t partitions;
-    ti_slice token;
+    ti_slice token; /* from here to give_back: of publish */
+    ti_slice action;
+    ti_slice entity;
+    ti_slice entity_id;
+    ti_slice references;
     bool give_back;
     tito_host_fn host; /* or NULL */
     void *host_context;

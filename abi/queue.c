@@ -118,6 +118,10 @@ static ti_status run_publish(ti_op *op, const ti_call *call, ti_err *err)
     ti_event_spec spec = {.type = op->args.type,
                           .key = op->args.id,
                           .payload = op->args.text,
+                          .action = op->args.action,
+                          .entity = op->args.entity,
+                          .entity_id = op->args.entity_id,
+                          .references = op->args.references,
                           .due_us = op->args.number,
                           .delay_us = op->args.number_2,
                           .unique = op->args.token,
@@ -133,16 +137,34 @@ static const ti_op_kind publish_kind = {TI_OP_KIND("publish", TI_WORK_GENERAL, t
 
 typedef struct publish_options {
     ti_slice unique;
+    ti_slice action;
+    ti_slice entity;
+    ti_slice entity_id;
+    ti_slice references;
     int64_t on_duplicate;
 } publish_options;
 
 static const ti_option known_of_publish[] = {
     {.name = "unique", .kind = TI_OPTION_TEXT, .offset = offsetof(publish_options, unique)},
+    {.name = "action", .kind = TI_OPTION_TEXT, .offset = offsetof(publish_options, action)},
+    {.name = "entity", .kind = TI_OPTION_TEXT, .offset = offsetof(publish_options, entity)},
+    {.name = "entity_id", .kind = TI_OPTION_TEXT, .offset = offsetof(publish_options, entity_id)},
+    {.name = "references", .kind = TI_OPTION_TEXT, .offset = offsetof(publish_options, references)},
     {.name = "on_duplicate",
      .kind = TI_OPTION_CHOICE,
      .offset = offsetof(publish_options, on_duplicate),
      .choices = {"refuse", "return"}},
 };
+
+static ti_status copy_options(ti_op *op, const publish_options *given, ti_err *err)
+{
+    op->args.give_back = given->on_duplicate == 1;
+    TI_TRY(ti_op_copy(op, given->unique, &op->args.token, err));
+    TI_TRY(ti_op_copy(op, given->action, &op->args.action, err));
+    TI_TRY(ti_op_copy(op, given->entity, &op->args.entity, err));
+    TI_TRY(ti_op_copy(op, given->entity_id, &op->args.entity_id, err));
+    return ti_op_copy(op, given->references, &op->args.references, err);
+}
 
 static ti_status check_publish(const tito_queue_t *queue, tito_txn_t *txn, int64_t due_us,
                                int64_t delay_us, const tito_options_t *options,
@@ -173,9 +195,7 @@ tito_future_t *tito_queue_publish(tito_queue_t *queue, tito_txn_t *txn, const ch
     TI_CHECK(ti_argument_check(id, "key", &err));
     TI_CHECK(ti_argument_check(text, "payload", &err));
     op = ti_queue_op(queue, txn, &publish_kind, id, text);
-    TI_CHECK(op == NULL ? ti_err_no_memory(&err)
-                        : ti_op_copy(op, given.unique, &op->args.token, &err));
-    op->args.give_back = given.on_duplicate == 1;
+    TI_CHECK(op == NULL ? ti_err_no_memory(&err) : copy_options(op, &given, &err));
     op->args.number = due_us;
     op->args.number_2 = delay_us;
 out:

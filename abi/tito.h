@@ -490,7 +490,8 @@ TITO_API void tito_queue_free(tito_queue_t *queue);
  * time, 0 = at once; delay_us is added to the database's time at commit; give one of the two.
  * options (or NULL): unique, a token of at most 1,024 bytes: ALREADY_EXISTS while an unfinished
  * event of the type has it; on_duplicate ("refuse" | "return": then nothing is published, and the
- * result is the other event's id). Result: bytes, the event's id; empty in a transaction, where it
+ * result is the other event's id); action, entity, entity_id, references (a JSON array), as events
+ * of a model have them. Result: bytes, the event's id; empty in a transaction, where it
  * gets one at the commit. */
 TITO_API tito_future_t *tito_queue_publish(tito_queue_t *queue, tito_txn_t *txn, const char *key,
                                            size_t key_len, const char *payload, size_t payload_len,

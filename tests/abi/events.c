@@ -467,9 +467,44 @@ static void declared_before_open(void **state)
     tito_db_free(db);
 }
 
+/* What moves events from one database to another says of them what a model would. */
+static void publishes_with_an_entity(void **state)
+{
+    (void)state;
+    tito_db_t *db = open_memory();
+    tito_queue_t *queue = NULL;
+    OK(tito_queue_open(db, TEXT("moved"), NULL, &queue, &error));
+    tito_options_t *options = tito_options_new();
+    assert_int_equal(tito_options_set(options, "action", TEXT("INSERT")), TITO_OK);
+    assert_int_equal(tito_options_set(options, "entity", TEXT("table:user:u1")), TITO_OK);
+    assert_int_equal(tito_options_set(options, "entity_id", TEXT("u1")), TITO_OK);
+    assert_int_equal(tito_options_set(options, "references", TEXT("[\"r1\"]")), TITO_OK);
+    RUN(tito_queue_publish(queue, NULL, TEXT("k"), TEXT("1"), 0, 0, options));
+    assert_int_equal(tito_options_set(options, "references", TEXT("[")), TITO_OK);
+    FAILS(tito_queue_publish(queue, NULL, TEXT("k"), TEXT("1"), 0, 0, options),
+          TITO_INVALID_ARGUMENT);
+    assert_int_equal(tito_options_set(options, "references", TEXT("[]")), TITO_OK);
+    assert_int_equal(tito_options_set(options, "entity", TEXT("\xff")), TITO_OK);
+    FAILS(tito_queue_publish(queue, NULL, TEXT("k"), TEXT("1"), 0, 0, options),
+          TITO_INVALID_ARGUMENT);
+    tito_options_free(options);
+    tito_future_t *listed = DONE(tito_queue_history(queue, TEXT("{\"owner\":\"table:user:u1\"}")));
+    tito_page_t *page = tito_future_page(listed);
+    assert_int_equal(tito_page_count(page), 1);
+    tito_slice text = tito_page_document(page, 0);
+    assert_non_null(memmem(text.data, text.len, TEXT("\"action\":\"INSERT\"")));
+    assert_non_null(memmem(text.data, text.len, TEXT("\"entity_id\":\"u1\"")));
+    assert_non_null(memmem(text.data, text.len, TEXT("[\"r1\"]")));
+    tito_page_free(page);
+    tito_future_free(listed);
+    tito_queue_free(queue);
+    tito_db_free(db);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(publishes_with_an_entity),
         cmocka_unit_test(handlers_in_c),
         cmocka_unit_test(failures_and_retries),
         cmocka_unit_test(taken_events),
