@@ -140,6 +140,44 @@ def dumps_schedules_when_asked(place):
     equal(before, dump(place, other(place, "copy"), "after.jsonl", "--schedules"))
 
 
+EVENTS = """
+  local M = db:model { table = "thing", events = function(t) return { { name = "job", payload = { n = t.n }, key = t.k } } end,
+    references = function(t) return { "r" .. t.n } end }
+  for i = 1, 30 do assert(M:build_with_options({ id = "t" .. i, n = i, k = "k" .. i % 4 }, tito.with_events("INSERT"))) end
+  assert(queue:publish { key = "later", payload = tito.null, timestamp = 4000000000.25 })
+  assert(queue:pause())
+  assert(db:queue { type = "other", partitions = 3 }:publish { key = "k", payload = "text" })
+"""
+
+
+def events_of(place, db, name):
+    """The events of a database by type and key, in order, as a dump has them; and the types."""
+    lines = [json.loads(line) for line in dump(place, db, name, "--events").splitlines()]
+    events, queues = {}, [line["queue"] for line in lines if "queue" in line]
+    for event in (line["event"] for line in lines if "event" in line):
+        if event["timestamp"] < 4e9:
+            del event["timestamp"]
+        events.setdefault((event.pop("type"), event["key"]), []).append(event)
+    equal(sum(map(len, events.values())), lines[-1]["end"]["events"], "events of the last line")
+    return events, queues
+
+
+def moves_events(place):
+    place.lua(EVENTS)
+    before, queues = events_of(place, place.db(), "events.jsonl")
+    equal({"type": "job", "partitions": 16, "paused": True}, queues[0])
+    equal({"type": "other", "partitions": 3, "paused": False}, queues[1])
+    equal([4, 8, 12, 16, 20, 24, 28], [event["payload"]["n"] for event in before["job", "k0"]])
+    equal({"key": "k0", "payload": {"n": 4}, "action": "INSERT", "entity": "table:thing:t4", "entity_id": "t4",
+           "references": ["r4"]}, before["job", "k0"][0])
+    equal([{"key": "later", "payload": None, "timestamp": 4000000000.25}], before["job", "later"])
+    copy = other(place, "copy")
+    for batch, loaded in (("3", 30 + 32), ("50", 0)):  # the second time everything is there
+        got, _ = summary(place, copy, "events.jsonl", "--batch", batch)
+        equal((loaded, 62 - loaded, 0), (got["loaded"], got["skipped"], got["refused"]), "loaded, skipped, refused")
+        equal((before, queues), events_of(place, copy, "copy.jsonl"), "the events of the copy")
+
+
 def loads_from_standard_input(place):
     place.lua(ITEMS % (10, 10))
     before = dump(place, place.db(), "a.jsonl")
@@ -449,7 +487,7 @@ def says_what_a_cluster_has_instead(place):
     check("tito dump" in place.run("restore", "one", *place.db(), code=11)[1], "no text")
 
 
-TESTS = [dumps_what_it_loaded, dumps_named_tables, dumps_schedules_when_asked, loads_from_standard_input, meets_what_is_there,
+TESTS = [dumps_what_it_loaded, dumps_named_tables, dumps_schedules_when_asked, moves_events, loads_from_standard_input, meets_what_is_there,
          refuses_what_does_not_fit, knows_its_own_file, asks_the_app_for_conditions]
 EMBEDDED = [leaves_no_half_of_a_dump, tells_what_is_no_dump, goes_on_after_kills, goes_on_after_an_interruption,
             backs_up_and_restores, finds_damage, is_killed_in_backups]

@@ -39,6 +39,47 @@ local function dump_schedules(context, db, writer)
   return #list
 end
 
+local EVENT = { "type", "key", "timestamp", "payload", "action", "entity", "entity_id", "references" }
+
+--- Dumps the events of a type that are in a state, page by page; how many, or false when it was interrupted.
+local function dump_events(context, queue, writer, state)
+  local count, cursor = 0, nil
+  repeat
+    local page = context.check(queue:history { state = state, limit = 1000, cursor = cursor })
+    for _, event in ipairs(page.items) do
+      local out = {}
+      for _, name in ipairs(EVENT) do
+        out[name] = event[name]
+      end
+      out.references = out.references and #out.references > 0 and out.references or nil
+      must(context, writer:write(dumps.line("event", out)))
+    end
+    count, cursor = count + #page.items, page.cursor
+    if context.interrupted() then
+      return false
+    end
+  until not cursor
+  return count
+end
+
+--- Dumps the types of events, and what is not finished of each. What is parked comes before what is behind it.
+local function dump_queues(context, db, writer)
+  local total = 0
+  for _, known in ipairs(context.check(db:queues())) do
+    local queue = db:queue { type = known.type }
+    must(context, writer:write(dumps.line("queue",
+      { type = known.type, partitions = known.partitions, paused = known.paused or false })))
+    for _, state in ipairs { "parked", "pending" } do
+      local count = dump_events(context, queue, writer, state)
+      if not count then
+        return nil
+      end
+      total = total + count
+    end
+  end
+  return total
+end
+
 --- Dumps all; the counts, or nil when it was interrupted.
 local function dump_all(context, db, writer, names, catalog)
   local tx <close> = context.check(db:begin { read_only = true, age = AGE_S, timeout = AGE_S })
@@ -57,6 +98,12 @@ local function dump_all(context, db, writer, names, catalog)
   end
   if context.options.schedules then
     counts.schedules = dump_schedules(context, db, writer)
+  end
+  if context.options.events then
+    counts.events = dump_queues(context, db, writer)
+    if not counts.events then
+      return nil
+    end
   end
   bar:finish()
   must(context, writer:write(dumps.line("end", counts)))
@@ -88,7 +135,8 @@ local function run(context)
   if path then
     context.out.line("%d tables, %d documents", #names, counts.documents)
     if context.out.json then
-      context.out.value { tables = #names, documents = counts.documents, schedules = counts.schedules }
+      context.out.value { tables = #names, documents = counts.documents, schedules = counts.schedules,
+        events = counts.events }
     end
   end
   return 0
@@ -103,6 +151,9 @@ return {
       .. "give the same bytes. tito load reads it, into a database on either engine.",
     "A dump must end within ten minutes (a snapshot lives no longer): dump tables of a very large database one by one, "
       .. "or dump a backup of it. A document is written as it is stored.",
+    "Schedules and events are read after the documents, and not in their snapshot: where others publish or handle "
+      .. "events meanwhile, stop them first (tito queue pause). An event keeps its type, key, due time, payload and "
+      .. "entity; its id, its attempts, and what is finished are not dumped.",
   },
   operands = "[TABLE…]",
   options = {
@@ -110,6 +161,7 @@ return {
       help = "where to; compressed when its name ends in .gz; nothing is there until all of it is" },
     { name = "gzip", type = "flag", help = "compress, whatever the name" },
     { name = "schedules", type = "flag", help = "recurring events too" },
+    { name = "events", type = "flag", help = "types of events too, and the events that are not finished" },
   },
   examples = {
     "tito dump --db ./data --output data.jsonl.gz",

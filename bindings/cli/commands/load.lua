@@ -66,8 +66,8 @@ end
 
 --- One line behind the header and the tables. before: what came before it.
 local function take(load, run, entry, before)
-  if entry.kind == "document" then
-    run.documents = run.documents + 1
+  if entry.kind == "document" or entry.kind == "event" then
+    run.documents = run.documents + (entry.kind == "document" and 1 or 0)
     load:add(entry)
   elseif entry.kind == "end" then
     load:flush(entry)
@@ -77,6 +77,8 @@ local function take(load, run, entry, before)
     load:flush(before)
     if entry.kind == "schedule" then
       load.context.check(load.db:schedule(dumps.decode(entry.json) or {}))
+    elseif entry.kind == "queue" then
+      load:declare_queue(dumps.decode(entry.json) or {}, true)
     elseif entry.kind == "schema" then
       load:declare(entry.table, dumps.decode(entry.json) or {})
     else
@@ -91,6 +93,8 @@ local function pass(load, run, entry)
     run.documents = run.documents + 1
   elseif entry.kind == "schema" then
     load:declare(entry.table, dumps.decode(entry.json) or {})
+  elseif entry.kind == "queue" then
+    load:declare_queue(dumps.decode(entry.json) or {}, false)
   elseif entry.kind == "end" then
     run.ended = true
   end
@@ -208,6 +212,7 @@ return {
       .. "large) ends the load too, or is told and counted with skip and replace, and the rest is loaded.",
     "Indexes are declared as the dump describes them. One whose condition is a function needs the app that has it "
       .. "(--app); without it the index is left out, and filled later by tito reindex --app.",
+    "Events are published anew, in the order of the dump; one that is due already runs at once.",
   },
   operands = "FILE | -", least = 1, most = 1, missing = "which file? Give a dump, or - for standard input",
   options = {

@@ -3,7 +3,9 @@
 --   {"tito_dump":1,"made_by":"1.0.0"}
 --   {"table":"post","schema":{"indexes":[…],"unique_indexes":[…]}}     one for each table
 --   {"table":"post","document":{…}}                                    in the order of tables, then of ids
---   {"schedule":{…}}   {"event":{…}}                                   when they were asked for
+--   {"schedule":{…}}                                                   when they were asked for
+--   {"queue":{"type":"job","partitions":4,"paused":false}}             likewise, then the type's events
+--   {"event":{"type":"job","key":"k","timestamp":…,"payload":…}}       those that are not finished, a key's in order
 --   {"end":{"documents":3,"events":0,"schedules":0}}
 --
 -- INVARIANTS
@@ -89,7 +91,7 @@ function dumps.read(members)
       return kind, name, members[kind]
     end
   end
-  for _, kind in ipairs { "schedule", "event", "end", "tito_dump" } do
+  for _, kind in ipairs { "event", "queue", "schedule", "end", "tito_dump" } do
     if members[kind] then
       return kind, nil, members[kind]
     end

@@ -37,7 +37,7 @@ function loading.new(context, db)
   return setmetatable({
     context = context, db = db, transfer = require "tito.cli.transfer", policy = context.options.on_conflict,
     batch_max = context.options.batch, state_model = db:model { table = dumps.STATE }, app = {}, tables = {},
-    items = {}, size = 0, counts = { loaded = 0, skipped = 0, refused = 0 }, told = 0, unfilled = {},
+    queues = {}, items = {}, size = 0, counts = { loaded = 0, skipped = 0, refused = 0 }, told = 0, unfilled = {},
   }, Load)
 end
 
@@ -117,6 +117,38 @@ function Load:table_of(name)
   return self.tables[name]
 end
 
+-- ---- Events
+
+--- Opens a type of events as a dump describes it; first: and holds it back when it was.
+function Load:declare_queue(spec, first)
+  local ok, queue = pcall(self.db.queue, self.db, { type = spec.type, partitions = spec.partitions })
+  if not ok then
+    stop("invalid_argument", "the type of events '%s' can not be declared: %s", tostring(spec.type),
+      type(queue) == "table" and queue.message or tostring(queue))
+  end
+  self.queues[spec.type] = queue
+  if first and spec.paused then
+    self.context.check(queue:pause())
+  end
+end
+
+--- Publishes an event; nil and why. One of this dump that waits already is refused by its token.
+local function publish(load, tx, item)
+  local event = dumps.decode(item.json)
+  if type(event) ~= "table" or type(event.type) ~= "string" or type(event.key) ~= "string" then
+    return nil, { code = "invalid_argument", message = "this is no event of a dump" }
+  elseif not load.queues[event.type] then
+    load:declare_queue({ type = event.type }, false)
+  end
+  local driver = require "tito.driver"
+  local payload = event.payload
+  return driver.queue_publish(load.queues[event.type].handle, tx.handle, event.key,
+    payload == nil and driver.null or payload, tonumber(event.timestamp), nil, {
+      unique = ("tito.load.%s.%d"):format(item.hash, item.line), action = event.action, entity = event.entity,
+      entity_id = event.entity_id, references = event.references and output.json(event.references),
+    })
+end
+
 -- ---- The state
 
 --- Finds the state of an earlier load of the same beginning: its position, or nil.
@@ -154,6 +186,9 @@ end
 
 --- Writes one document; nil and why.
 local function put(load, tx, item)
+  if item.kind == "event" then
+    return publish(load, tx, item)
+  end
   local of = load:table_of(item.table)
   if not of then
     return nil, { code = "invalid_argument", message = ("'%s' is no name of a table"):format(tostring(item.table)) }
@@ -195,7 +230,7 @@ end
 
 --- Counts a document that was refused, or ends the load.
 function Load:refuse(item, err)
-  if self.policy == "skip" and err.code == "already_exists" then
+  if err.code == "already_exists" and (self.policy == "skip" or item.kind == "event") then
     self.counts.skipped = self.counts.skipped + 1
     return
   end
@@ -216,7 +251,7 @@ end
 local function find_existing(load, items)
   local ids, documents, existing = {}, {}, {}
   for _, item in ipairs(items) do
-    item.document = dumps.decode(item.json)
+    item.document = item.kind == "document" and dumps.decode(item.json)
     local id = type(item.document) == "table" and item.document.id
     if type(id) == "string" then
       ids[item.table] = ids[item.table] or {}
@@ -316,7 +351,7 @@ function Load:flush(position)
   commit(self, items, position)
 end
 
---- Adds a document; item: { table, json, line, offset, hash }.
+--- Adds a document or an event; item: { kind, table, json, line, offset, hash }.
 function Load:add(item)
   self.items[#self.items + 1] = item
   self.size = self.size + #item.json
