@@ -4,6 +4,10 @@
  *        × trouble (a region error, a key error, a transport error)
  *        × place (the first, a middle, the last request; the second sending of one; all of them)
  *
+ * A pair is a cell with two troubles: the first request meets one, its second sending another. What
+ * must become of it is what becomes of the second alone, since the first is one that is overcome;
+ * unless the first may have been applied unseen: then a failure may also be an unknown outcome.
+ *
  * Cells run on the simulated wire, in virtual time, against the little store of tests/tikv/mvcc.h.
  * A cell's outcome is what the table of trouble.c declares for its trouble and scene; the table is
  * taken from the protocol reference, not from the code. Whatever the outcome, a second client then
@@ -94,7 +98,9 @@ struct world {
     mvcc m;
     ti_engine *e;
     const scene *scene;
-    const trouble *trouble;
+    const trouble *trouble; /* of a pair: the second, once the first was made */
+    const trouble *then;    /* of a pair: the second; or NULL */
+    const trouble *before;  /* of a pair: the first, once it was made */
     place place;
     deed deed;
     ti_slice keys[KEYS]; /* two in each of four regions */

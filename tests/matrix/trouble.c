@@ -496,7 +496,7 @@ static void put_lock(world *w, fake_ask *ask, bool committed)
     mvcc_lock lock = {.op = KVRPCPB__OP__Put,
                       .value = TI_SLICE("other"),
                       .primary = committed ? TI_SLICE("zz") : key,
-                      .start_ts = start_ts + (uint64_t)w->hits,
+                      .start_ts = start_ts + (uint64_t)w->hits + (w->before != NULL ? 1000 : 0),
                       .ttl_ms = 3000,
                       .txn_size = 1};
     mvcc_set_lock(&w->m, text_of(ask, key), &lock);
