@@ -1,4 +1,4 @@
-"""Describes the extension module tito._tito to cffi: the declarations of tito.h, and nothing else of tito.
+"""Describes the extension module tito._tito to cffi: the declarations of tito.h, and a log sink that is a Python function.
 
 tito.h is taken from the first place that has it:
 
@@ -68,6 +68,7 @@ def ffibuilder():
         text = file.read()
     builder = FFI()
     builder.cdef(declarations(text))
+    builder.cdef('extern "Python" void tito_python_log(void *, int32_t, const char *);')
     builder.set_source(
         "tito._tito",
         '#include "tito.h"\n',

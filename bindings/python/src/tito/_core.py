@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, Generic, Iterable, List, Mapping, Option
 
 from tito._host import Host
 from tito._lib import NULL, ffi, lib
+from tito._log import attach, sink_of
 from tito._ops import Owned, Pending, Steps, allow, drive, flag, integer, nothing, options_handle, raw, seconds
 from tito.document import Codec, codec_of
 from tito.errors import Error, InvalidArgument, InvalidState, WrongType, check, error_slot, status_of
@@ -95,10 +96,15 @@ class BaseDatabase:
     def __init__(self, target: Any, options: Mapping[str, Any]) -> None:
         allow("connect")
         text = target_of(target)
+        options = dict(options)
+        log = options.pop("log", None)
+        sink = None if log is None else sink_of(log)
         handle = options_handle(connect_options(options))
         slot, out = error_slot(), ffi.new("tito_db_t **")
         check(lib.tito_db_new(text, len(text), handle, out, slot), slot)
         self._owned = Owned(out[0], lib.tito_db_free)
+        if sink is not None:
+            attach(self, out[0], sink, options.get("log_level"))
         self._process = os.getpid()
         self._models: Dict[str, BaseModel[Any]] = {}
 

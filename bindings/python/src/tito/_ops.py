@@ -36,6 +36,7 @@ _DRAIN_MAX = 256
 
 class _Local(threading.local):
     in_host = False
+    in_log = False
 
 
 local = _Local()
@@ -67,7 +68,9 @@ class Owned:
 
 
 def allow(what: str) -> None:
-    """Raises when this thread runs a model's function."""
+    """Raises when this thread runs a model's function, or a log function."""
+    if local.in_log:
+        raise InvalidState(f"{what}: a log function can not call tito")
     if local.in_host:
         raise InvalidState(
             f"{what}: a model's functions (conditions, events, partition_key, references) can not call tito"
