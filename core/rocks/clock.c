@@ -85,6 +85,14 @@ ti_ts ti_clock_next_bound(ti_clock *c, bool early)
     return bound;
 }
 
+ti_ts ti_clock_closing_bound(ti_clock *c)
+{
+    ti_mutex_lock(&c->mutex);
+    ti_ts bound = c->last + 1 < c->bound ? c->last + 1 : TI_TS_NONE;
+    ti_mutex_unlock(&c->mutex);
+    return bound;
+}
+
 void ti_clock_set_bound(ti_clock *c, ti_ts bound)
 {
     ti_mutex_lock(&c->mutex);

@@ -9,7 +9,9 @@
  *  1. Every timestamp handed out is greater than all before, and below `bound`.
  *  2. `bound` is stored before it holds, so a later process, which starts at the stored bound,
  *     hands out only greater ones.
- *  3. Between two looks at the wall clock (each millisecond) the clock advances with the monotonic
+ *  3. A process that ends in peace stores `last + 1` in its place (open.c), so that short lives in
+ * a row do not push the time ahead by a window each.
+ *  4. Between two looks at the wall clock (each millisecond) the clock advances with the monotonic
  *     one: at full speed, or at half speed while it is ahead of the wall clock.
  *
  * Thread rule: any thread; its own mutex, of rank CLOCK, is held for arithmetic only. What is NOT
@@ -47,6 +49,9 @@ ti_ts ti_clock_last(ti_clock *c);
 /* The bound that should be stored next, one window from now; TI_TS_NONE when `early` asks only for
  * one that is worth a write now (a third of the window has gone). @thread any */
 ti_ts ti_clock_next_bound(ti_clock *c, bool early);
+/* The bound to be stored when nobody will tick again, so that the next process need not begin where
+ * this one had reserved to; TI_TS_NONE: the stored one is as good. @thread any */
+ti_ts ti_clock_closing_bound(ti_clock *c);
 /* bound is stored now. Lower ones than before are ignored. @thread any */
 void ti_clock_set_bound(ti_clock *c, ti_ts bound);
 

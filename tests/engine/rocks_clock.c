@@ -117,6 +117,31 @@ static void nothing_is_handed_out_beyond_the_bound(void **state)
     ti_clock_destroy(&c);
 }
 
+/* Processes that follow each other closely: each gives back what it had reserved. */
+static void short_lives_do_not_push_the_time_ahead(void **state)
+{
+    test_env env;
+    ti_clock c;
+    ti_err err;
+    ti_ts bound = TI_TS_NONE;
+    ti_ts last = TI_TS_NONE;
+    (void)state;
+    test_env_init(&env, START_US, 1);
+    for (int i = 0; i < 1000; i++) {
+        test_ok(ti_clock_init(&c, &env.env, bound, &err), &err);
+        assert_int_equal(ti_clock_closing_bound(&c), TI_TS_NONE); /* nothing was reserved */
+        ti_ts first = tick(&c);
+        assert_true(first > last);
+        last = tick(&c);
+        bound = ti_clock_closing_bound(&c);
+        assert_true(bound != TI_TS_NONE);
+        assert_true(bound > last);
+        ti_clock_destroy(&c);
+        test_env_advance_us(&env, 1000);
+    }
+    assert_in_range(ti_ts_to_us(last), START_US, START_US + 2000000);
+}
+
 static void many_timestamps_in_one_millisecond(void **state)
 {
     test_env env;
@@ -256,6 +281,7 @@ int main(void)
         cmocka_unit_test(it_goes_at_half_speed_while_ahead),
         cmocka_unit_test(it_jumps_forward_with_the_wall_clock),
         cmocka_unit_test(nothing_is_handed_out_beyond_the_bound),
+        cmocka_unit_test(short_lives_do_not_push_the_time_ahead),
         cmocka_unit_test(many_timestamps_in_one_millisecond),
         cmocka_unit_test(restarts_and_jumps_never_go_back),
         cmocka_unit_test(the_stored_bound_keeps_its_bytes),
