@@ -13,7 +13,8 @@ static uint64_t next_ts(fake *f, uint32_t count)
 {
     ti_mutex_lock(&f->mutex);
     f->logical += count;
-    uint64_t ts = ((PHYSICAL_MS + (uint64_t)sim_now_ms(f->sim)) << 18) + f->logical % 200000;
+    uint64_t now_ms = PHYSICAL_MS + (uint64_t)(sim_now_ms(f->sim) + atomic_load(&f->ahead_ms));
+    uint64_t ts = (now_ms << 18) + f->logical % 200000;
     ti_mutex_unlock(&f->mutex);
     return ts;
 }

@@ -91,6 +91,7 @@ struct fake {
     ti_mutex gate;                       /* between TI_RANK_CONN and TI_RANK_WIRE: answering */
     ti_mutex mutex;                      /* rank TI_RANK_LEAF: logical */
     uint64_t logical;
+    _Atomic(int64_t) ahead_ms; /* of PD's clock, to the simulated one */
     _Atomic(int) asked[TI_COMMAND_COUNT];
     _Atomic(int) lookups; /* GetRegion and GetPrevRegion */
     _Atomic(int) scans;   /* ScanRegions */

@@ -114,6 +114,94 @@ static void giving_back_in_time_is_at_once(void **state)
     little_end(&l);
 }
 
+/* ---- PD's clock jumps ---- */
+
+#define HOUR_MS INT64_C(3600000)
+
+static ti_status commit_locked(little *l, uint64_t start_ts, ti_locks *locks)
+{
+    ti_mutation put = {.key = TI_SLICE("a"), .value = TI_SLICE("mine"), .kind = TI_MUTATION_PUT};
+    ti_commit_request request = {
+        .start_ts = start_ts, .mutations = &put, .count = 1, .locks = locks};
+    ti_call call = little_call(l, 60000);
+    ti_status status = little_commit_within(l, &request, &call);
+    l->e->vt->unlock(l->e, locks);
+    return status;
+}
+
+/* Every lock looks expired then: who loses his is told so, and nobody's update is lost. */
+static void a_jump_forwards_loses_no_update(void **state)
+{
+    (void)state;
+    little l;
+    ti_locks *locks = NULL;
+    little_begin(&l, NULL);
+    uint64_t start_ts = little_now(&l);
+    test_ok(little_lock(&l, &locks, start_ts, "a", -1, 60000), &l.err);
+    atomic_store(&l.f.ahead_ms, HOUR_MS);
+    test_ok(little_put(&l, little_now(&l), a_only, "next", 60000), &l.err);
+    test_status(commit_locked(&l, start_ts, locks), TI_CONFLICT);
+    little_expect(&l, "a", "next");
+    little_end(&l);
+}
+
+/* The next beat counts with the new time: the lock is its owner's again. */
+static void a_beat_follows_a_jump(void **state)
+{
+    (void)state;
+    little l;
+    mvcc_lock lock;
+    ti_locks *locks = NULL;
+    little_begin(&l, NULL);
+    uint64_t start_ts = little_now(&l);
+    test_ok(little_lock(&l, &locks, start_ts, "a", -1, 60000), &l.err);
+    atomic_store(&l.f.ahead_ms, HOUR_MS);
+    for (int i = 0; i < 60000; i++) {
+        usleep(1000);
+        assert_true(mvcc_lock_of(&l.m, "a", &lock));
+        if ((int64_t)lock.ttl_ms > HOUR_MS)
+            break;
+        if (i % 100 == 0) /* in steps: the beating thread sees each */
+            sim_run(l.f.sim, 1000);
+    }
+    assert_true((int64_t)lock.ttl_ms > HOUR_MS);
+    ti_status status = little_put(&l, little_now(&l), a_only, "next", 2000);
+    assert_true(status != TI_OK && status != TI_OUTCOME_UNKNOWN);
+    test_ok(commit_locked(&l, start_ts, locks), &l.err);
+    little_expect(&l, "a", "mine");
+    little_end(&l);
+}
+
+/* A PD that gives old timestamps again is not believed: calls end in time and say why, nothing is
+ * written, and all goes on when it has caught up. */
+static void a_jump_backwards_is_refused(void **state)
+{
+    (void)state;
+    little l;
+    ti_ts ts = 0;
+    little_begin(&l, NULL);
+    test_ok(little_put(&l, little_now(&l), a_only, "before", 60000), &l.err);
+    ti_ts last = little_now(&l);
+    atomic_store(&l.f.ahead_ms, -HOUR_MS / 2);
+    ti_call call = little_call(&l, 5000);
+    sim_call_begin(l.f.sim);
+    int64_t began_ms = sim_now_ms(l.f.sim);
+    ti_status status = l.e->vt->now(l.e, &ts, &call, &l.err);
+    int64_t took_ms = sim_now_ms(l.f.sim) - began_ms;
+    sim_call_end(l.f.sim);
+    assert_true(status == TI_TIMEOUT || status == TI_UNAVAILABLE);
+    assert_non_null(strstr(l.err.message, "went backwards"));
+    assert_true(took_ms <= 5000);
+    status = little_put(&l, last, a_only, "lost", 5000);
+    assert_true(status == TI_TIMEOUT || status == TI_UNAVAILABLE);
+    sim_run(l.f.sim, HOUR_MS / 2 + 20000);
+    assert_true(little_now(&l) > last);
+    little_expect(&l, "a", "before");
+    test_ok(little_put(&l, little_now(&l), a_only, "after", 60000), &l.err);
+    little_expect(&l, "a", "after");
+    little_end(&l);
+}
+
 /* ---- 63: locks that were lost ---- */
 
 static ti_status commit_after_loss(little *l, bool changed)
@@ -212,6 +300,9 @@ int main(void)
         cmocka_unit_test(a_lock_outlives_its_client_by_its_time_to_live),
         cmocka_unit_test(giving_back_ends_with_the_deadline),
         cmocka_unit_test(giving_back_in_time_is_at_once),
+        cmocka_unit_test(a_jump_forwards_loses_no_update),
+        cmocka_unit_test(a_beat_follows_a_jump),
+        cmocka_unit_test(a_jump_backwards_is_refused),
         cmocka_unit_test(a_lost_lock_never_loses_an_update),
         cmocka_unit_test(a_service_holds_the_safe_point_back),
         cmocka_unit_test(a_collection_leaves_no_older_lock),
