@@ -52,14 +52,20 @@ bool ti_uuid_text_is_valid(ti_slice text)
 {
     if (text.len != TI_UUID_TEXT_SIZE)
         return false;
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.data[i];
-        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-        bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-        if (dash ? c != '-' : !hex)
-            return false;
+    bool valid = true;
+    for (size_t i = 0; i < TI_UUID_TEXT_SIZE; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        bool digit = (unsigned)c - '0' < 10;
+        bool letter = (unsigned)c - 'a' < 6;
+        valid &= digit | letter | (c == '-');
     }
-    return true;
+    static const unsigned char dashes[] = {8, 13, 18, 23};
+    size_t count = 0;
+    for (size_t i = 0; i < TI_UUID_TEXT_SIZE; i++)
+        count += text.data[i] == '-';
+    for (size_t i = 0; i < sizeof(dashes); i++)
+        valid &= text.data[dashes[i]] == '-';
+    return valid && count == sizeof(dashes);
 }
 
 bool ti_event_place_is_valid(const ti_event_place *place)

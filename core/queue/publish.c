@@ -47,6 +47,9 @@ typedef struct outbox {
     ti_inflight inflight;
 } outbox;
 
+/* Bytes of a text that is checked in the memory of its transaction. */
+#define SMALL_JSON 1024
+
 static const char outbox_owner; /* its address names the slot */
 
 /* ---- places ---- */
@@ -142,7 +145,8 @@ static ti_status write_events(void *context, ti_txn *txn, ti_ts t, ti_err *err)
     char base[TI_UUID_TEXT_SIZE + 1];
     unsigned char random[TI_UUID_V7_RANDOM_SIZE];
     ti_event_sealer sealer;
-    ti_arena a;
+    ti_arena own; /* of many events: one after the other uses the same memory */
+    ti_arena *a = box->count == 1 ? ti_txn_arena(txn) : &own;
     uint32_t ordinal = 0;
     ti_call call = ti_kv_call(box->queues->kv);
     if (!box->queues->shared &&
@@ -154,14 +158,14 @@ static ti_status write_events(void *context, ti_txn *txn, ti_ts t, ti_err *err)
     ti_hub_random(box->queues->hub, box->queues->kv->env, random);
     ti_place_base(t, random, base);
     ti_event_sealer_init(&sealer);
-    ti_arena_init(&a);
+    ti_arena_init(&own);
     for (outbox_event *event = box->first; event != NULL && status == TI_OK; event = event->next) {
         uint32_t partition = ti_queue_partition_of(event->fields.key, event->type->meta.partitions);
         ti_place_make(base, ordinal++, partition, place_time(event, t), &event->place);
-        status = put_event(box, event, txn, &sealer, &a, err);
-        ti_arena_reset(&a);
+        status = put_event(box, event, txn, &sealer, a, err);
+        ti_arena_reset(&own);
     }
-    ti_arena_free(&a);
+    ti_arena_free(&own);
     ti_event_sealer_free(&sealer);
     return status;
 }
@@ -275,20 +279,23 @@ static ti_status outbox_add(ti_queues *queues, ti_txn *txn, const ti_event_spec 
 
 /* ---- what may be published ---- */
 
-static ti_status check_json(ti_slice text, const char *what, bool array, ti_err *err)
+/* a: for scratch, which is given back; a large text has an arena of its own. */
+static ti_status check_json(ti_arena *a, ti_slice text, const char *what, bool array, ti_err *err)
 {
     ti_json_parser parser;
     ti_json_doc doc;
-    ti_arena a;
+    ti_arena own;
+    ti_arena_mark mark = ti_arena_mark_of(a);
     if (text.len == 0)
         return TI_OK;
     ti_json_parser_init(&parser);
-    ti_arena_init(&a);
-    ti_status status = ti_json_parse(&parser, &a, text, &doc, err);
+    ti_arena_init(&own);
+    ti_status status = ti_json_parse(&parser, text.len <= SMALL_JSON ? a : &own, text, &doc, err);
     if (status == TI_OK && array && ti_json_type_of(ti_json_root(&doc)) != TI_JSON_ARRAY)
         status =
             ti_err_set(err, TI_INVALID_ARGUMENT, "the %s of an event must be a JSON array", what);
-    ti_arena_free(&a);
+    ti_arena_reset_to(a, mark);
+    ti_arena_free(&own);
     ti_json_parser_free(&parser);
     return status;
 }
@@ -303,7 +310,8 @@ static ti_status check_text(ti_slice text, const char *what, ti_err *err)
     return TI_OK;
 }
 
-static ti_status check_spec(const ti_event_spec *spec, const ti_event_fields *fields, ti_err *err)
+static ti_status check_spec(ti_arena *a, const ti_event_spec *spec, const ti_event_fields *fields,
+                            ti_err *err)
 {
     TI_TRY(ti_name_check(spec->type, "event type", err));
     if (spec->key.len == 0 || spec->key.len > TI_ID_SIZE_MAX)
@@ -325,8 +333,8 @@ static ti_status check_spec(const ti_event_spec *spec, const ti_event_fields *fi
             (int)spec->type.len, spec->type.data, ti_event_fields_size(fields), TI_EVENT_SIZE_MAX);
     if (spec->json_checked)
         return TI_OK;
-    TI_TRY(check_json(spec->payload, "payload", false, err));
-    return check_json(spec->references, "references", true, err);
+    TI_TRY(check_json(a, spec->payload, "payload", false, err));
+    return check_json(a, spec->references, "references", true, err);
 }
 
 /* Whether this transaction publishes an event with that token already. */
@@ -381,7 +389,7 @@ static ti_status publish_in(ti_queues *queues, ti_txn *txn, const ti_event_spec 
     };
     *added_out = false;
     TI_TRY(ti_txn_check(txn, true, err));
-    TI_TRY(check_spec(spec, &fields, err));
+    TI_TRY(check_spec(ti_txn_arena(txn), spec, &fields, err));
     if (spec->unique.len > 0)
         TI_TRY(is_taken(queues, txn, spec, &taken, id_out, call, err));
     if (taken && !spec->unique_return)
