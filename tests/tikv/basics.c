@@ -424,10 +424,9 @@ static void open_and_close_leave_nothing(void **state)
     cluster_stop(&c);
 }
 
-/* An answer above the 4 MiB that gRPC takes by default. */
-static void large_answers_are_taken(void **state)
+/* One scan of that many values of a MiB each, each with a letter of its own. */
+static void take_large_answer(int count)
 {
-    (void)state;
     cluster c;
     tk t;
     char key[32];
@@ -435,23 +434,44 @@ static void large_answers_are_taken(void **state)
     size_t len = 1 << 20;
     char *value = ti_alloc(len + 1);
     assert_non_null(value);
-    memset(value, 'v', len);
     value[len] = '\0';
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < count; i++) {
+        memset(value, 'A' + i % 50, len);
         key_of(i, key);
         tk_put(&t, key, value);
     }
     ti_snapshot *s = tk_snapshot(&t);
-    ti_scan_page page;
+    ti_scan_page page = {.more = true};
     ti_scan scan = {.range = {TI_SLICE("table:"), TI_SLICE("table;")}, .items_max = 100};
-    ti_call call = tk_call(TK_CALL_US);
-    test_ok(t.vt->scan(s, &scan, &t.a, &page, &call, &t.err), &t.err);
-    assert_int_equal(page.count, 6);
-    for (size_t i = 0; i < page.count; i++)
-        assert_int_equal(page.pairs[i].value.len, len);
+    int seen = 0;
+    for (ti_call call; page.more; scan.range.from = ti_slice_of(key)) {
+        call = tk_call(6 * TK_CALL_US);
+        test_ok(t.vt->scan(s, &scan, &t.a, &page, &call, &t.err), &t.err);
+        for (size_t i = 0; i < page.count; i++, seen++) {
+            memset(value, 'A' + seen % 50, len);
+            assert_int_equal(page.pairs[i].value.len, len);
+            assert_memory_equal(page.pairs[i].value.data, value, len);
+        }
+        key_of(seen, key);
+    }
+    assert_int_equal(seen, count);
     t.vt->release(s);
     ti_free(value);
     tk_end(&t);
+}
+
+/* An answer above the 4 MiB that gRPC takes by default. */
+static void large_answers_are_taken(void **state)
+{
+    (void)state;
+    take_large_answer(6);
+}
+
+/* The store answers with all of it at once; the page is bounded, and another follows. */
+static void an_answer_of_64_mib_is_taken(void **state)
+{
+    (void)state;
+    take_large_answer(test_scale() >= 0.2 ? 66 : 20);
 }
 
 static void collection_moves_the_safe_point(void **state)
@@ -506,6 +526,7 @@ int main(void)
         cmocka_unit_test(callers_share_timestamp_requests),
         cmocka_unit_test(open_and_close_leave_nothing),
         cmocka_unit_test(large_answers_are_taken),
+        cmocka_unit_test(an_answer_of_64_mib_is_taken),
         cmocka_unit_test(collection_moves_the_safe_point),
         cmocka_unit_test(destroyed_ranges_are_gone),
     };
