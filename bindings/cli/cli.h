@@ -6,8 +6,9 @@
  *   work.c        `tito worker`: signals, reloads, end
  *   generation.c  its Lua states and their threads   signals.c     SIGTERM, SIGINT, SIGHUP
  *   state.c       a Lua state with tito at hand      log.c         log lines
- *   edit.c        lines from a terminal
+ *   edit.c        lines from a terminal              machine.c     what `tito doctor` asks
  *   metrics.c     the HTTP server                    notify.c      what a service manager is told
+ *   transfer.h    streams of dumps: transfer.c, transfer_read.c, transfer_write.c
  *   host.lua      compiled in: what runs inside of an app's state
  *
  *   signal ──> work.c ── load, go, stop ──> generation ── a thread each ──> Lua states
@@ -196,6 +197,11 @@ bool tc_interrupted(void);
 void tc_interrupt_forget(void);
 /* Sleeps so long, or until one comes. */
 void tc_sleep(double seconds);
+
+/* ---- The machine (machine.c) ---- */
+
+/* Pushes the table of functions that `tito doctor` asks. */
+void tc_machine_push(lua_State *L);
 
 /* ---- The prompt (edit.c) ---- */
 

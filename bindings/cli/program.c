@@ -184,6 +184,8 @@ static void push_functions(lua_State *L)
     lua_setfield(L, -2, "version");
     tc_edit_open(L);
     lua_setfield(L, -2, "editor");
+    tc_machine_push(L);
+    lua_setfield(L, -2, "machine");
     tc_compiled_push_commands(L);
     lua_setfield(L, -2, "commands");
 }

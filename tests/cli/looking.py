@@ -164,6 +164,7 @@ def asks_the_app_where_it_must(place):
 
 
 def looks_at_schemas(place):
+    place.lua("")
     equal("", _run(place, "schema")[0])
     place.lua(POSTS + "db:model { table = 'empty' }")
     out = _run(place, "schema")[0]
@@ -194,6 +195,7 @@ def looks_at_schemas(place):
 
 
 def looks_at_types(place):
+    place.lua("")
     equal([], _json(place, "queue", "list"))
     _run(place, "queue", "stats", "job", code=10)
     place.publish(40, keys=7)
@@ -278,7 +280,63 @@ def completes_in_shells(place):
         check(not line.startswith("'"), line)
 
 
+def _found(place, *arguments, code=0):
+    out, _ = place.run("doctor", "--json", *arguments, code=code)
+    return {line["check"]: line for line in map(json.loads, out.splitlines())}
+
+
+def tells_what_is_wrong(place):
+    place.lua(POSTS)
+    found = _found(place, *place.db())
+    for name in ("tito", "open_files", "processors", "database", "clock_skew", "round_trip", "indexes"):
+        check(found[name]["state"] in ("ok", "warn") and found[name]["found"], found[name])
+    equal("ok", found["database"]["state"])
+    equal(1 if not place.cluster else 0, len([name for name in found if name == "disk"]))
+    place.lua("db:model { table = 'post', indexes = { { name = 'new', fields = { { name = 'x', type = 'string' } } } } }"
+              ":save { id = 'late' } assert(queue:publish { key = 'k' }) assert(queue:pause())")
+    found = _found(place, *place.db())
+    equal(("warn", "write_only", "tito reindex post"), tuple(found["index post.new"][n] for n in ("state", "found", "advice")))
+    equal(("warn", "paused", "tito queue resume job"), tuple(found["queue job"][n] for n in ("state", "found", "advice")))
+    check(re.match(r"state +check +found +advice\n", place.run("doctor", *place.db())[0]), "no titles")
+
+
+def short_commands_leave_the_clock_alone(place):
+    """Each opens the database; what it has reserved of time is given back."""
+    place.lua(POSTS)
+    for _ in range(6):
+        _run(place, "patch", "post", "p01", '{"again": true}')
+    found = _found(place, *place.db())["clock_skew"]
+    check(found["state"] == "ok", found)
+
+
+def tells_what_is_wrong_with_files(place):
+    place.lua(POSTS)
+    os.chmod(place.target, 0o755)
+    found = _found(place, *place.db())["permissions"]
+    equal("warn", found["state"])
+    check("chmod go-rwx" in found["advice"], found)
+    missing = place.path("nothing")
+    equal("bad", _found(place, "--db", missing, code=1)["disk"]["state"])
+    for command in (["get", "a", "b"], ["schema"], ["queue", "list"], ["scan", "a"], ["check"]):
+        _, err = place.run(*command, "--db", missing, code=10)
+        check("there is no database at" in err, err)
+    check(not os.path.exists(missing), "a command that looks has made a database")
+    place.write("app.lua", "return function(w) w:on('job', print) end")
+    process = place.worker().ready()
+    equal("bad", _found(place, *place.db(), code=1)["database"]["state"])
+    process.send(signal.SIGTERM).ends(0)
+    equal("bad", _found(place, "--db", "tikv://127.0.0.1:1", "--db-option", "timeout_us=300000", code=1)["database"]["state"])
+    check("TiKV cluster" in place.run("cluster", *place.db(), code=2)[1], "no text")
+
+
+def measures_the_cluster(place):
+    place.lua(POSTS)
+    found = _json(place, "cluster")[0]
+    check(found["engine"]["requests"] and all(r["round"]["median"] > 0 for r in found["rounds"]), found)
+    check(re.search(r"^kind +least +median +most$", _run(place, "cluster")[0], re.M), "no titles")
+
+
 TESTS = [gets_records, queries_by_indexes, pages_by_cursors, counts_and_explains, writes_records, asks_the_app_where_it_must,
-         watches_until_interrupted, looks_at_schemas, looks_at_types]
-ON_CLUSTER = [sees_who_has_leases]
-EMBEDDED = [writes_to_a_full_disk, completes_in_shells]
+         watches_until_interrupted, looks_at_schemas, looks_at_types, tells_what_is_wrong]
+ON_CLUSTER = [sees_who_has_leases, measures_the_cluster]
+EMBEDDED = [short_commands_leave_the_clock_alone, tells_what_is_wrong_with_files, writes_to_a_full_disk, completes_in_shells]

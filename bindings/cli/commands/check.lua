@@ -56,6 +56,7 @@ return {
       .. "A table whose index has a function as condition needs the app that has it: --app APP.lua; its handlers do "
         .. "not run.",
   },
+  existing = true,
   operands = "[TABLE…]",
   options = {
     models.APP,

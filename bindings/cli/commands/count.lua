@@ -27,6 +27,7 @@ end
 return {
   name = "count",
   summary = "counts the records of a table, or those that an index finds",
+  existing = true,
   operands = "TABLE [INDEX [VALUE…]]", least = 1, missing = "which table?",
   options = queries.plus(queries.RANGE,
     { name = "watch", value = "N", type = "seconds", min = 0.1, help = "again every N seconds, until Ctrl-C" },

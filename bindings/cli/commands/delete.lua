@@ -33,6 +33,7 @@ end
 return {
   name = "delete",
   summary = "deletes records by their ids",
+  existing = true,
   operands = "TABLE ID…", least = 2, missing = "which record? Give a table and ids",
   options = queries.plus({
     { name = "if-version", value = "N", type = "integer", help = "only when the record has this version" },

@@ -17,6 +17,7 @@ return {
       .. "filled by "
       .. "tito reindex. One that was interrupted goes on when it is called again.",
   },
+  existing = true,
   operands = "TABLE INDEX", least = 2, most = 2, missing = "which index? Give a table and an index",
   examples = { "tito drop-index post by_author --db ./data" },
   codes = { { 10, "there is no such index" } },

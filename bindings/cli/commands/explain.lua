@@ -18,6 +18,7 @@ end
 return {
   name = "explain",
   summary = "tells how a query would be executed",
+  existing = true,
   operands = "TABLE [INDEX [VALUE…]]", least = 1, missing = "which table?",
   options = queries.plus(queries.RANGE, queries.PAGE, models.APP),
   examples = { "tito explain post by_author Alice --gte 20230101 --db ./data" },

@@ -33,6 +33,7 @@ end
 return {
   name = "get",
   summary = "prints records by their ids",
+  existing = true,
   operands = "TABLE ID…", least = 2, missing = "which record? Give a table and ids",
   options = queries.plus({
     { name = "version", type = "flag", help = "their versions too, for --if-version" },

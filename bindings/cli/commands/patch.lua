@@ -24,6 +24,7 @@ return {
       .. "record. "
       .. "Prints the document as it is stored.",
   },
+  existing = true,
   operands = "TABLE ID CHANGES", least = 3, most = 3, missing = "which change? Give a table, an id and JSON, - or "
     .. "@FILE",
   options = queries.plus({

@@ -21,6 +21,7 @@ return {
     "Finds records by an index: values of its first fields, then at most one range of the next. Values have the type "
       .. "that the index gives the field; json:null is null, json:\"…\" a string in JSON.",
   },
+  existing = true,
   operands = "TABLE INDEX [VALUE…]", least = 2, missing = "which index? Give a table, an index and values",
   options = queries.plus(queries.RANGE, queries.PAGE, models.APP),
   examples = {

@@ -274,6 +274,7 @@ end
 return {
   name = "queue",
   summary = "looks at a type of events and acts on it",
+  existing = true,
   operands = "[TYPE]",
   actions = {
     action("list", "", "the types of events", list_types, { least = 0, most = 0 }),

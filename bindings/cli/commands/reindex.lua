@@ -35,6 +35,7 @@ return {
         .. "function, needs "
       .. "the app that declares it: --app APP.lua; its handlers do not run.",
   },
+  existing = true,
   operands = "[TABLE…]",
   options = { models.APP },
   examples = { "tito reindex --db ./data", "tito reindex post --app app.lua --db tikv://pd1:2379" },

@@ -14,6 +14,7 @@ end
 return {
   name = "scan",
   summary = "prints the records of a table, by id",
+  existing = true,
   operands = "TABLE", least = 1, most = 1, missing = "which table?",
   options = queries.plus(queries.PAGE, models.APP),
   examples = { "tito scan user --db ./data", "tito scan user --all --json > users.jsonl" },

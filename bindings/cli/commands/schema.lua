@@ -59,6 +59,7 @@ return {
       .. "write_only (tito reindex makes it readable); failed (a unique index that met duplicates); absent (it is "
         .. "being dropped).",
   },
+  existing = true,
   operands = "[TABLE…]",
   options = {
     { name = "size", type = "flag", help = "count the records, and estimate the bytes of their documents from a "

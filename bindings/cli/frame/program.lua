@@ -145,9 +145,20 @@ local function database(given)
   return target, list
 end
 
+--- Raises when an embedded database would have to be made.
+local function expect_database(target)
+  local folder = not target:find "^tikv://" and not target:find "^memory:" and target:gsub("^rocksdb:", "")
+  if folder and not cli.machine.disk(folder) then
+    error({ code = "not_found", message = ("there is no database at '%s'"):format(folder) }, 0)
+  end
+end
+
 --- Opens the database of the options, with the models of the app when one is named; raises.
-local function open(given, app)
+local function open(command, given, app)
   local target, list = database(given)
+  if command.existing then
+    expect_database(target)
+  end
   local handle, code, message = cli.open(target, list)
   if not handle then
     error({ code = code, message = message }, 0)
@@ -163,7 +174,7 @@ local function new_context(command, action, given, words)
 
   --- The database, opened at the first call. The app of --app: its models are db.models.
   function context.open()
-    opened = opened or open(given, given.app)
+    opened = opened or open(command, given, given.app)
     return opened
   end
 
