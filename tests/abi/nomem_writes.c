@@ -66,6 +66,38 @@ static int32_t run_connect_directory(stage *s)
     return status;
 }
 
+/* A handle that is not open restores into dir/two what was backed up into dir/one. */
+static int32_t restore_to(const char *two, const char *one)
+{
+    tito_db_t *db = NULL;
+    int32_t status = tito_db_new(two, strlen(two), NULL, &db, NULL);
+    if (status == TITO_OK)
+        status = wait_free(tito_db_verify_backup(db, one, strlen(one)));
+    if (status == TITO_OK)
+        status = wait_free(tito_db_restore(db, one, strlen(one)));
+    tito_db_free(db);
+    return status;
+}
+
+static int32_t run_backup(stage *s)
+{
+    char dir[TEST_DIR_SIZE];
+    char paths[3][TEST_DIR_SIZE + 8];
+    tito_db_t *db = NULL;
+    (void)s;
+    test_dir_make(dir);
+    for (int i = 0; i < 3; i++)
+        (void)snprintf(paths[i], sizeof(paths[i]), "%s/%d", dir, i);
+    int32_t status = tito_connect(paths[0], strlen(paths[0]), NULL, &db, NULL);
+    if (status == TITO_OK)
+        status = wait_free(tito_db_backup(db, paths[1], strlen(paths[1]), NULL));
+    tito_db_free(db);
+    if (status == TITO_OK)
+        status = restore_to(paths[2], paths[1]);
+    test_dir_remove(dir);
+    return status;
+}
+
 static int32_t run_declare(stage *s)
 {
     tito_model_t *model = NULL;
@@ -349,6 +381,7 @@ const scenario nomem_writes[] = {
     {"db new", run_db_new, TITO_OK},
     {"connect memory", run_connect_memory, TITO_OK},
     {"connect directory", run_connect_directory, TITO_OK},
+    {"backup", run_backup, TITO_OK},
     {"declare", run_declare, TITO_OK},
     {"write", run_write, TITO_OK},
     {"cq", run_cq, TITO_OK},
