@@ -260,7 +260,7 @@ TITO_API tito_future_t *tito_db_schema(tito_db_t *db);
  * the database's own file system the files that never change are hard links: quick, and they take
  * no room, but a broken disk takes them too; elsewhere they are copied. TiKV and databases in
  * memory answer UNSUPPORTED: dump their documents. These three have no deadline, end early on
- * tito_future_cancel, and tell their progress in bytes. */
+ * tito_future_cancel (a close of db ends the first alone), and tell their progress in bytes. */
 
 /* Makes a backup in dir, which must be absent or empty; there is nothing at dir until all of it is.
  * Options: base, the directory of an earlier backup on the file system of dir: files that are the
