@@ -27,7 +27,9 @@
  *
  * Fork: after fork the child may use handles only to free them; everything else answers
  * TITO_FORKED (handles of plain memory go on working: errors, options, writes, reads, pages, JSON
- * readers). Open the database after the fork, or leave the child by _exit.
+ * readers). Open the database after the fork. Where the parent has used the embedded engine, a
+ * child that calls exit() flushes its streams and ends as by _exit: functions that were registered
+ * with atexit before the engine was opened do not run (glibc; elsewhere leave the child by _exit).
  *
  * Since: all functions are of version 1.0 unless said otherwise. */
 #ifndef TITO_H

@@ -1,11 +1,16 @@
-/* The guard page of process.h.
+/* The guard page of process.h, and the end of a forked child.
  *
  * INVARIANTS
  *  1. The page is written once, before the guard is used, and only by its maker.
+ *  2. The function at exit is registered once, behind the opening of an engine, so that it runs
+ *     before the destructors of RocksDB's. libtito is never unloaded (abi/CMakeLists.txt).
  *
  * Thread rule: any thread. */
 #include "base/process.h"
 
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -48,6 +53,34 @@ bool ti_process_guard_forked_slow(const ti_process_guard *guard)
 {
     return guard->pid != (int32_t)getpid();
 }
+
+/* ---- the end of a forked child ---- */
+
+#ifdef __GLIBC__
+static _Atomic(bool) registered;
+static ti_process_guard exit_guard;
+
+static void end_child(int status, void *unused)
+{
+    (void)unused;
+    if (!ti_process_guard_forked(&exit_guard))
+        return;
+    (void)fflush(NULL);
+    _exit(status);
+}
+
+void ti_process_end_children(void)
+{
+    if (atomic_exchange(&registered, true))
+        return;
+    ti_process_guard_init(&exit_guard);
+    (void)on_exit(end_child, NULL); /* without memory for it: as without on_exit */
+}
+#else
+void ti_process_end_children(void)
+{
+}
+#endif
 
 ti_status ti_process_forked(const char *what, ti_err *err)
 {

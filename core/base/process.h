@@ -34,6 +34,11 @@ static inline bool ti_process_guard_forked(const ti_process_guard *guard)
         return *guard->page == 0;
     return ti_process_guard_forked_slow(guard);
 }
+/* Says that this process has what can not be ended in a forked child: RocksDB's static objects wait
+ * there for threads that only the parent has. From now on a child that is forked and calls exit()
+ * flushes its streams and ends as by _exit; what was registered with atexit before the first call
+ * does not run in it. Without glibc's on_exit nothing. @thread any */
+void ti_process_end_children(void);
 /* FORKED, with a message that names what ("the database"). */
 ti_status ti_process_forked(const char *what, ti_err *err);
 

@@ -1,4 +1,5 @@
 /* From a target to an engine: the only place that knows which engines there are. */
+#include "base/process.h"
 #include "db/db_int.h"
 #include "rocks/backup.h"
 #include "rocks/rocks.h"
@@ -39,6 +40,7 @@ static ti_status open_rocks(ti_db *db, ti_engine **engine_out, const ti_call *ca
     else
         TI_TRY(ti_rocks_open(db->target.path.data, &options, db->env, engine_out, call, err));
     db->engine_logs = ti_log_hub_ref(ti_rocks_logs(*engine_out));
+    ti_process_end_children();
     return TI_OK;
 }
 

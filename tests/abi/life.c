@@ -336,6 +336,34 @@ static void closing_from_a_callback(void **state)
     tito_db_free(a.db);
 }
 
+/* A forked child that calls exit() with what it has inherited: how it ended. */
+static int exit_of_child(int status)
+{
+    int ended = 0;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)alarm(60); /* RocksDB's static objects would wait for ever */
+        exit(status);
+    }
+    assert_int_equal(waitpid(child, &ended, 0), child);
+    return ended;
+}
+
+static void a_forked_child_exits(void **state)
+{
+    (void)state;
+    tito_db_t *db = open_memory();
+    use_a_little(db);
+    int ended = exit_of_child(7);
+    assert_true(WIFEXITED(ended));
+    assert_int_equal(WEXITSTATUS(ended), 7);
+    tito_db_free(db);
+    ended = exit_of_child(8);
+    assert_true(WIFEXITED(ended));
+    assert_int_equal(WEXITSTATUS(ended), 8);
+}
+
 /* ---- opening ---- */
 
 static void opening_in_steps(void **state)
@@ -442,6 +470,7 @@ int main(void)
         cmocka_unit_test(close_from_a_callback),
         cmocka_unit_test(close_twice_at_once),
         cmocka_unit_test(closing_is_told),
+        cmocka_unit_test(a_forked_child_exits),
         cmocka_unit_test(closing_is_dropped),
         cmocka_unit_test(closing_from_a_callback),
         cmocka_unit_test(close_under_waiters),

@@ -267,6 +267,26 @@ def test_fork(db):
     objects[1].commit()
 
 
+@pytest.mark.parametrize("closed", ["", "db.close()"])
+def test_exit_of_a_forked_child(run_program, tmp_path, closed):
+    """By its own sys.exit, with its output: what RocksDB's threads were for does not keep it."""
+    result = run_program(
+        f"""
+    import os, sys, tito
+    db = tito.connect(sys.argv[1])
+    db.model({{"table": "thing"}}).save({{"id": "1"}})
+    {closed}
+    child = os.fork()
+    if child == 0:
+        sys.stdout.write("of the child")
+        sys.exit(7)
+    assert os.waitpid(child, 0)[1] == 7 << 8
+    """,
+        str(tmp_path / "data"),
+    )
+    assert result.stdout == "of the child"
+
+
 def test_fork_in_a_loop(run_program):
     run_program("""
     import asyncio, os, tito, tito.aio

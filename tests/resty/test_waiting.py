@@ -184,5 +184,3 @@ class Waiting(unittest.TestCase):
         self.assertTrue(any("sync(" in line for line in others), "the library's threads write")
         self.assertEqual([], [line for line in own if FORBIDDEN.match(line)])
         self.finish()
-
-
