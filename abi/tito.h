@@ -28,8 +28,8 @@
  * Fork: after fork the child may use handles only to free them; everything else answers
  * TITO_FORKED (handles of plain memory go on working: errors, options, writes, reads, pages, JSON
  * readers). Open the database after the fork. Where the parent has used the embedded engine, a
- * child that calls exit() flushes its streams and ends as by _exit: functions that were registered
- * with atexit before the engine was opened do not run (glibc; elsewhere leave the child by _exit).
+ * child's exit() flushes its streams and ends as _exit: what was registered with atexit before does
+ * not run (glibc; elsewhere leave it by _exit).
  *
  * Since: all functions are of version 1.0 unless said otherwise. */
 #ifndef TITO_H
@@ -227,9 +227,8 @@ TITO_API int32_t tito_db_set_log(tito_db_t *db, tito_log_sink sink, void *contex
  * answers TITO_CLOSED afterwards. INVALID_STATE when called from a C handler, a host function or a
  * callback. */
 TITO_API int32_t tito_db_close(tito_db_t *db, tito_error_t **error_out);
-/* tito_db_close in a thread of its own: returns at once, and puts tag into cq when the database is
- * closed (the cq may be freed before). May be called from a handler or a callback, which is waited
- * for as by tito_db_close. INVALID_STATE: it was called for this handle before. UNAVAILABLE: no
+/* tito_db_close in a thread of its own: returns at once, and puts tag into cq when it is closed
+ * (the cq may be freed before). From anywhere. INVALID_STATE: a second call. UNAVAILABLE: no
  * thread. */
 TITO_API int32_t tito_db_close_watch(tito_db_t *db, tito_cq_t *cq, uint64_t tag,
                                      tito_error_t **error_out);
