@@ -27,9 +27,8 @@
  *
  * Fork: after fork the child may use handles only to free them; everything else answers
  * TITO_FORKED (handles of plain memory go on working: errors, options, writes, reads, pages, JSON
- * readers). Open the database after the fork. Where the parent has used the embedded engine, a
- * child's exit() flushes its streams and ends as _exit: what was registered with atexit before does
- * not run (glibc; elsewhere leave it by _exit).
+ * readers). Open the database after the fork. A child's exit() ends as _exit, streams flushed,
+ * where the parent has used the embedded engine (with glibc).
  *
  * Since: all functions are of version 1.0 unless said otherwise. */
 #ifndef TITO_H
