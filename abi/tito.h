@@ -255,11 +255,10 @@ TITO_API tito_future_t *tito_db_schema(tito_db_t *db);
 /* ---- Backups, of embedded databases ---- */
 
 /* A backup is a directory: a whole database that can be opened, and a file BACKUP with the sizes
- * and SHA-256 digests of the others. Reading and writing go on while it is made; it holds
- * everything that was committed before it began, and of later commits those up to one timestamp. On
- * the database's own file system the files that never change are hard links: quick, and they take
- * no room, but a broken disk takes them too; elsewhere they are copied. TiKV and databases in
- * memory answer UNSUPPORTED: dump their documents. These three have no deadline, end early on
+ * and SHA-256 digests of the others. It holds what was committed before it began, and later commits
+ * up to one timestamp. On the database's own file system the files that never change are hard
+ * links: quick, without room, and lost with the disk; elsewhere they are copied. TiKV and databases
+ * in memory answer UNSUPPORTED: dump their documents. These three have no deadline, end early on
  * tito_future_cancel (a close of db ends the first alone), and tell their progress in bytes. */
 
 /* Makes a backup in dir, which must be absent or empty; there is nothing at dir until all of it is.
@@ -272,10 +271,9 @@ TITO_API tito_future_t *tito_db_backup(tito_db_t *db, const char *dir, size_t di
  * it was written; INVALID_ARGUMENT: there is no backup. db is any handle that was not closed, open
  * or not. Result: bytes, {time, files, size}. */
 TITO_API tito_future_t *tito_db_verify_backup(tito_db_t *db, const char *dir, size_t dir_len);
-/* Copies the backup in dir to the directory that the target of db names, which must be absent or
- * empty; verified on the way: there is nothing at the target until all of it is. db is a handle
- * that is not open (else INVALID_STATE), and can be opened afterwards. CORRUPT, INVALID_ARGUMENT.
- * Result: bytes, {time, files, size}. */
+/* Copies the backup in dir to the directory that the target of db names, absent or empty; verified
+ * on the way: there is nothing there until all of it is. db is a handle that is not open (else
+ * INVALID_STATE). CORRUPT, INVALID_ARGUMENT. Result: bytes, {time, files, size}. */
 TITO_API tito_future_t *tito_db_restore(tito_db_t *db, const char *dir, size_t dir_len);
 
 /* ---- Transactions ---- */
