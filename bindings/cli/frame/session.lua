@@ -78,7 +78,7 @@ end
 
 --- Whether text is only the beginning of something.
 local function is_unfinished(why)
-  return why:find("<eof>", 1, true) ~= nil
+  return why:find "near <eof>$" ~= nil
 end
 
 local function chunk_of(text, env)
