@@ -40,6 +40,27 @@ static int32_t run_db_new(stage *s)
     return status;
 }
 
+/* A close that has begun ends, and its tag comes. */
+static int32_t run_close_watch(stage *s)
+{
+    (void)s;
+    tito_db_t *db = NULL;
+    tito_cq_t *cq = NULL;
+    uint64_t tag = 0;
+    int32_t status = tito_cq_new(&cq, NULL);
+    if (status == TITO_OK)
+        status = tito_connect(TEXT("memory:"), NULL, &db, NULL);
+    if (status == TITO_OK)
+        status = tito_db_close_watch(db, cq, 9, NULL);
+    while (status == TITO_OK && tito_cq_drain(cq, &tag, 1) == 0)
+        usleep(100);
+    if (status == TITO_OK)
+        assert_int_equal(tag, 9);
+    tito_cq_free(cq);
+    tito_db_free(db);
+    return status;
+}
+
 static int32_t connect_to(const char *target)
 {
     tito_db_t *db = NULL;
@@ -380,6 +401,7 @@ const scenario nomem_writes[] = {
     {"error", run_error, TITO_INVALID_ARGUMENT},
     {"db new", run_db_new, TITO_OK},
     {"connect memory", run_connect_memory, TITO_OK},
+    {"close watch", run_close_watch, TITO_OK},
     {"connect directory", run_connect_directory, TITO_OK},
     {"backup", run_backup, TITO_OK},
     {"declare", run_declare, TITO_OK},
