@@ -48,12 +48,8 @@ struct ti_conn {
     ti_command *queue_tail;
     ti_command *ended;                 /* whose senders unlock tells */
     ti_command *sent[TI_CONN_BUCKETS]; /* by id, chained */
-    _Atomic(ti_command *) inbox;       /* submitted while a message is handed over, newest first */
-    _Atomic(bool) handing;             /* under the mutex: who does it empties the inbox next */
-    _Atomic(size_t) pending;
-    size_t queued;
+    _Atomic(size_t) pending;           /* changed under the mutex */
     bool sending;
-    bool due; /* what is queued has waited for company long enough */
     bool closing;
     unsigned lane;
     char address[];
@@ -116,7 +112,6 @@ static bool take_queued(ti_conn *conn, ti_command *command)
             before->next = c->next;
         if (conn->queue_tail == c)
             conn->queue_tail = before;
-        conn->queued--;
         return true;
     }
     return false;
@@ -141,7 +136,6 @@ static void fail_all(ti_conn *conn, const ti_err *why, bool reached)
         command_end(conn, c);
     }
     conn->queue_tail = NULL;
-    conn->queued = 0;
 }
 
 /* ---- Sending ---- */
@@ -185,7 +179,6 @@ static ti_status build_message(ti_conn *conn, ti_buf *message, ti_err *err)
         conn->queue_head = c->next;
         if (conn->queue_head == NULL)
             conn->queue_tail = NULL;
-        conn->queued--;
         c->sent = true;
         c->id = conn->next_id++;
         ti_command **bucket = bucket_of(conn, c->id);
@@ -196,63 +189,20 @@ static ti_status build_message(ti_conn *conn, ti_buf *message, ti_err *err)
     return put_ids(message, ids, count, err);
 }
 
-static void enqueue(ti_conn *conn, ti_command *c)
-{
-    c->next = NULL;
-    if (conn->queue_tail == NULL)
-        conn->queue_head = c;
-    else
-        conn->queue_tail->next = c;
-    conn->queue_tail = c;
-    conn->queued++;
-}
-
-/* Moves the inbox to the queue. They have waited for a message to go: they need no more company. */
-static void empty_inbox(ti_conn *conn)
-{
-    ti_mutex_assert_held(&conn->mutex);
-    ti_command *newest = atomic_exchange(&conn->inbox, NULL);
-    ti_command *oldest = NULL;
-    while (newest != NULL) {
-        ti_command *c = newest;
-        newest = c->next;
-        c->next = oldest;
-        oldest = c;
-    }
-    conn->due |= oldest != NULL;
-    while (oldest != NULL) {
-        ti_command *c = oldest;
-        oldest = c->next;
-        enqueue(conn, c);
-    }
-}
-
-/* Whether a message is worth while: a share of the commands under way is in it, or has waited long
- * enough for that. */
-static bool has_company(const ti_conn *conn)
-{
-    return conn->due || conn->queued >= conn->pending / TI_CONN_COMPANY_SHARE;
-}
-
-/* Sends what is queued when nothing is on its way, unless more is to be expected. Called with the
- * mutex held, also while the message is handed over: a command is never with another thread that
- * has not sent it yet. */
+/* Sends what is queued when nothing is on its way. Called with the mutex held, also while the
+ * message is handed over: a command is never with another thread that has not sent it yet. */
 static void send_queued(ti_conn *conn)
 {
     ti_mutex_assert_held(&conn->mutex);
-    if (conn->sending || conn->queue_head == NULL || conn->stream == NULL || !has_company(conn))
+    if (conn->sending || conn->queue_head == NULL || conn->stream == NULL)
         return;
     ti_buf message;
     ti_err err;
     ti_buf_init(&message, MESSAGE_SIZE_MAX);
     ti_status status = build_message(conn, &message, &err);
-    conn->due = conn->queue_head != NULL; /* what did not fit in is next */
     if (status == TI_OK) {
         conn->sending = true;
-        atomic_store(&conn->handing, true);
         status = conn->wire->vt->send(conn->wire, conn->stream, ti_buf_slice(&message), &err);
-        atomic_store(&conn->handing, false);
-        empty_inbox(conn);
     }
     if (status != TI_OK) {
         conn->sending = false;
@@ -366,7 +316,6 @@ static void give_answers(ti_conn *conn, answer *answers, const uint64_t *ids, si
         c->ended = true;
         conn->pending--;
     }
-    send_queued(conn); /* with less under way, what is queued may be enough */
     unlock(conn);
     for (size_t i = 0; i < count; i++) {
         ti_command *c = answers[i].command;
@@ -471,29 +420,15 @@ ti_status ti_conn_create(ti_wire *w, const char *address, unsigned lane, ti_conn
     return TI_OK;
 }
 
-/* Leaves a command to the thread that is just handing over a message. false: none is, or was not to
- * the end; then the command may be in the inbox (*in_inbox_out). */
-static bool leave(ti_conn *conn, ti_command *c, bool *in_inbox_out)
+static void enqueue(ti_conn *conn, ti_command *c)
 {
-    *in_inbox_out = atomic_load(&conn->handing);
-    if (!*in_inbox_out)
-        return false;
-    atomic_fetch_add(&conn->pending, 1);
-    c->next = atomic_load(&conn->inbox);
-    while (!atomic_compare_exchange_weak(&conn->inbox, &c->next, c))
-        ;
-    return atomic_load(&conn->handing);
-}
-
-/* Sees to it that there is a stream. Called with the mutex held. */
-static ti_status have_stream(ti_conn *conn, ti_err *err)
-{
-    if (conn->closing)
-        return ti_err_set(err, TI_CLOSED, "the connection to %s is closed", conn->address);
-    if (conn->stream != NULL)
-        return TI_OK;
-    return conn->wire->vt->open(conn->wire, conn->address, conn->lane, BATCH_METHOD, &handler, conn,
-                                &conn->stream, err);
+    c->next = NULL;
+    if (conn->queue_tail == NULL)
+        conn->queue_head = c;
+    else
+        conn->queue_tail->next = c;
+    conn->queue_tail = c;
+    conn->pending++;
 }
 
 ti_status ti_conn_submit(ti_conn *conn, ti_command *c, ti_err *err)
@@ -501,40 +436,24 @@ ti_status ti_conn_submit(ti_conn *conn, ti_command *c, ti_err *err)
     ti_assert(c->latch != NULL && c->kind < TI_COMMAND_COUNT);
     c->ended = false;
     c->sent = false;
-    c->gathers = false;
     c->unary = NULL;
     ti_err_clear(&c->err);
     ti_buf_init(&c->response, MESSAGE_SIZE_MAX);
     if (!kinds[c->kind].batched)
         return submit_unary(conn, c, err);
-    bool in_inbox = false;
-    if (leave(conn, c, &in_inbox))
-        return TI_OK;
-    ti_err why;
+    ti_status status = TI_OK;
     ti_mutex_lock(&conn->mutex);
-    ti_status status = have_stream(conn, &why);
-    empty_inbox(conn);
-    if (status != TI_OK && in_inbox) { /* it counts as submitted, and ends with all others */
-        fail_all(conn, &why, false);
-        status = TI_OK;
-    } else if (status == TI_OK && !in_inbox) {
-        atomic_fetch_add(&conn->pending, 1);
+    if (conn->closing)
+        status = ti_err_set(err, TI_CLOSED, "the connection to %s is closed", conn->address);
+    else if (conn->stream == NULL)
+        status = conn->wire->vt->open(conn->wire, conn->address, conn->lane, BATCH_METHOD, &handler,
+                                      conn, &conn->stream, err);
+    if (status == TI_OK) {
         enqueue(conn, c);
+        send_queued(conn);
     }
-    send_queued(conn);
-    c->gathers = conn->queue_head == c;
     unlock(conn);
-    if (status != TI_OK && err != NULL)
-        *err = why;
     return status;
-}
-
-void ti_conn_hurry(ti_conn *conn)
-{
-    ti_mutex_lock(&conn->mutex);
-    conn->due = conn->queue_head != NULL;
-    send_queued(conn);
-    unlock(conn);
 }
 
 void ti_conn_withdraw(ti_conn *conn, ti_command *c)
@@ -550,8 +469,6 @@ void ti_conn_withdraw(ti_conn *conn, ti_command *c)
         ti_err_set(&c->err, TI_CANCELLED, "%s to %s was given up", kinds[c->kind].name,
                    conn->address);
         command_end(conn, c);
-        conn->due = conn->queue_head != NULL; /* it may be the one that would hurry the others */
-        send_queued(conn);
     }
     unlock(conn);
 }

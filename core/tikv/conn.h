@@ -5,20 +5,14 @@
  *             QUEUED, SENT --withdraw--> WITHDRAWN (its answer is dropped)
  *
  * Batching is natural: while one message is on its way, commands queue, and the next message takes
- * them all (up to 128). With many under way the next message waits for a share of them, for a
- * moment: the sender of the queue's first command hurries it. While a message is handed over,
- * nobody waits for that: submitted commands go into an inbox, which its sender empties. Answers
- * come in any order and grouping; one with an unknown id belonged to a withdrawn command and is
- * dropped.
+ * them all (up to 128). Answers come in any order and grouping; one with an unknown id belonged to
+ * a withdrawn command and is dropped.
  *
  * INVARIANTS
  *  1. A submitted command ends exactly once: answered, failed with its stream, or withdrawn.
  *  2. The end of a stream fails all of its commands, and only those. `sent` tells whether the store
  * may have seen one.
- *  3. Whatever is queued is sent: by who queues it, when the message before is on its way, when
- * answers come, or by ti_conn_hurry.
- *  4. The inbox is empty when nobody hands a message over or is about to lock the mutex for it.
- *  5. The stream is opened by the first submit that finds none; nothing is retried here.
+ *  3. The stream is opened by the first submit that finds none; nothing is retried here.
  *
  * Thread rule: any thread. A ti_command belongs to its sender until submit and after its end. */
 #ifndef TI_TIKV_CONN_H
@@ -29,10 +23,6 @@
 #define TI_CONN_BATCH_MAX 128
 #define TI_CONN_BATCH_SIZE_MAX ((size_t)8 << 20) /* its last command may pass it */
 #define TI_CONN_BUCKETS 1024
-/* Where many commands are under way, each takes as long as they all do: waiting for a share of the
- * others costs it about that share, and saves most of the messages. */
-#define TI_CONN_COMPANY_SHARE 8
-#define TI_CONN_COMPANY_WAIT_NS INT64_C(500000)
 
 /* What can be asked of a store: its number in the BatchCommands oneof, the unary method, and
  * whether it goes in batches. */
@@ -75,8 +65,6 @@ struct ti_command {
     ti_err err;      /* OK: response holds the packed answer */
     ti_buf response; /* owned by the sender: ti_buf_free */
     bool sent;       /* the store may have seen it */
-    /* Set by submit: it is queued, and its sender's to hurry. */
-    bool gathers;
     /* The connection's own. */
     uint64_t id;
     ti_command *next;
@@ -91,9 +79,6 @@ ti_status ti_conn_create(ti_wire *w, const char *address, unsigned lane, ti_conn
                          ti_err *err);
 /* Queues a command. On failure it is not submitted (its latch is not counted down). */
 ti_status ti_conn_submit(ti_conn *conn, ti_command *command, ti_err *err);
-/* Sends what is queued and waits for company. Called by the sender of a command that gathers when
- * it has waited for TI_CONN_COMPANY_WAIT_NS; harmless at any time. */
-void ti_conn_hurry(ti_conn *conn);
 /* Takes a command back: it ends soon (its latch is counted down), with CANCELLED unless it had
  * ended. */
 void ti_conn_withdraw(ti_conn *conn, ti_command *command);

@@ -80,22 +80,6 @@ static void submit(ti_cluster *c, ti_request *r, ti_latch *latch, const ti_call 
     atomic_fetch_add(&c->stats.in_flight, 1);
 }
 
-/* Waits for a moment, where a command was left to gather company, then hurries it. */
-static void let_gather(ti_cluster *c, ti_request *requests, size_t count, ti_latch *latch)
-{
-    bool waited = false;
-    for (size_t i = 0; i < count; i++) {
-        ti_request *r = &requests[i];
-        if (!r->submitted || !r->command.gathers)
-            continue;
-        if (!waited && c->wire->vt->wait(c->wire, latch,
-                                         ti_env_mono_ns(c->wire->env) + TI_CONN_COMPANY_WAIT_NS))
-            return;
-        waited = true;
-        ti_conn_hurry(r->conn);
-    }
-}
-
 /* Waits for the answers within the call and the round's time; takes back what did not come. */
 static ti_status wait_for_all(ti_cluster *c, ti_request *requests, size_t count, ti_latch *latch,
                               int64_t timeout_us, const ti_backoff *backoff, ti_err *err)
@@ -104,7 +88,6 @@ static ti_status wait_for_all(ti_cluster *c, ti_request *requests, size_t count,
     ti_call within = *call;
     int64_t limit_ns = ti_env_mono_ns(c->wire->env) + timeout_us * 1000;
     within.deadline_ns = limit_ns < call->deadline_ns ? limit_ns : call->deadline_ns;
-    let_gather(c, requests, count, latch);
     ti_status status = ti_wire_wait(c->wire, latch, &within, "answers of the cluster", err);
     if (status == TI_OK)
         return TI_OK;

@@ -468,14 +468,6 @@ void sim_answer(ti_stream *stream, ti_slice message, int64_t delay_ms)
     ti_mutex_unlock(&in->mutex);
 }
 
-void sim_sent(ti_stream *stream)
-{
-    sim_inside *in = stream->sim->inside;
-    ti_mutex_lock(&in->mutex);
-    schedule(stream->sim, STREAM_SENT, 0, TI_OK, TI_SLICE_NONE)->stream = stream;
-    ti_mutex_unlock(&in->mutex);
-}
-
 void sim_end(ti_stream *stream, ti_status status, int64_t delay_ms)
 {
     sim_inside *in = stream->sim->inside;

@@ -59,9 +59,7 @@ const char *sim_stream_method(const ti_stream *stream);
 /* A message or the end of a stream, delay_ms from now. */
 void sim_answer(ti_stream *stream, ti_slice message, int64_t delay_ms);
 void sim_end(ti_stream *stream, ti_status status, int64_t delay_ms);
-/* The connection takes the message that hold_sent held back. */
-void sim_sent(ti_stream *stream);
-/* The same as sim_end, as one that never had a connection. */
+/* The same, as one that never had a connection. */
 void sim_refuse(ti_stream *stream, int64_t delay_ms);
 /* Around a call whose time is measured; by one thread at a time. */
 void sim_call_begin(sim *s);
