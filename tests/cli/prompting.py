@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import stat
 import struct
 import fcntl
@@ -24,6 +25,7 @@ class Terminal:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             try:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in the background
                 os.chdir(place.folder)
                 os.execve(place.program, [place.program, *arguments],
                           dict(place.env, TERM="xterm", HOME=place.folder, **(env or {})))
