@@ -301,7 +301,7 @@ def goes_on_after_kills(place):
     while killed < kills:
         copy = other(place, "copy%d" % target)
         began = time.monotonic()
-        process = place.start("load", "all.jsonl.gz", *copy, "--batch", str(random.choice((5, 20, 50))))
+        process = place.start("load", "all.jsonl.gz", *copy, "--batch", str(random.choice((5, 20, 50))), "--json")
         try:
             process.process.wait(random.uniform(0, took))
         except Exception:  # it has not ended yet
@@ -310,6 +310,8 @@ def goes_on_after_kills(place):
             place.processes.remove(process)
             continue
         process.ends(0)
+        got = json.loads(process.stdout())  # nothing twice, unless the kill came after the end of the load
+        check((got["loaded"], got["skipped"]) in ((count, 0), (0, count)), got)
         took = min(5.0, max(0.1, time.monotonic() - began))
         equal(before, dump(place, copy, "copy.jsonl"), "the copy after %d kills" % killed)
         if not place.cluster:
