@@ -229,12 +229,12 @@ function Database:metrics() end
 function Database:worker(options) end
 
 ---@param table_name string
----@param progress fun(info: table)?
+---@param progress (fun(info: table): boolean?)? # called after each step; false: it stops there, the summary has stopped = true
 ---@return table?, tito.Error?
 function Database:reindex(table_name, progress) end
 
 ---@param table_name string
----@param options { repair: boolean?, progress: fun(info: table)? }?
+---@param options { repair: boolean?, progress: (fun(info: table): boolean?)? }? # progress as of reindex
 ---@return table?, tito.Error?
 function Database:check(table_name, options) end
 

@@ -319,12 +319,15 @@ describe("what a database is asked to do as a whole", function()
       indexes = { { name = "even", fields = { { name = "n", type = "number" } }, condition = function(p) return p.n % 2 == 0 end } },
     }
     assert.fails("schema_mismatch", Post:query_by_index("even"):count())
+    local stopped = assert(db:reindex("post", function() return false end))
+    assert.is_true(stopped.stopped)
     local steps = 0
     local summary = assert(db:reindex("post", function(info)
       steps = steps + 1
       assert.is_table(info)
     end))
     assert.is_table(summary)
+    assert.is_nil(summary.stopped)
     assert.is_true(steps > 0)
     assert.equal(math.floor(n / 2), assert(Post:query_by_index("even"):count()))
     assert.same({}, assert(db:check("post")).findings)
