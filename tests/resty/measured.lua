@@ -2,9 +2,8 @@
 --
 --     resty.tito's modules ──> a function of the same name, which measures ──> libtito
 --
--- measured.report(): { name = { calls, longest (µs of the thread's own processor time), long (calls that took more than
--- LONG_US of it), waits (how often the thread gave up its processor, inside of the call, to wait for something), wall (the
--- longest by the clock, µs) } }
+-- measured.report(): { name = { calls, longest (µs of the thread's own processor time), waits (how often the thread gave up
+-- its processor, inside of the call, to wait for something), wall (the longest by the clock, µs) } }
 local ffi = require "ffi"
 local library = require "resty.tito.library"
 
@@ -12,7 +11,6 @@ pcall(ffi.cdef, "int clock_gettime(int clock, void *out);")
 pcall(ffi.cdef, "int getrusage(int who, void *out);")
 
 local CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME, RUSAGE_THREAD, VOLUNTARY_SWITCHES = 1, 3, 1, 16
-local LONG_US = 2000
 local time, usage = ffi.new("int64_t[2]"), ffi.new("int64_t[18]")
 local time_pointer, usage_pointer = ffi.cast("void *", time), ffi.cast("void *", usage)
 
@@ -29,7 +27,7 @@ local function switches()
 end
 
 local function measuring(name, call)
-  local figure = { calls = 0, longest = 0, long = 0, waits = 0, wall = 0 }
+  local figure = { calls = 0, longest = 0, waits = 0, wall = 0 }
   figures[name] = figure
   return function(...)
     local waits, wall, began = switches(), clock_us(CLOCK_MONOTONIC), clock_us(CLOCK_THREAD_CPUTIME)
@@ -38,7 +36,6 @@ local function measuring(name, call)
     figure.wall = math.max(figure.wall, clock_us(CLOCK_MONOTONIC) - wall)
     figure.calls = figure.calls + 1
     figure.longest = math.max(figure.longest, took)
-    figure.long = figure.long + (took > LONG_US and 1 or 0)
     figure.waits = figure.waits + switches() - waits
     return result
   end
@@ -56,7 +53,7 @@ end })
 --- Forgets what was measured.
 function measured.reset()
   for _, figure in pairs(figures) do
-    figure.calls, figure.longest, figure.long, figure.waits, figure.wall = 0, 0, 0, 0, 0
+    figure.calls, figure.longest, figure.waits, figure.wall = 0, 0, 0, 0
   end
 end
 

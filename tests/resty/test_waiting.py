@@ -144,9 +144,6 @@ class Waiting(unittest.TestCase):
         slowest, wall = max(((n, figure["wall"]) for n, figure in calls.items()), key=lambda item: item[1])
         print("longest call: %.0f us of processor time in %s, %.0f us by the clock in %s; waits of %d calls: %s"
               % (longest["longest"], name, wall, slowest, sum(figure["calls"] for figure in calls.values()), waits or "none"))
-        # What a virtual machine's host takes is counted as the thread's own time: a call or two may have been hit by that.
-        for name, figure in calls.items():
-            self.assertLessEqual(figure["long"], 1 + figure["calls"] / 1000, name)
         self.finish()
 
     def traced(self, pid):
