@@ -275,6 +275,13 @@ function database.ready(self, name)
   return true
 end
 
+--- Frees a future that is ready, and gives its results back: what it keeps in the library (its memory, the steps it is
+-- one of) does not wait for the garbage collector.
+local function release(future, ...)
+  lib.tito_future_free(ffi.gc(future, nil))
+  return ...
+end
+
 --- Runs an operation: make() gives its future, or nil and an error; push(future) its results. absent: what is not found
 -- is nil.
 function database.run(self, name, make, push, absent)
@@ -291,7 +298,7 @@ function database.run(self, name, make, push, absent)
   end
   local status = wait.status(future)
   if status == lib.TITO_OK then
-    return push(future)
+    return release(future, push(future))
   end
   if status == lib.TITO_NOT_FOUND and absent then
     lib.tito_error_free(box[0])
