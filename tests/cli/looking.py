@@ -317,7 +317,8 @@ def tells_what_is_wrong_with_files(place):
     check("chmod go-rwx" in found["advice"], found)
     missing = place.path("nothing")
     equal("bad", _found(place, "--db", missing, code=1)["disk"]["state"])
-    for command in (["get", "a", "b"], ["schema"], ["queue", "list"], ["scan", "a"], ["check"]):
+    for command in (["get", "a", "b"], ["schema"], ["queue", "list"], ["scan", "a"], ["check"], ["dump"],
+                    ["backup", place.path("copy")]):
         _, err = place.run(*command, "--db", missing, code=10)
         check("there is no database at" in err, err)
     check(not os.path.exists(missing), "a command that looks has made a database")

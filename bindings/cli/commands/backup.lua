@@ -34,6 +34,7 @@ return {
       .. "cluster has no files here: use tito dump, or TiKV's own backup tool (br).",
   },
   operands = "DIR", least = 1, most = 1, missing = "where to? Give a directory",
+  existing = true,
   options = {
     { name = "db", value = "TARGET", type = "target", help = "the database: a directory ($TITO_DB)" },
     { name = "base", value = "DIR", type = "file", help = "an earlier backup whose files may be shared" },

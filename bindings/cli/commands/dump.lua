@@ -156,6 +156,7 @@ return {
       .. "entity; its id, its attempts, and what is finished are not dumped.",
   },
   operands = "[TABLE…]",
+  existing = true,
   options = {
     { name = "output", value = "FILE", type = "file", default = "-", default_text = "standard output",
       help = "where to; compressed when its name ends in .gz; nothing is there until all of it is" },
