@@ -309,6 +309,15 @@ def short_commands_leave_the_clock_alone(place):
     check(found["state"] == "ok", found)
 
 
+def says_where_its_modules_are_to_be(place):
+    place.lua(POSTS)
+    nowhere = {"LUA_PATH": "/nonexistent/?.lua", "LUA_CPATH": "/nonexistent/?.so"}
+    _, err = place.run("schema", *place.db(), code=1, env=nowhere)
+    check("cmake --install" in err and err.count("\n") == 1, err)
+    out, _ = place.run("doctor", *place.db(), code=1, env=nowhere)
+    check("cmake --install" in out and "no field" not in out, out)
+
+
 def tells_what_is_wrong_with_files(place):
     place.lua(POSTS)
     os.chmod(place.target, 0o755)
@@ -340,4 +349,5 @@ def measures_the_cluster(place):
 TESTS = [gets_records, queries_by_indexes, pages_by_cursors, counts_and_explains, writes_records, asks_the_app_where_it_must,
          watches_until_interrupted, looks_at_schemas, looks_at_types, tells_what_is_wrong]
 ON_CLUSTER = [sees_who_has_leases, measures_the_cluster]
-EMBEDDED = [short_commands_leave_the_clock_alone, tells_what_is_wrong_with_files, writes_to_a_full_disk, completes_in_shells]
+EMBEDDED = [short_commands_leave_the_clock_alone, says_where_its_modules_are_to_be, tells_what_is_wrong_with_files,
+            writes_to_a_full_disk, completes_in_shells]

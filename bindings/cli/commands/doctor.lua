@@ -235,13 +235,13 @@ local function run(context)
     for _, name in ipairs(names) do
       local ok, err = pcall(checks[name], d)
       if not ok then
-        d.add(name, "bad", type(err) == "table" and err.message or tostring(err), "the check could not be done")
+        d.add(name, "bad", context.text_of(err), "the check could not be done")
       end
     end
   end
   all(BEFORE)
   local opened, db = pcall(context.open)
-  d.add("database", opened and "ok" or "bad", opened and "opens" or db.message or tostring(db),
+  d.add("database", opened and "ok" or "bad", opened and "opens" or context.text_of(db),
     "without it the data is not looked at; an embedded database belongs to one process at a time")
   if opened then
     d.db = db

@@ -133,6 +133,11 @@ local function text_of(err)
     return err.message
   end
   local ok, text = pcall(tostring, err)
+  local missing = ok and text:match "module '(tito[%w_.]*)' not found"
+  if missing then
+    return ("the Lua module '%s' is not found: it is installed together with this program (cmake --install), or LUA_PATH "
+      .. "and LUA_CPATH say where it lies"):format(missing)
+  end
   return ok and text or "an error that can not be shown"
 end
 
@@ -191,6 +196,9 @@ local function new_context(command, action, given, words)
     cli.log("warn", text or "interrupted")
     return INTERRUPTED
   end
+
+  --- An error as people read it.
+  context.text_of = text_of
 
   --- Tells an error and gives the exit code of its class.
   function context.fail(err)
