@@ -135,8 +135,8 @@ local function text_of(err)
   local ok, text = pcall(tostring, err)
   local missing = ok and text:match "module '(tito[%w_.]*)' not found"
   if missing then
-    return ("the Lua module '%s' is not found: it is installed together with this program (cmake --install), or LUA_PATH "
-      .. "and LUA_CPATH say where it lies"):format(missing)
+    return ("the Lua module '%s' is not found: it is installed together with this program (cmake --install), or "
+      .. "LUA_PATH and LUA_CPATH say where it lies"):format(missing)
   end
   return ok and text or "an error that can not be shown"
 end
