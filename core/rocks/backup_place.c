@@ -135,6 +135,17 @@ static ti_status check_ours(const ti_backup_place *place, bool made, ti_err *err
     return TI_OK;
 }
 
+/* Locks the open directory and sees that it is ours. */
+static ti_status take_partial(const ti_backup_place *place, bool made, ti_err *err)
+{
+    if (flock(place->partial, LOCK_EX | LOCK_NB) == 0)
+        return check_ours(place, made, err);
+    if (errno == EWOULDBLOCK)
+        return ti_err_set(err, TI_BUSY, "somebody is making %s just now", place->path);
+    return ti_rocks_errno(errno, "lock the directory next to", place->path, err);
+}
+
+/* place->partial stays open only when it is locked and ours: what is open is cleaned at the end. */
 static ti_status lock_partial(ti_backup_place *place, ti_err *err)
 {
     bool made = mkdirat(place->parent, place->partial_name, S_IRWXU) == 0;
@@ -144,15 +155,12 @@ static ti_status lock_partial(ti_backup_place *place, ti_err *err)
         openat(place->parent, place->partial_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (place->partial < 0)
         return ti_rocks_errno(errno, "open the directory next to", place->path, err);
-    if (flock(place->partial, LOCK_EX | LOCK_NB) != 0) {
-        int failed = errno;
+    ti_status status = take_partial(place, made, err);
+    if (status != TI_OK) {
         (void)close(place->partial);
         place->partial = -1;
-        if (failed == EWOULDBLOCK)
-            return ti_err_set(err, TI_BUSY, "somebody is making %s just now", place->path);
-        return ti_rocks_errno(failed, "lock the directory next to", place->path, err);
     }
-    return check_ours(place, made, err);
+    return status;
 }
 
 ti_status ti_backup_place_begin(ti_backup_place *place, const char *target, ti_err *err)

@@ -465,7 +465,7 @@ static void places_are_refused(void **state)
 {
     spot s;
     db memory;
-    char path[PATH_SIZE], partial[PATH_SIZE];
+    char path[PATH_SIZE], partial[PATH_SIZE], inside[PATH_SIZE];
     (void)state;
     spot_begin(&s);
     (void)db_set(&s.d, "a", "1");
@@ -481,12 +481,15 @@ static void places_are_refused(void **state)
     test_status(back_up_from(&s, path, s.dir), TI_INVALID_ARGUMENT); /* the base is no backup */
     path_in(s.dir, "one.partial", partial);
     assert_int_equal(mkdir(partial, 0700), 0);
-    path_in(partial, "letter", path);
-    assert_int_equal(mkdir(path, 0700), 0);
+    path_in(partial, "db", inside);
+    assert_int_equal(mkdir(inside, 0700), 0);
+    path_in(inside, "letter", path);
+    assert_int_equal(mknod(path, S_IFREG | 0600, 0), 0);
     path_in(s.dir, "one", path);
     test_status(back_up(&s, path), TI_INVALID_ARGUMENT);
     assert_non_null(strstr(s.d.err.message, "in the way"));
     assert_int_equal(count_entries(partial), 1); /* somebody else's, and left alone */
+    assert_int_equal(count_entries(inside), 1);
     db_open_with(&memory, ti_env_real(), true);
     ti_backup_request request = {.dir = path};
     test_status(ti_rocks_backup(memory.e, &request, &s.summary, &memory.call, &memory.err),
