@@ -226,8 +226,8 @@ end
 
 -- ---- Completions
 
---- Every option of a command, its actions' included, each name once.
-local function all_options(command, common)
+--- Every option that may stand on a command's line, its actions' and the common ones included, each name once.
+function describe.all_options(command, common)
   local list, seen = {}, {}
   local function add(options)
     for _, option in ipairs(options or {}) do
@@ -267,7 +267,7 @@ function shells.bash(commands, common_of)
     "    case ${COMP_WORDS[1]} in",
   }
   for _, command in ipairs(commands) do
-    local list = all_options(command, common_of(command))
+    local list = describe.all_options(command, common_of(command))
     out[#out + 1] = ("    %s)"):format(command.name)
     out[#out + 1] = ("        options='%s' actions='%s'"):format(names(list, "--"), names(command.actions or {}))
     out[#out + 1] = "        case $last in"
@@ -331,7 +331,7 @@ function shells.zsh(commands, common_of)
   out[#out + 1] = "    local command=$words[2]\n    shift words\n    (( CURRENT-- ))\n    case $command in"
   for _, command in ipairs(commands) do
     out[#out + 1] = ("    %s)\n        _arguments \\"):format(command.name)
-    for _, option in ipairs(all_options(command, common_of(command))) do
+    for _, option in ipairs(describe.all_options(command, common_of(command))) do
       out[#out + 1] = ("            '%s' \\"):format(zsh_option(option))
     end
     if command.actions then
@@ -356,7 +356,7 @@ function shells.fish(commands, common_of)
     for _, action in ipairs(command.actions or {}) do
       out[#out + 1] = ("complete -c tito %s -f -a %s -d '%s'"):format(here, action.name, fish_text(action.summary))
     end
-    for _, option in ipairs(all_options(command, common_of(command))) do
+    for _, option in ipairs(describe.all_options(command, common_of(command))) do
       local value = option.type == "flag" and ""
         or option.choices and (" -x -a '%s'"):format(table.concat(option.choices, " "))
         or (option.type == "file" or option.type == "target") and " -r -F" or " -x"

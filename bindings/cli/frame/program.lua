@@ -81,24 +81,6 @@ local function action_of(command, name)
   return nil
 end
 
---- Every option that may stand on the command line, each name once.
-local function readable_options(command)
-  local list, seen = {}, {}
-  local function add(more)
-    for _, option in ipairs(more or {}) do
-      if not seen[option.name] then
-        list[#list + 1], seen[option.name] = option, true
-      end
-    end
-  end
-  add(command.options)
-  for _, action in ipairs(command.actions or {}) do
-    add(action.options)
-  end
-  add(common_of(command))
-  return list
-end
-
 local function misuse(called, text)
   io.stderr:write(called, ": ", text, "\nSee: ", called:match("^tito %S+") or "tito", " --help\n")
   return USAGE
@@ -287,7 +269,7 @@ end
 
 local function run_command(command, argv)
   local called = "tito " .. command.name
-  local given, words, named = options.parse(argv, 2, readable_options(command), cli)
+  local given, words, named = options.parse(argv, 2, describe.all_options(command, common_of(command)), cli)
   if not given then
     return misuse(called, words)
   elseif given.help then
