@@ -1,8 +1,12 @@
-# Makes tito.cdef.h of tito.h: declarations only, no directives and no macros, for parsers of C declarations that have
+# Makes tito.cdef.h of tito.h and its parts: declarations only, no directives and no macros, for parsers of C declarations that have
 # no preprocessor (LuaJIT's ffi.cdef, cffi).
 #
-#     cmake -DIN=tito.h -DOUT=tito.cdef.h -P cdef.cmake
-file(READ ${IN} text)
+#     cmake "-DIN=tito.h;tito_admin.h;tito_queue.h" -DOUT=tito.cdef.h -P cdef.cmake
+set(text "")
+foreach(part ${IN})
+  file(READ ${part} more)
+  string(APPEND text "${more}")
+endforeach()
 string(REGEX REPLACE "/\\*([^*]|\\*+[^*/])*\\*+/" "" text "${text}")
 string(REGEX REPLACE "#ifdef __cplusplus\n[^#]*#endif\n" "" text "${text}")
 string(REGEX REPLACE "\n#[^\n]*" "" text "${text}")

@@ -9,7 +9,7 @@ if(TARGET tito)
   install(TARGETS tito EXPORT titoTargets
     LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT libtito1 NAMELINK_COMPONENT libtito-dev
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT libtito-dev)
-  install(FILES abi/tito.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT libtito-dev)
+  install(FILES abi/tito.h abi/tito_admin.h abi/tito_queue.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT libtito-dev)
   install(EXPORT titoTargets NAMESPACE tito:: DESTINATION ${package_dir} COMPONENT libtito-dev)
 
   configure_package_config_file(abi/titoConfig.cmake.in titoConfig.cmake INSTALL_DESTINATION ${package_dir})

@@ -16,6 +16,7 @@ import subprocess
 from cffi import FFI
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+PARTS = ["tito.h", "tito_admin.h", "tito_queue.h"]  # the first includes the others
 
 
 def pkg_config(*arguments):
@@ -27,8 +28,8 @@ def pkg_config(*arguments):
     return shlex.split(told.stdout) if told.returncode == 0 else []
 
 
-def header():
-    """The path of tito.h."""
+def header_folder():
+    """The folder with tito.h and its parts."""
     folders = [
         os.environ.get("TITO_INCLUDE_DIR", ""),
         os.path.join(HERE, "include"),
@@ -38,9 +39,8 @@ def header():
         "/usr/include",
     ]
     for folder in folders:
-        path = os.path.join(folder, "tito.h")
-        if folder and os.path.exists(path):
-            return os.path.abspath(path)
+        if folder and os.path.exists(os.path.join(folder, "tito.h")):
+            return os.path.abspath(folder)
     raise SystemExit("tito.h was not found: install libtito-dev, or set TITO_INCLUDE_DIR")
 
 
@@ -63,16 +63,18 @@ def declarations(text):
 
 
 def ffibuilder():
-    path = header()
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
+    folder = header_folder()
+    text = ""
+    for part in PARTS:
+        with open(os.path.join(folder, part), encoding="utf-8") as file:
+            text += file.read()
     builder = FFI()
     builder.cdef(declarations(text))
     builder.cdef('extern "Python" void tito_python_log(void *, int32_t, const char *);')
     builder.set_source(
         "tito._tito",
         '#include "tito.h"\n',
-        include_dirs=[os.path.dirname(path)],
+        include_dirs=[folder],
         library_dirs=library_folders(),
         libraries=["tito"],
         define_macros=[("_FORTIFY_SOURCE", "2")],

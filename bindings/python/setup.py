@@ -12,13 +12,14 @@ import build_tito  # noqa: E402  (beside this file)
 
 
 class SdistWithHeader(sdist):
-    """Adds tito.h, so that the sdist can be built where no checkout is."""
+    """Adds tito.h and its parts, so that the sdist can be built where no checkout is."""
 
     def make_release_tree(self, base_dir, files):
         super().make_release_tree(base_dir, files)
         include = os.path.join(base_dir, "include")
         os.makedirs(include, exist_ok=True)
-        shutil.copyfile(build_tito.header(), os.path.join(include, "tito.h"))
+        for part in build_tito.PARTS:
+            shutil.copyfile(os.path.join(build_tito.header_folder(), part), os.path.join(include, part))
 
 
 # An sdist is made without a compiler and without the library.

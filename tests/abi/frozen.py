@@ -18,6 +18,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 ABI = HERE.parent.parent / "abi"
 BASELINE = HERE / "tito-1.0.abi"
+PARTS = ("tito_admin.h", "tito_queue.h")  # what tito.h includes
 
 
 def stand_in(header, exported, folder):
@@ -26,6 +27,9 @@ def stand_in(header, exported, folder):
     enums = re.findall(r"^enum (tito_\w+)", header, re.M)
     lines = ['#include "tito.h"']
     lines += [f"__typeof__({name}) *function_{name} = {name};" for name in names]
+    for part in PARTS:
+        folder.joinpath(part).write_text(ABI.joinpath(part).read_text())
+    enums += [name for part in PARTS for name in re.findall(r"^enum (tito_\w+)", ABI.joinpath(part).read_text(), re.M)]
     lines += [f"enum {name} enum_{name};" for name in enums]
     folder.joinpath("tito.h").write_text(header)
     folder.joinpath("stand_in.c").write_text("\n".join(lines) + "\n")

@@ -205,10 +205,12 @@ _DECLARATION = re.compile(r"^TITO_API\b")
 
 
 def abi_comments(tree):
-    """Every function of tito.h has a comment, its own or that of the block of declarations it stands in."""
-    header = "abi/tito.h"
-    if header not in tree.files:
-        return
+    """Every function of the interface has a comment, its own or that of the block of declarations it stands in."""
+    for header in tree.select((".h",), ("abi/tito",)):
+        yield from _undescribed(tree, header)
+
+
+def _undescribed(tree, header):
     lines = tree.lines(header)
     for number, line in enumerate(lines, 1):
         if not _DECLARATION.match(line):

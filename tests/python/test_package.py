@@ -45,7 +45,8 @@ def dist(tmp_path_factory):
     ignored = shutil.ignore_patterns("build", "*.egg-info", "__pycache__", "*.so")
     shutil.copytree(SOURCE, copy / "bindings" / "python", ignore=ignored)
     (copy / "abi").mkdir()
-    shutil.copy(os.path.join(ROOT, "abi", "tito.h"), copy / "abi")
+    for path in glob.glob(os.path.join(ROOT, "abi", "tito*.h")):
+        shutil.copy(path, copy / "abi")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "out"), str(copy / "bindings" / "python"),
         TITO_LIBRARY_DIR=LIBRARY)  # fmt: skip
     return folder / "out"
@@ -55,7 +56,7 @@ def test_sdist(dist):
     (path,) = glob.glob(str(dist / "*.tar.gz"))
     with tarfile.open(path) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    assert {"include/tito.h", "build_tito.py", "setup.py", "pyproject.toml", "README.md", "src/tito/py.typed"} <= names
+    assert {"include/tito.h", "include/tito_queue.h", "build_tito.py", "setup.py", "pyproject.toml", "README.md", "src/tito/py.typed"} <= names
     assert "src/tito/_tito.pyi" in names and not any(name.endswith(".so") for name in names)
 
 
