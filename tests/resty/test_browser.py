@@ -1,10 +1,13 @@
 """The page of examples/resty in a headless Chromium."""
 
+import pathlib
 import shutil
+import sys
 import unittest
 
-from browser import Browser
-from nginx import until
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "browser"))
+
+from browser import Browser, until
 from test_service import Service
 
 TEXTS = "[...document.querySelectorAll('%s')].map(e => e.textContent)"
@@ -42,8 +45,7 @@ class Page(unittest.TestCase):
         for title in titles:
             self.create(title, ["old"])
         browser = self.browser
-        browser.call("Page.navigate", url="http://127.0.0.1:%d/" % self.service.port)
-        until(lambda: browser.value("document.readyState") == "complete", "the page is loaded")
+        browser.open("http://127.0.0.1:%d/" % self.service.port)
         self.assertEqual("A small blog", browser.value("document.title"))
         self.shows(titles[:1:-1], "the newest five")
         browser.value("document.getElementById('more').click()")
@@ -66,6 +68,6 @@ class Page(unittest.TestCase):
         refused = [p for p in browser.problems if "400" in str(p.get("text", ""))]
         self.assertEqual(refused, browser.problems)
 
-        browser.call("Page.navigate", url="about:blank")
+        browser.open("about:blank")
         self.assertEqual(0, self.service.stop())
         self.assertEqual([], self.service.errors())

@@ -1,4 +1,11 @@
-"""A headless Chromium and one page in it, spoken to through its debugging pipe (JSON, each message ends with a NUL)."""
+"""A headless Chromium and one page in it, spoken to through its debugging pipe (JSON, each message ends with a NUL).
+
+    browser = Browser()
+    browser.open("http://127.0.0.1:8080/")
+    browser.value("document.title")              # any expression of JavaScript; promises are waited for
+    browser.problems                             # what console and network said is wrong
+    browser.close()
+"""
 
 import fcntl
 import json
@@ -11,12 +18,33 @@ import sys
 import tempfile
 import time
 
-from nginx import PATIENCE
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
 
 # Chromium reads commands from descriptor 3 and answers on 4.
 START = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execvp(sys.argv[3], sys.argv[3:])"
 )
+
+
+def program():
+    """The Chromium to start."""
+    path = os.environ.get("TITO_BROWSER", str(ROOT / "build/chromium/chromium"))
+    if not os.access(path, os.X_OK):
+        raise AssertionError("there is no Chromium at %s: sh .ci/browser build/chromium" % path)
+    return path
+
+
+def until(condition, what):
+    """Waits until condition() holds and returns what it answered; the bound is generous."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError("it did not come true in time: " + what)
+        time.sleep(0.02)
 
 
 def pipe():
@@ -40,7 +68,7 @@ class Browser:
         environment = dict(os.environ, HOME=str(self.folder), TMPDIR=str(self.folder), XDG_RUNTIME_DIR=str(self.folder))
         self.said = open(self.folder / "said", "w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", START, str(theirs), str(theirs_too), "chromium", "--headless", "--no-sandbox",
+            [sys.executable, "-c", START, str(theirs), str(theirs_too), program(), "--headless", "--no-sandbox",
              "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync", "--no-proxy-server", "--remote-debugging-pipe",
              "--user-data-dir=%s" % (self.folder / "profile"), "about:blank"],
@@ -91,6 +119,11 @@ class Browser:
                     raise AssertionError("%s: %s" % (method, answer["error"]))
                 return answer["result"]
             self.note(answer)
+
+    def open(self, url):
+        """Loads a page and waits until it is complete."""
+        self.call("Page.navigate", url=url)
+        until(lambda: self.value("location.href") == url and self.value("document.readyState") == "complete", "loaded: " + url)
 
     def value(self, expression):
         """What an expression of JavaScript is in the page; promises are waited for."""
