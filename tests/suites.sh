@@ -276,10 +276,11 @@ suite_lua() {
     clear_cluster
 }
 
-# Deletes what the specs have left on the user's cluster.
+# Deletes what tests have left on the user's cluster: namespaces titotest.HOST$$.…
 clear_cluster() {
-    [ -z "${TITO_TEST_PD:-}" ] || build/test/tests/tikv/cluster_clear "titotest.lua$$." >/dev/null ||
-        could_not_run "the specs' namespaces could not be cleared"
+    [ -n "${TITO_TEST_PD:-}" ] || return 0
+    build_test cluster_clear && build/test/tests/tikv/cluster_clear "titotest.${1:-lua}$$." >/dev/null ||
+        could_not_run "the tests' namespaces could not be cleared"
 }
 
 # ---- The real servers: PD 5.0 and unistore's stores
@@ -312,16 +313,29 @@ suite_real() {
 
 # ---- Python
 
+# on_cluster HOST: what goes before a command that runs the tests of that host on a cluster, small.
+on_cluster() {
+    echo "sh tests/cluster/with --keep build/test/tests/cluster env TITO_TEST_SCALE=$small_scale TITO_TEST_NAMESPACE=titotest.$1$$."
+}
+
 suite_python() {
-    build_release tito tito_lua &&
-        script build/log/python.log env "TITO_TEST_SCALE=$scale" sh tests/python/run build/release
+    build_release tito tito_lua || return
+    script build/log/python.log env -u TITO_TEST_PD "TITO_TEST_SCALE=$scale" sh tests/python/run build/release
+    # Each table that is dropped waits there for the others' catalogs: one loop does.
+    # shellcheck disable=SC2046
+    script build/log/python-cluster.log $(on_cluster python) sh tests/python/run build/release \
+        -k "tikv and not uvloop and not reindex"
+    clear_cluster python
 }
 
 # ---- OpenResty
 
 suite_resty() {
-    build_test tito tito_resty &&
-        script build/log/resty.log env "TITO_TEST_SCALE=$scale" sh tests/resty/run build/test
+    build_test tito tito_resty || return
+    script build/log/resty.log env -u TITO_TEST_PD "TITO_TEST_SCALE=$scale" sh tests/resty/run build/test
+    # shellcheck disable=SC2046
+    script build/log/resty-cluster.log $(on_cluster resty) sh tests/resty/run build/test
+    clear_cluster resty
 }
 
 suite_browser() {

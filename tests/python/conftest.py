@@ -1,6 +1,7 @@
 """Fixtures: databases on each engine there is, programs in processes of their own.
 
-TITO_TEST_PD (host:port of a PD, as tests/cluster/with sets it) adds TiKV; each test there has a namespace of its own.
+TITO_TEST_PD (host:port of a PD, as tests/cluster/with sets it) adds TiKV; each test there has a namespace of its own, which
+begins with TITO_TEST_NAMESPACE.
 """
 
 import os
@@ -26,7 +27,7 @@ def place_of(engine, folder):
         return "memory:", {}
     if engine == "rocksdb":
         return str(folder / "data"), {"durability": "buffered"}
-    return "tikv://" + os.environ["TITO_TEST_PD"], {"namespace": "py" + uuid.uuid4().hex[:12]}
+    return "tikv://" + os.environ["TITO_TEST_PD"], {"namespace": os.environ.get("TITO_TEST_NAMESPACE", "titotest.python.") + uuid.uuid4().hex[:12]}
 
 
 @pytest.fixture(params=ENGINES)

@@ -242,7 +242,7 @@ def in_child(work):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_fork(db):
+def test_fork(db, memory):
     objects = world(db)
 
     def child():

@@ -35,7 +35,13 @@ def run(command, **options):
     return result.stdout
 
 
-@pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "tikv"])
+def place(engine, folder):
+    """The runners' arguments for a database of its own."""
+    target, options = place_of(engine, folder)
+    return [target, options["namespace"]] if engine == "tikv" else [target]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("path", SCENARIOS, ids=os.path.basename)
 def test_trace(path, engine, tmp_path):
     with open(path, encoding="utf-8") as file:
@@ -43,11 +49,11 @@ def test_trace(path, engine, tmp_path):
     expected = "".join(line + "\n" for line in scenario["trace"]).encode()
     assert len(scenario["trace"]) == len(scenario["steps"]) > 0
     (tmp_path / "python").mkdir()
-    target, _ = place_of(engine, tmp_path / "python")
-    assert run([sys.executable, os.path.join(TRACES, "run.py"), path, target]) == expected
+    where = place(engine, tmp_path / "python")
+    assert run([sys.executable, os.path.join(TRACES, "run.py"), path, *where]) == expected
     environment = lua_environment()
     if environment is None:
         pytest.fail("there is no Lua module in the build directory (TITO_BUILD)")
     (tmp_path / "lua").mkdir()
-    target, _ = place_of(engine, tmp_path / "lua")
-    assert run(["lua5.4", os.path.join(TRACES, "run.lua"), path, target], env=environment) == expected
+    where = place(engine, tmp_path / "lua")
+    assert run(["lua5.4", os.path.join(TRACES, "run.lua"), path, *where], env=environment) == expected

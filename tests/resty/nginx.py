@@ -9,11 +9,13 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ["TITO_BUILD"]).resolve()
 NGINX = pathlib.Path(os.environ["TITO_NGINX"]).resolve()  # made by .ci/nginx
 PATIENCE = 60.0
+CLUSTER = os.environ.get("TITO_TEST_PD", "")  # the PDs of a TiKV cluster to test on
 
 MAIN = """
 load_module {nginx}/modules/ndk_http_module.so;
@@ -47,6 +49,11 @@ def until(condition, what):
         if time.monotonic() > deadline:
             raise AssertionError("it did not come true in time: " + what)
         time.sleep(0.02)
+
+
+def namespace():
+    """A namespace of one's own on the cluster."""
+    return os.environ.get("TITO_TEST_NAMESPACE", "titotest.resty.") + uuid.uuid4().hex[:12]
 
 
 def free_port():

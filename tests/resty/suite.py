@@ -1,6 +1,8 @@
 """Runs the tests of this folder: specs of tests/lua in LuaJIT and in nginx, then what is nginx's own.
 
     python3 suite.py [test_module ...]      with TITO_BUILD in the environment
+
+With TITO_TEST_PD, and no modules named, those that have something to say about a cluster.
 """
 
 import re
@@ -8,12 +10,15 @@ import sys
 import unittest
 
 import test_specs
+from nginx import CLUSTER
 
+EMBEDDED = ["test_traces", "test_phases", "test_life", "test_waiting", "test_service"]
+ON_CLUSTER = ["test_traces", "test_cluster"]
 COUNTS = re.compile(r"^tests: (\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
 
 
 def main():
-    names = sys.argv[1:] or ["test_traces", "test_phases", "test_life", "test_waiting", "test_service"]
+    names = sys.argv[1:] or (ON_CLUSTER if CLUSTER else EMBEDDED)
     passed = failed = skipped = 0
     if not sys.argv[1:] or "test_specs" in names:
         names = [name for name in names if name != "test_specs"]

@@ -1,9 +1,12 @@
-"""The specs of tests/lua that run on both hosts: in LuaJIT by busted, and in a light thread of nginx."""
+"""The specs of tests/lua that run on both hosts: in LuaJIT by busted, and in a light thread of nginx.
+
+With TITO_TEST_PD those of nginx run, and their databases are namespaces of that cluster.
+"""
 
 import os
 import subprocess
 
-from nginx import BUILD, PATIENCE, ROOT, Nginx
+from nginx import BUILD, CLUSTER, PATIENCE, ROOT, Nginx, namespace
 
 SHARED = ("host", "model", "query", "queue", "transaction", "tend", "worker", "batch")
 OWN = ("json", "misuse")
@@ -15,6 +18,9 @@ def spec(name):
 
 # What a spec provokes.
 EXPECTED = ("writing a global Lua variable", "is_leader failed")
+
+WHERE = ", on a cluster" if CLUSTER else ""
+ENVIRONMENT = "env TITO_TEST_PD; env TITO_TEST_NAMESPACE; env TITO_TEST_SCALE;"
 
 HTTP = """
   lua_code_cache on;
@@ -35,7 +41,6 @@ def in_luajit(name):
     environment = dict(os.environ)
     environment["LUA_PATH"] = ";".join(str(folder / "?.lua") for folder in folders) + ";;"
     environment["LUA_CPATH"] = "%s/?.so;;" % (BUILD / "abi")
-    environment.pop("TITO_TEST_PD", None)
     done = subprocess.run(
         ["luajit", str(ROOT / "tests/resty/in_luajit.lua"), "-o", "TAP", str(spec(name))],
         env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -51,7 +56,7 @@ def in_luajit(name):
 
 
 def in_nginx(name):
-    nginx = Nginx(HTTP, environment={"TITO_TEST_SCALE": os.environ.get("TITO_TEST_SCALE", "1")})
+    nginx = Nginx(HTTP, environment={"TITO_TEST_NAMESPACE": namespace()}, main=ENVIRONMENT)
     try:
         nginx.start()
         output = nginx.get("/spec?path=%s" % spec(name))
@@ -59,7 +64,7 @@ def in_nginx(name):
         wrong = [line for line in nginx.errors() if not any(text in line for text in EXPECTED)]
         if wrong:
             output = "\n".join(wrong) + "\n" + output.rsplit("tests:", 1)[0] + "tests: 0 passed, 1 failed, 0 skipped\n"
-        return "== %s in nginx\n%s" % (name, output.rstrip())
+        return "== %s in nginx%s\n%s" % (name, WHERE, output.rstrip())
     except Exception as problem:  # the counts say so
         return "== %s in nginx: %s\n%s\ntests: 0 passed, 1 failed, 0 skipped" % (name, problem, nginx.log()[-4000:])
     finally:
@@ -67,6 +72,10 @@ def in_nginx(name):
 
 
 def run_all():
+    if CLUSTER:
+        for name in (*SHARED, "misuse"):
+            yield in_nginx(name)
+        return
     for name in SHARED + OWN:
         yield in_luajit(name)
     for name in SHARED + OWN:

@@ -1,4 +1,5 @@
-"""Each scenario of tests/traces gives the trace that its file says, in LuaJIT and in a light thread of nginx."""
+"""Each scenario of tests/traces gives the trace that its file says, in LuaJIT and in a light thread of nginx; with
+TITO_TEST_PD on that cluster."""
 
 import json
 import os
@@ -7,7 +8,7 @@ import subprocess
 import tempfile
 import unittest
 
-from nginx import BUILD, PATIENCE, ROOT, Nginx
+from nginx import BUILD, CLUSTER, PATIENCE, ROOT, Nginx, namespace
 
 TRACES = ROOT / "tests/traces"
 HTTP = """
@@ -15,7 +16,7 @@ HTTP = """
   server {
     listen 127.0.0.1:{port};
     location /trace { content_by_lua_block {
-      dofile("%s")(ngx.var.arg_path, ngx.var.arg_target, ngx.say)
+      dofile("%s")(ngx.var.arg_path, ngx.var.arg_target, ngx.var.arg_namespace, ngx.say)
     } }
   }
 """ % (TRACES / "run.lua")
@@ -39,7 +40,10 @@ class Traces(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
 
     def targets(self):
-        return "memory:", str(self.folder / "data")
+        """(target, namespace) of databases of their own."""
+        if CLUSTER:
+            return (("tikv://" + CLUSTER, namespace()),)
+        return ("memory:", None), (str(self.folder / "data"), None)
 
     def test_in_luajit(self):
         folders = [ROOT / "bindings/resty", BUILD / "bindings/resty", ROOT / "lua"]
@@ -49,10 +53,10 @@ class Traces(unittest.TestCase):
             LUA_CPATH="%s/?.so;;" % (BUILD / "abi"),
         )
         for path, expected in scenarios():
-            for target in self.targets():
-                with self.subTest(scenario=path.name, target=target):
+            for where in self.targets():
+                with self.subTest(scenario=path.name, where=where):
                     done = subprocess.run(
-                        ["luajit", "-l", "resty.tito", str(TRACES / "run.lua"), str(path), target], env=environment,
+                        ["luajit", "-l", "resty.tito", str(TRACES / "run.lua"), str(path), *filter(None, where)], env=environment,
                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE * 4,
                     )
                     self.assertEqual((0, expected), (done.returncode, done.stdout.decode()), done.stderr.decode())
@@ -62,8 +66,9 @@ class Traces(unittest.TestCase):
         self.addCleanup(nginx.close)
         nginx.start()
         for path, expected in scenarios():
-            for target in self.targets():
+            for target, space in self.targets():
                 with self.subTest(scenario=path.name, target=target):
-                    self.assertEqual(expected, nginx.get("/trace?path=%s&target=%s" % (path, target)))
+                    query = "path=%s&target=%s%s" % (path, target, space and "&namespace=" + space or "")
+                    self.assertEqual(expected, nginx.get("/trace?" + query))
         self.assertEqual(0, nginx.stop())
         self.assertEqual([], nginx.errors())

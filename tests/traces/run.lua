@@ -1,8 +1,8 @@
 -- Executes a scenario (README.md) with the Lua binding, in whichever host, and prints its trace.
 --
---     lua5.4 run.lua SCENARIO.json [TARGET]
---     luajit -l resty.tito run.lua SCENARIO.json [TARGET]
---     dofile("run.lua")(SCENARIO, TARGET, print)                    in nginx
+--     lua5.4 run.lua SCENARIO.json [TARGET [NAMESPACE]]
+--     luajit -l resty.tito run.lua SCENARIO.json [TARGET [NAMESPACE]]
+--     dofile("run.lua")(SCENARIO, TARGET, NAMESPACE, print)         in nginx
 local driver = require "tito.driver"
 local tito = require "tito"
 
@@ -238,11 +238,11 @@ local function line_of(step)
 end
 
 --- Runs the scenario of the file at path; write(line) is told each line.
-local function trace(path, target, write)
+local function trace(path, target, namespace, write)
   local file = assert(io.open(path, "rb"))
   local scenario = assert(driver.decode(file:read("*a")))
   file:close()
-  db = assert(tito.connect(target or "memory:"))
+  db = assert(tito.connect(target or "memory:", { namespace = namespace }))
   queues, models, txs, versions = {}, {}, setmetatable({}, { __index = function() end }), {}
   for name, options in pairs(scenario.queues or {}) do
     options.type = name
@@ -261,6 +261,6 @@ local function trace(path, target, write)
 end
 
 if arg then
-  trace(arg[1], arg[2], print)
+  trace(arg[1], arg[2], arg[3], print)
 end
 return trace

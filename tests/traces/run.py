@@ -1,6 +1,6 @@
 """Executes a scenario (README.md) with the Python binding and prints its trace.
 
-    python run.py SCENARIO.json [TARGET]
+    python run.py SCENARIO.json [TARGET [NAMESPACE]]
 """
 
 import json
@@ -170,8 +170,8 @@ class Runner:
         return True
 
 
-def trace(scenario, target):
-    with tito.connect(target) as db:
+def trace(scenario, target, namespace=None):
+    with tito.connect(target, namespace=namespace) as db:
         runner = Runner(db, scenario)
         for number, step in enumerate(scenario["steps"], start=1):
             try:
@@ -186,5 +186,5 @@ if __name__ == "__main__":
     with open(sys.argv[1], encoding="utf-8") as file:
         given = json.load(file)
     sys.stdout.reconfigure(encoding="utf-8")
-    for line in trace(given, sys.argv[2] if len(sys.argv) > 2 else "memory:"):
+    for line in trace(given, *(sys.argv[2:4] or ["memory:"])):
         print(line)
