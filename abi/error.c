@@ -1,7 +1,7 @@
 /* Errors as handles, statuses, and the small functions that need no database.
  *
- *   tito_error: [ magic | status | message, table, index ─┐ ][ bytes of the three, each with a NUL
- * ] └────────^
+ *   tito_error: [ magic | status | message, table, index ] [ bytes of the three, each with a NUL ]
+ *                                    └────────┴──────┴──────^
  *
  * INVARIANTS
  *  1. One allocation per error; it never changes after it was made.

@@ -2,7 +2,7 @@
  *
  *   static const ti_option known[] = {
  *       {.name = "partitions", .kind = TI_OPTION_INT, .offset = offsetof(x, partitions), .min = 1,
- * .max = 9999},
+ *        .max = 9999},
  *       ...
  *   };
  *   TI_TRY(ti_options_read(options, "tito_queue_open", known, TI_COUNT(known), &x, err));

@@ -2,8 +2,9 @@
  *
  *   manager ── threads ──> each: new state, the app's file, function(worker)
  *      │                        └── loaded ──┐
- *   LOADING ───────────────────────────────> LOADED ── go ──> STARTING ──> RUNNING ── every loop
- * has │                                       │ stop            │ failed       ended, all settled
+ *   LOADING ───────────────────────────────> LOADED ── go ──> STARTING ──> RUNNING ─┐ all loops
+ *      │                                       │ stop            │ failed           │ have ended,
+ *      │                                       │                 │                  v all settled
  *      └── the app has an error, stop ─────────┴─────────────────┴────────────────> ENDED
  *
  *   LOADING -> LOADED    every thread has run the file; they wait           [manage]

@@ -1,7 +1,8 @@
 /* Log lines to stderr, for people or for programs.
  *
- *   line:  2026-11-22T13:09:27.123456Z warn  text         a text of several lines: one such line
- * each json:  {"time":"…","level":"warn","pid":12,"message":"text"} plain: tito: text
+ *   line:   2026-11-22T13:09:27.123456Z warn  text      a text of several lines: one such line each
+ *   json:   {"time":"…","level":"warn","pid":12,"message":"text"}
+ *   plain:  tito: text
  *
  * INVARIANTS
  *  1. A line is written by one write(), under a lock: lines never mix.

@@ -2,7 +2,7 @@
  * code.
  *
  *   package.path:  the app's folder ── the folder of this installation ── Lua's own (LUA_PATH or
- * its default)
+ *                  its default)
  *
  * INVARIANTS
  *  1. tito.core is the one compiled in, whatever lies in package.cpath. */

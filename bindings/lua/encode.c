@@ -1,10 +1,13 @@
 /* Lua values as JSON.
  *
- *   nil             not a value (an absent one)      boolean         true, false
- *   integer         digits                           float           shortest text, with ".0" or
- * "e" string          UTF-8, checked and escaped       lightuserdata NULL (tito.null, cjson.null)
- * null table marked as an array, or with the keys 1 … n and n > 0       array any other table with
- * keys that are strings                       object
+ *   nil                not a value (an absent one)
+ *   boolean            true, false
+ *   integer            digits
+ *   float              shortest text, with ".0" or "e"
+ *   string             UTF-8, checked and escaped
+ *   lightuserdata NULL (tito.null, cjson.null): null
+ *   table              marked as an array, or with the keys 1 … n and n > 0: array
+ *                      any other one with keys that are strings: object
  *
  * A table is marked by tito.array, or by a metatable whose __jsontype is "array" or "object".
  *

@@ -1,7 +1,6 @@
 /* Log lines for a function of the program.
  *
- *   any thread ── tl_log_line ──> lines that wait ── the state's next operation ──> log(level,
- * line)
+ *   any thread ── tl_log_line ──> lines that wait ── the next operation ──> log(level, line)
  *
  * The library writes lines from any thread; a Lua function runs in its state's thread alone. So
  * lines wait until that state calls an operation of tito's, or its worker takes a turn.

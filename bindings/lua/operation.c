@@ -1,7 +1,7 @@
 /* Waiting for a future, and what becomes of its result.
  *
- *   future ── wait in this thread ──> protected call { push the result, or nil and the error } ──
- * free
+ *   future ── wait in this thread ──> protected call { push the result, or nil and the error }
+ *                                          └──> free
  *
  * INVARIANTS
  *  1. The future, its error and its page are freed on every way out, raising ones included. */

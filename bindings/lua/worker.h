@@ -1,8 +1,8 @@
 /* Workers inside the module: who owns what.
  *
- *   state 1: tl_worker ──┐                       tl_worker: the loop of one state, its tasks
- *   state 2: tl_worker ──┴──> tl_crew ──> tito_worker_t     (one state, unless it is a script
- * worker)
+ *   state 1: tl_worker ──┐                        tl_worker: the loop of one state, its tasks
+ *   state 2: tl_worker ──┴──> tl_crew ──> tito_worker_t
+ *                                         (one state, unless it is a script worker)
  *
  *   task:   FREE ── event taken ──> RUNNING ⇄ WAITING (it yielded) ── ended ──> settled ──> FREE
  *

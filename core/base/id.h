@@ -17,8 +17,8 @@ void ti_uuid_v4(const ti_env *env, char out[TI_UUID_TEXT_SIZE + 1]);
  * one millisecond, then 48 random bits. So text order is the order of (unix_ms, ordinal). Can not
  * fail. @thread any
  *
- *   tttttttt-tttt-7ooo-vooo-rrrrrrrrrrrr    t: ms, o: ordinal (12 + 14 bits), v: binary 10
- * and the two highest bits of the ordinal's lower 14 */
+ *   tttttttt-tttt-7ooo-vooo-rrrrrrrrrrrr
+ *   t: ms, o: ordinal (12 + 14 bits), v: binary 10 and the two highest bits of its lower 14 */
 void ti_uuid_v7(const ti_env *env, uint64_t unix_ms, uint32_t ordinal_26_bits,
                 char out[TI_UUID_TEXT_SIZE + 1]);
 /* The same of random bytes that the caller has. @thread any */

@@ -1,8 +1,10 @@
 /* Cursor tokens: where a query goes on, in a form that can be given to strangers.
  *
- *   base64url( 01 | tag (16) | resume key … )     tag: HMAC-SHA256(secret, 01 | scope | resume
- * key), first 128 bits scope: namespace, table, index, version, direction, bounds and flags, each
- * with its length in front
+ *   base64url( 01 | tag (16) | resume key … )
+ *
+ *   tag:    HMAC-SHA256(secret, 01 | scope | resume key), first 128 bits
+ *   scope:  namespace, table, index, version, direction, bounds and flags, each with its length in
+ *           front
  *
  * INVARIANTS
  *  1. A token opens only with the secret and the scope that it was sealed with; every other text,

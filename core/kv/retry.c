@@ -1,8 +1,8 @@
 /* The retry loop; see retry.h.
  *
  *   attempt fails --class?--> caller, unknown, broken: told
- *                        `--> conflict, transient: budget left? sleep 0 … min(cap, base * 2^n),
- * again
+ *                        `--> conflict, transient: budget left?
+ *                             sleep 0 … min(cap, base * 2^n), again
  */
 #include "kv/retry.h"
 

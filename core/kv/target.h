@@ -2,8 +2,7 @@
  *
  *   /path, ./path, path, rocksdb:path     embedded, a directory
  *   memory:                               embedded, nothing on disk
- *   tikv://pd1:2379,pd2:2379, pd1:2379    TiKV (a bare host:port, or a comma-separated list of
- * them) */
+ *   tikv://pd1:2379,pd2:2379, pd1:2379    TiKV (a bare host:port, or a list with commas) */
 #ifndef TI_KV_TARGET_H
 #define TI_KV_TARGET_H
 

@@ -9,7 +9,7 @@
  *       use     only at snapshots <= R + lease, else it is read anew
  *       commit  not_after = R + lease; R is renewed by reading the row again when that is near
  *       change  commit the row at C, then wait for a snapshot later than C + lease: it shows all
- * that relied on the row before
+ *               that relied on the row before
  *
  * INVARIANTS
  *  1. After a change has settled, nothing commits any more that relied on an earlier schema.

@@ -2,7 +2,7 @@
  * catalog stores it (both are the same JSON members).
  *
  *   {"name", "version", "fields": [{"name", "type", "order"}], "condition", "where", "sparse",
- * "covering"}
+ *    "covering"}
  *
  * INVARIANTS
  *  1. A definition is immutable once parsed; everything it points to lives in the arena it was

@@ -1,7 +1,8 @@
 /* Dropping indexes and tables, and the catalog in words. See maintenance.h.
  *
- *   index   readable -> write_only -> absent -> entries deleted -> out of the row        each step
- * after the wait table   dropping -> ranges deleted -> row deleted
+ *   index   readable -> write_only -> absent -> entries deleted -> out of the row
+ *           (each step after the wait)
+ *   table   dropping -> ranges deleted -> row deleted
  *
  * INVARIANTS
  *  1. Entries are deleted only when nobody can write them any more, the row only when they are

@@ -1,7 +1,8 @@
 /* The index entries that a document has.
  *
- *   fields  a, items.sku, items.n     document {"a": 1, "items": [{"sku": "x", "n": 2}, {"sku":
- * "y"}]} tuples  (1, "x", 2)  (1, "y", null)
+ *   document  {"a": 1, "items": [{"sku": "x", "n": 2}, {"sku": "y"}]}
+ *   fields    a, items.sku, items.n
+ *   tuples    (1, "x", 2)  (1, "y", null)
  *
  * INVARIANTS
  *  1. At most one array takes part in an index; fields under it go element by element. An empty

@@ -1,7 +1,7 @@
 /* One batch of a reindex: read, (ask the host), write entries, commit. See reindex.c.
  *
- *   conflict ──> the batch is given up, the next one is half as large, down to one record; success
- * doubles it again
+ *   conflict ──> the batch is given up, the next one is half as large, down to one record;
+ *                success doubles it again
  *
  * Threads: one at a time. */
 #include <string.h>

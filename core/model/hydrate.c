@@ -1,9 +1,10 @@
 /* Hydration, level by level. See relationship.h for what relationships are.
  *
- *   tree      root ─ tags ─ category          level 0: the page's documents; level 1: their tags;
- * level 2: categories └ author group     the documents of one node, parsed; per child and document
- * the places (holder, ids) found in it level     all ids of all groups -> sorted, each once -> one
- * batch_get -> documents
+ *   tree      root ─ tags ─ category     level 0: the page's documents; level 1: their tags;
+ *                  └ author              level 2: categories
+ *   group     the documents of one node, parsed; per child and document the places (holder, ids)
+ *             found in it
+ *   level     all ids of all groups -> sorted, each once -> one batch_get -> documents
  *
  * INVARIANTS
  *  1. One batch_get per level; every record is asked for once in it.

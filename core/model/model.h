@@ -1,7 +1,8 @@
 /* Models: what an application stores in a table, and the operations on its records.
  *
  *   host ── spec (JSON) ──> ti_model ── build, update, save, patch, delete ──> record + index
- * entries (+ events), one ── find, find_many ──> documents         transaction
+ *                               │                        entries (+ events), one transaction
+ *                               └── find, find_many ──> documents
  *
  * The host's functions (condition, events, partition_key, references) are never called from here:
  * the binding runs them in the calling thread and hands over the results as ti_write.

@@ -1,12 +1,14 @@
 /* Which indexes a model's writes maintain, and how its declarations enter the catalog.
  *
- *   declared          stored                       a write
- *   v                 v, same definition           maintains it; a host condition by the model's
- * own bit v                 v, another definition        SCHEMA_MISMATCH v                 nothing,
- * or lower ones       registers it first: readable in a table without a row, else write_only v
- * higher ones                  follows the stored ones (not declared)    any maintains it, if core
- * alone can decide its condition; else write_only: an index_todo row, readable or sealed:
- * SCHEMA_MISMATCH
+ *   declared        stored                   a write
+ *   v               v, same definition       maintains it; a host condition by the model's own bit
+ *   v               v, another definition    SCHEMA_MISMATCH
+ *   v               nothing, or lower ones   registers it first: readable in a table without a row,
+ *                                            else write_only
+ *   v               higher ones              follows the stored ones
+ *   (not declared)  any                      maintains it, if core alone can decide its condition;
+ *                                            else write_only: an index_todo row,
+ *                                            readable or sealed: SCHEMA_MISMATCH
  *
  * INVARIANTS
  *  1. No write leaves an index half-maintained: every index that is not absent is in the plan, or

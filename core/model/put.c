@@ -1,8 +1,9 @@
 /* One record and its entries, from what is stored to what shall be.
  *
- *   before (the record's own list)   [a b c   ]      a: gone, deleted      b, c: stay, written only
- * when their value after  (extracted)               [  b c d ]      d: new, put or inserted depends
- * on the document
+ *   before (the record's own list)   [a b c   ]      a: gone, deleted
+ *   after  (extracted)               [  b c d ]      b, c: stay, written only when their value
+ *                                                    depends on the document
+ *                                                    d: new, put or inserted
  *
  * INVARIANTS
  *  1. What is removed comes from the record's list, never from today's definitions.

@@ -3,12 +3,14 @@
  *   BEGIN ──> SCAN ──> DRAIN ──> SEAL ──> DRAIN_SEALED ──> FLIP ──> done
  *
  *   BEGIN         registers what the model declares, takes the runner's lease, drops superseded
- * versions whose host condition nobody can evaluate, waits until all writers maintain what is to be
- * filled SCAN          all records behind the cursor, in batches: lock them, write their entries
+ *                 versions whose host condition nobody can evaluate, waits until all writers
+ *                 maintain what is to be filled
+ *   SCAN          all records behind the cursor, in batches: lock them, write their entries
  *   DRAIN         index_todo rows: records that a process wrote without knowing the condition
- *   SEAL          such writes are refused from now on; waits          (DRAIN and SEAL: for host
- * conditions only) FLIP          readable since the flip's snapshot, or failed; superseded versions
- * are dropped; the lease ends
+ *   SEAL          such writes are refused from now on; waits
+ *                 (DRAIN and SEAL: for host conditions only)
+ *   FLIP          readable since the flip's snapshot, or failed; superseded versions are dropped;
+ *                 the lease ends
  *
  * INVARIANTS
  *  1. A batch is one transaction: entries, lists, progress and the runner's lease commit together.

@@ -1,7 +1,9 @@
 /* Relationships: ids in a document, and where the documents they name are put when it is read.
  *
- *   {"items": [{"product_id": "p1"}]}      source items.product_id, destination items.product,
- * model product holder: items (each element)   rest: product_id   key: product
+ *   {"items": [{"product_id": "p1"}]}
+ *
+ *   source items.product_id, destination items.product, model product
+ *   holder: items (each element)   rest: product_id   key: product
  *
  * INVARIANTS
  *  1. The destination's parent (holder) is the source's parent or one above it; everything between

@@ -1,8 +1,8 @@
 /* Transactions and the catalog: which schema each table was used with, checked when the commit
  * begins.
  *
- *   transaction slot (owner: the catalog) -> uses -> use(table, schema, read_at, writes) -> … in
- * its arena
+ *   transaction slot (owner: the catalog) -> uses -> use(table, schema, read_at, writes) -> …
+ *   in its arena
  *
  * INVARIANTS
  *  1. One transaction uses one schema per table; a transaction that wrote under one can not commit

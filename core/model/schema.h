@@ -1,11 +1,15 @@
 /* The catalog's row of one table: which indexes there are, in which state.
  *
  *   schema:{table} = sealed JSON {"revision", "dropping", "runner": {"id", "until"}, "indexes":
- * [{definition…, "unique", "state", "sealed", "since", "cursor", "scanned", "done", "duplicates"}]}
+ *                    [{definition…, "unique", "state", "sealed", "since", "cursor", "scanned",
+ *                      "done", "duplicates"}]}
  *
- *     absent ──register──> write_only ──reindex──> readable        failed: write_only that reindex
- * could not finish ^                  │   ^                     │            absent in the row: its
- * entries are being deleted └──drop_index──────┘   └─────drop_index──────┘
+ *     absent ──register──> write_only ──reindex──> readable
+ *       ^                  │   ^                     │
+ *       └──drop_index──────┘   └─────drop_index──────┘
+ *
+ *   failed: write_only that reindex could not finish. absent in the row: its entries are being
+ *   deleted.
  *
  *   state       writers                                         readers
  *   write_only  maintain it; who does not know its condition    refused with the progress

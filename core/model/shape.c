@@ -1,7 +1,7 @@
 /* From the document a user gives to the document that is stored.
  *
- *   parse -> id -> remove declared destinations -> check fields, add defaults -> timestamps ->
- * parse again if changed
+ *   parse -> id -> remove declared destinations -> check fields, add defaults -> timestamps
+ *         -> parse again if changed
  *
  * INVARIANTS
  *  1. Bytes that no rule touches are stored as given.

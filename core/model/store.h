@@ -1,8 +1,8 @@
 /* ti_store: what the rooms above the key-value store share within one database handle: keyspace,
  * catalog, registry of models, cursor secret, the place where events go.
  *
- *   ti_store_new ──> (models may be declared) ──> ti_store_open(kv) ──> (operations) ──>
- * ti_store_close ──> ti_store_free
+ *   ti_store_new ──> (models may be declared) ──> ti_store_open(kv) ──> (operations)
+ *                ──> ti_store_close ──> ti_store_free
  *
  * INVARIANTS
  *  1. Declaring a model contacts nobody; every operation before open or after close answers

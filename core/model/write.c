@@ -1,7 +1,7 @@
 /* Writes of one record: build, update, save, patch, delete. See model.h.
  *
- *   in a given transaction: once; a failure dooms it.  Without: ti_kv_transact around it, which
- * runs it again on conflict.
+ *   in a given transaction: once; a failure dooms it
+ *   without:                ti_kv_transact around it, which runs it again on conflict
  *
  * INVARIANTS
  *  1. Everything is checked before the first mutation, except what only the store can tell.

@@ -1,9 +1,9 @@
 /* Execution: entries of the range, their records, hydration, the page.
  *
  *   scan entries ──> which records are needed ──> batch_get ──> accept in order ──> … until the
- * page is full
+ *                                                                                   page is full
  *
- *   An entry needs its record when the document is wanted, or when the marker says that the record
+ * An entry needs its record when the document is wanted, or when the marker says that the record
  * has other entries in the index and the query could meet one of them: then the record's own list
  * decides which entry comes first. A covering index has document and list in its entries; a scan of
  * the table has the record itself.

@@ -1,7 +1,7 @@
 /* From a query to a range of keys.
  *
- *   values v1 v2, bound gt x     index:{table}:{index}: tuple(v1, v2) (x …        one contiguous
- * range, both ends known
+ *   values v1 v2, bound gt x     index:{table}:{index}: tuple(v1, v2) (x …
+ *                                one contiguous range, both ends known
  *
  * INVARIANTS
  *  1. Every value is of its field's type, or null (equality only).

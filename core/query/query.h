@@ -1,7 +1,7 @@
 /* Queries: equality on a leading run of an index's fields, then at most one range, page by page.
  *
- *   builder ──> plan (a key range of one index) ──> execute: entries ──> records ──> hydration ──>
- * page + cursor
+ *   builder ──> plan (a key range of one index) ──> execute: entries ──> records ──> hydration
+ *           ──> page + cursor
  *
  * INVARIANTS
  *  1. Values are checked by the execution; the builder only copies.

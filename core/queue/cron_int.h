@@ -1,7 +1,7 @@
 /* Cron expressions and time zones.
  *
- *   minute hour day-of-month month day-of-week        fields: *  5  1-5  1,3  any/5 10-50/10  jan
- * mon-fri
+ *   minute hour day-of-month month day-of-week
+ *   fields: *  5  1-5  1,3  any/5  10-50/10  jan  mon-fri
  *   @hourly @daily @weekly @monthly @yearly
  *
  * A day fits when its month fits, and its day of month and of week fit; when both of these are

@@ -1,8 +1,9 @@
 /* Looking at stored events: pages by state, counts.
  *
- *   pending    event:{type}:…                          by partition, place
- *   parked     queue_parked:{type}:…                   by partition, ordering key, place
- *   completed  queue:{type}:COMPLETED:…, failed FAILED by partition, time of completion
+ *   pending    event:{type}:…                  by partition, place
+ *   parked     queue_parked:{type}:…           by partition, ordering key, place
+ *   completed  queue:{type}:COMPLETED:…        by partition, time of completion
+ *   failed     queue:{type}:FAILED:…           the same
  *
  * INVARIANTS
  *  1. A page is read at one snapshot. Its cursor names the last row looked at, sealed with the

@@ -2,10 +2,11 @@
  *
  *   ack         row deleted, COMPLETED row put (when there is a retention)
  *   fail        retries left: the row, with attempts, error and not_before, is put into
- * queue_parked (a parked one: where it is); else deleted, FAILED row put reschedule  row deleted,
- * put at max(timestamp, now, place + 1 µs); not after now + grace advance     row put with the new
- * payload move        row deleted, put into queue_parked damaged     row deleted, FAILED row put
- * that holds its bytes
+ *               queue_parked (a parked one: where it is); else deleted, FAILED row put
+ *   reschedule  row deleted, put at max(timestamp, now, place + 1 µs); not after now + grace
+ *   advance     row put with the new payload
+ *   move        row deleted, put into queue_parked
+ *   damaged     row deleted, FAILED row put that holds its bytes
  *
  * INVARIANTS
  *  1. The row has been re-read in the same transaction and is what the event was made of.

@@ -1,9 +1,13 @@
 /* Reading one page of a partition, or of several at one snapshot.
  *
- *   (mutex) `reading`, what publishers have told   snapshot, now   (mutex) what they have told
- * since and where to read from rows with read position <= place <= now; when that reached the end
- * and nobody knows: the first row after now (mutex) which of them are in memory already   (without)
- * objects   (mutex) into the window
+ *   (mutex)    `reading`, what publishers have told
+ *              snapshot, now
+ *   (mutex)    what they have told since and where to read from
+ *              rows with read position <= place <= now; when that reached the end and nobody knows:
+ *              the first row after now
+ *   (mutex)    which of them are in memory already
+ *              objects
+ *   (mutex)    into the window
  *
  * INVARIANTS
  *  1. The read position is taken after the snapshot: what the snapshot shows was committed before,

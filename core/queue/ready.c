@@ -3,7 +3,7 @@
  *
  *   ready key ─> its type's list ─> taken by turns ─┬─> the host
  *                                                   `─> gate of its business key is full: waits
- * there
+ *                                                       there
  *
  * The mutex is held by every function here.
  *

@@ -1,7 +1,8 @@
 /* The directory next to a target in which it is made; see backup_int.h.
  *
- *   begin: mkdir TARGET.partial, lock it, empty it, mkdir db ──> (files) ──> finish: rename db
- * TARGET
+ *   begin:   mkdir TARGET.partial, lock it, empty it, mkdir db
+ *            (files)
+ *   finish:  rename db TARGET
  *
  * INVARIANTS
  *  1. Nothing is deleted in a TARGET.partial that is not ours: ours is empty or holds PARTIAL.

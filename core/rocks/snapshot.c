@@ -1,7 +1,6 @@
 /* Snapshots: a timestamp and a view of the published state.
  *
- *   e->view --ref--> [ RocksDB snapshot | read options | a spare cursor ] <--ref-- snapshot S1, S2
- * …
+ *   e->view --ref--> [ RocksDB snapshot | read options | spare cursor ] <--ref-- snapshots S1, S2 …
  *
  * A view is made when somebody begins and there is none for the published state; a run of commits
  * without a reader between makes none. While a group is being written RocksDB's state is neither

@@ -1,10 +1,11 @@
 /* A commit under way. Private to prewrite.c, commit.c and cleanup.c.
  *
- *   mode      prewrite                     commit point                          afterwards
- *   1PC       one request writes all       its answer                            nothing
- *   async     locks with min_commit_ts     the last prewrite's answer            all keys in the
- * background 2PC       locks                        the answer to the primary's commit secondaries
- * in the background
+ *   mode    prewrite                    commit point                          afterwards
+ *   1PC     one request writes all      its answer                            nothing
+ *   async   locks with min_commit_ts    the last prewrite's answer            all keys, in the
+ *                                                                             background
+ *   2PC     locks                       the answer to the primary's commit    secondaries, in the
+ *                                                                             background
  *
  * 1PC falls back to 2PC when the keys are not in one region and batch, or the store refuses; async
  * falls back when a store gives no min_commit_ts.

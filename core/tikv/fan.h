@@ -1,8 +1,8 @@
 /* Fanning out: one command over many keys, a request per region and batch, in rounds until every
  * key has its answer.
  *
- *   round: group the keys left by region and size  →  send all  →  take each answer (may leave keys
- * over)  →  settle (locks met)
+ *   round: group the keys left by region and size  →  send all
+ *          →  take each answer (may leave keys over)  →  settle (locks met)
  *
  * INVARIANTS
  *  1. A key is done when the answer of a request with it was taken and `take` did not leave it

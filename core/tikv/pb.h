@@ -1,8 +1,9 @@
 /* Protobuf by hand where it is hot or trivial: varints, tags, and the BatchCommands envelope.
  * Everything else goes through protobuf-c with an allocator over an arena.
  *
- * The envelope (tikvpb): request  { 1: repeated Request { N: the command }, 2: packed ids, 3: send
- * time } response { 1: repeated Response { N: the answer }, 2: packed ids, … }
+ * The envelope (tikvpb):
+ *   request   { 1: repeated Request { N: the command }, 2: packed ids, 3: send time }
+ *   response  { 1: repeated Response { N: the answer }, 2: packed ids, … }
  *
  * INVARIANTS
  *  1. Reading never passes the end of the bytes; anything malformed is CORRUPT.

@@ -3,15 +3,19 @@
  * The truth about a transaction is at its primary key. For each lock met:
  *
  *   status of its owner:  cache  →  else CheckTxnStatus at the primary
- *     committed or rolled back           final: cached (never where only one lock is known to be
- * gone) alive                              wait, or read past it where its min_commit_ts was pushed
- * above the reader expired, async commit              CheckSecondaryLocks at all its keys tells; a
- * key without async lock: ask again with force_sync_commit not found, lock not expired        the
- * primary is not written yet: wait; expired: roll back primary mismatch, pessimistic lock only this
- * lock is rolled back
+ *     committed or rolled back     final: cached (never where only one lock is known to be gone)
+ *     alive                        wait, or read past it where its min_commit_ts was pushed above
+ *                                  the reader
+ *     expired, async commit        CheckSecondaryLocks at all its keys tells; a key without async
+ *                                  lock: ask again with force_sync_commit
+ *     not found                    lock not expired: the primary is not written yet: wait;
+ *                                  expired: roll back
+ *     primary mismatch, pessimistic lock
+ *                                  only this lock is rolled back
  *
- *   then the lock:  pessimistic → PessimisticRollback;  small transaction → ResolveLock by keys;
- * large → ResolveLock of the region
+ *   then the lock:  pessimistic → PessimisticRollback
+ *                   small transaction → ResolveLock by keys
+ *                   large → ResolveLock of the region
  *
  * (source: client-go's lock resolver, as told in the protocol reference, 2.12)
  *

@@ -3,9 +3,10 @@
  * The position is a key, so that nothing is lost when regions move: forward the first key still
  * wanted, in reverse the first one not wanted any more.
  *
- *   forward:  {start_key = position, end_key = min(to, region end)}              next position:
- * last key + "\0", or the region's end reverse:  {start_key = position, end_key = max(from, region
- * start)}          next position: last key, or the region's start
+ *   forward:  {start_key = position, end_key = min(to, region end)}
+ *             next position: last key + "\0", or the region's end
+ *   reverse:  {start_key = position, end_key = max(from, region start)}
+ *             next position: last key, or the region's start
  *
  * An answer with an error of its own is asked again after its lock was settled; a pair with an
  * error is read singly (source: client-go). */

@@ -1,10 +1,10 @@
 /* Runs the parts in order, each in a process of its own, and gathers their results.
  *
- *   c-write    the C ABI fills dir/c: inserts and events       raw-write  the same rows into
- * dir/raw c-read     reads of dir/c                                  raw-read   the same reads of
- * dir/c c-queue    drains the events, pickup                       raw-drain  the same rows in
- * dir/raw c-open     opens empty databases                           raw-open   opens empty
- * directories lua        all of it by one caller, in dir/lua and dir/c
+ *   c-write  the C ABI fills dir/c: inserts and events    raw-write  the same rows into dir/raw
+ *   c-read   reads of dir/c                               raw-read   the same reads of dir/c
+ *   c-queue  drains the events, pickup                    raw-drain  the same rows in dir/raw
+ *   c-open   opens empty databases                        raw-open   opens empty directories
+ *   lua      all of it by one caller, in dir/lua and dir/c
  *
  * The raw parts need dir/c, so the C part runs also when only raw is asked for. */
 #include "bench.h"

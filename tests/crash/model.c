@@ -3,9 +3,12 @@
  *
  * Transaction n of thread t:
  *
- *   left   save    head-t   {n}              entries move: number, covering, list, condition,
- * unique left   build   row-t-n right  build   row-t-n both   delete  row-t-(n-1) unless n - 1 is
- * one of every KEPT_EVERY left   patch   the last row kept
+ *   left   save    head-t       {n}
+ *                               entries move: number, covering, list, condition, unique
+ *   left   build   row-t-n
+ *   right  build   row-t-n
+ *   both   delete  row-t-(n-1)  unless n - 1 is one of every KEPT_EVERY
+ *   left   patch   the last row kept
  *
  * So after a crash that left head-t at n, exactly the rows that are kept and row-t-n are there, in
  * both tables and in every index. */

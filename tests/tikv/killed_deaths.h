@@ -1,8 +1,8 @@
 /* Deaths of clients at named fault points: after every step of every mode of commit, with locks
  * held, while clearing up, while clearing up after another.
  *
- *   parent:  rule on a store  →  fork  →  wait for the SIGKILL  →  rule away  →  what is left is
- * read child:   arm the point  →  commit  →  dies on the way
+ *   parent:  rule on a store  →  fork  →  wait for the SIGKILL  →  rule away  →  the rest is read
+ *   child:   arm the point  →  commit  →  dies on the way
  *
  * All deaths share one cluster of three stores and three regions, each led by a store of its own:
  * every death has three keys of its own, one in each. The first is the primary.

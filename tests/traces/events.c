@@ -1,7 +1,7 @@
 /* The ops of a scenario about events: publishing, listing, handling.
  *
- *   {op: "work", type, count, fail} ──> a worker of one thread ──> [[key, action, payload], …] in
- * the order of handling
+ *   {op: "work", type, count, fail} ──> a worker of one thread
+ *                                   ──> [[key, action, payload], …] in the order of handling
  *
  * INVARIANTS
  *  1. `seen` of a work is written by its one handler thread, and read when that has ended.

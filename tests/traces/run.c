@@ -1,7 +1,7 @@
 /* Each scenario of this folder in C, over tito.h: its trace is what its file says, byte by byte.
  *
- *   *.json ──> {memory, a folder}, or the cluster under test (TITO_TEST_ENGINE=tikv) ──> line by
- * line
+ *   *.json ──> {memory, a folder}, or the cluster under test (TITO_TEST_ENGINE=tikv)
+ *          ──> line by line
  *
  * Thread rule: one thread. What is NOT here: the other hosts (tests/python, tests/resty). */
 #include <glob.h>

@@ -2,8 +2,8 @@
  *
  *   scenario ──> trace_open ──> trace_step, one line each ──> compared with what the file says
  *                   │               │
- *                models, queues     ops.c (records, queries, transactions), events.c (queues,
- * workers)
+ *                models, queues     ops.c (records, queries, transactions),
+ *                                   events.c (queues, workers)
  *
  * INVARIANTS
  *  1. Everything but reading JSON goes through tito.h.
