@@ -83,7 +83,9 @@
 #define TI_BATCH_CONFLICTS_MAX 2 /* runs in a row that a conflict throws away; then in halves */
 #define TI_WORKER_TYPES_MAX 256
 #define TI_QUEUE_TYPES_MAX 4096
-#define TI_META_LEASE_US 10000000 /* shared engines: how long a count may be remembered */
+#define TI_META_LEASE_US 10000000        /* shared engines: how long a count may be remembered */
+#define TI_REPARTITION_COMMIT_US 1000000 /* how long the switch to another count may take */
+#define TI_REPARTITION_LOOK_US 2000      /* how often to look whether workers have come to rest */
 #define TI_ACK_GROUP_SIZE_MAX (8 * 1024 * 1024) /* bytes of the events in one commit */
 #define TI_UNCOMMITTED_MAX 16384                /* settled events that wait for their commit */
 #define TI_COMMITTERS_MAX 4                     /* threads that commit outcomes, per worker */

@@ -169,10 +169,33 @@ ti_hub_meta ti_hub_meta_get(ti_hub *hub, const ti_hub_type *type)
 void ti_hub_meta_set(ti_hub *hub, ti_hub_type *type, ti_hub_meta meta)
 {
     ti_assert(meta.partitions > 0);
+    uint64_t layout = meta.partitions | (meta.moving ? UINT64_C(1) << 32 : 0);
     ti_mutex_lock(&hub->mutex);
-    if (meta.read_at >= type->meta.read_at)
+    bool newer = meta.read_at >= type->meta.read_at;
+    bool changed = newer && atomic_load(&type->layout) != layout;
+    if (newer)
         type->meta = meta;
+    if (changed)
+        atomic_store(&type->layout, layout);
+    for (const ti_listener *l = type->listeners; changed && l != NULL; l = l->next) {
+        if (l->changed != NULL)
+            l->changed(l->context);
+    }
+    for (const ti_member *m = hub->members; changed && m != NULL; m = m->next)
+        m->wake(m->context);
     ti_mutex_unlock(&hub->mutex);
+}
+
+bool ti_hub_has_settled(ti_hub *hub, const ti_hub_type *type, uint64_t until_us)
+{
+    bool settled = true;
+    ti_mutex_lock(&hub->mutex);
+    for (const ti_listener *l = type->listeners; l != NULL; l = l->next)
+        settled = settled && l->rested;
+    for (const ti_inflight *i = hub->inflight; i != NULL; i = i->next)
+        settled = settled && i->t_us > until_us;
+    ti_mutex_unlock(&hub->mutex);
+    return settled;
 }
 
 void ti_hub_listen(ti_hub *hub, ti_hub_type *type, ti_listener *listener)

@@ -10,8 +10,9 @@
  *  2. A listener's wake is called with the hub's mutex held: it only notes and signals, and takes
  *     no mutex below TI_RANK_LEAF.
  *  3. A partition count that was learned from the store is remembered for ever on an engine of one
- *     process; on a shared one it is looked up again when older than TI_META_LEASE_US, and
- *     publishing commits not after that, so that a later change of it can be fenced by time.
+ *     process, where the one who changes it says so here; on a shared one it is looked up again
+ *     when older than TI_META_LEASE_US, and publishing commits not after that, so that a later
+ *     change of it is fenced by time.
  *  4. On an engine of one process: every commit that writes events is entered here between getting
  *     its T and its end, when it has told its listeners. So every event with a place below a floor
  *     that ti_hub_floor answered has been told before; a commit that would enter with a T below is
@@ -60,6 +61,10 @@ struct ti_listener {
     void *context;
     /* place_us: of an event of that partition which has just been committed. */
     void (*wake)(void *context, uint32_t partition, uint64_t place_us);
+    /* The type's partition count has changed, or begins to. The hub's mutex is held. Or NULL. */
+    void (*changed)(void *context);
+    bool rested; /* it has nothing of the type in hand, and takes nothing while the count changes;
+                    under the hub's mutex */
 };
 
 /* A leased worker of this process. */
@@ -77,6 +82,7 @@ typedef struct ti_hub_meta {
     uint32_t partitions; /* 0 = not known */
     ti_ts read_at;       /* when it was read, in the database's time */
     int64_t read_ns;     /* and on the monotonic clock */
+    bool moving;         /* the count has just changed: nothing is delivered (repartition.c) */
 } ti_hub_meta;
 
 typedef struct ti_hub_type ti_hub_type;
@@ -84,10 +90,12 @@ struct ti_hub_type {
     ti_hub_type *next; /* in its bucket */
     char name[TI_NAME_SIZE_MAX + 1];
     size_t name_len;
-    ti_hub_meta meta;          /* under the hub's mutex, as the next three */
+    ti_hub_meta meta;          /* under the hub's mutex, as the next four */
+    uint32_t agreed;           /* the first declared count that was the stored one; 0 = none */
     ti_queue_options declared; /* partitions 0 = nobody declared a count */
     ti_listener *listeners;    /* borrowed from workers */
     _Atomic(int) paused;       /* as last stored or read */
+    _Atomic(uint64_t) layout;  /* meta's count and moving, for those without the mutex */
     _Atomic(uint64_t) counters[TI_COUNTERS];
     _Atomic(uint64_t) runs[TI_RUN_BUCKETS]; /* how long handlers took */
     _Atomic(uint64_t) runs_ns;              /* in all */
@@ -146,7 +154,18 @@ ti_status ti_hub_type_of(ti_hub *hub, ti_slice name, ti_hub_type **type_out, ti_
 ti_hub_type *ti_hub_type_find(ti_hub *hub, ti_slice name);
 ti_slice ti_hub_type_name(const ti_hub_type *type);
 
-/* What is known about its partitions now; remembering what was read. */
+/* The count of a layout, and whether it is changing. */
+static inline uint32_t ti_layout_count(uint64_t layout)
+{
+    return (uint32_t)layout;
+}
+static inline bool ti_layout_moving(uint64_t layout)
+{
+    return layout >> 32 != 0;
+}
+
+/* What is known about its partitions now; remembering what was read, which tells the listeners when
+ * it is something new. */
 ti_hub_meta ti_hub_meta_get(ti_hub *hub, const ti_hub_type *type);
 void ti_hub_meta_set(ti_hub *hub, ti_hub_type *type, ti_hub_meta meta);
 
@@ -156,6 +175,9 @@ void ti_hub_unlisten(ti_hub *hub, ti_hub_type *type, ti_listener *listener);
  * mutex is held by the caller; an entry that is not in is left alone. */
 bool ti_hub_enter(ti_hub *hub, ti_inflight *inflight, uint64_t t_us);
 void ti_hub_leave_held(ti_hub *hub, ti_inflight *inflight);
+/* Whether nothing is under way any more of what knew the type before its count began to change:
+ * all listeners rest, no commit is left that began at until_us or before. */
+bool ti_hub_has_settled(ti_hub *hub, const ti_hub_type *type, uint64_t until_us);
 /* A time below which no event will appear that has not been told; now_us: the database's. */
 uint64_t ti_hub_floor(ti_hub *hub, uint64_t now_us);
 
@@ -186,7 +208,8 @@ static inline void ti_hub_uncount(ti_hub_type *type, ti_counter counter, uint64_
 }
 
 /* The type's meta as of now, read from the store (and stored at first use) when needed. declared:
- * 0, or the count that the caller wants it to be: another one is SCHEMA_MISMATCH. */
+ * 0, or the count that the caller wants it to be: another one is SCHEMA_MISMATCH, unless it was
+ * right when this process declared it. */
 ti_status ti_queue_meta_resolve(ti_queues *queues, ti_hub_type *type, uint32_t declared,
                                 ti_hub_meta *meta_out, const ti_call *call, ti_err *err);
 

@@ -106,6 +106,19 @@ static bool is_ours(ti_worker *w, const ti_part *part)
     return ours;
 }
 
+/* With another count other rows may lie in a partition: all of them are looked at. */
+static void look_anew(ti_worker *w, ti_wtype *type)
+{
+    uint64_t generation = atomic_load(&type->generation);
+    if (type->cleaned_generation == generation)
+        return;
+    type->cleaned_generation = generation;
+    ti_mutex_lock(&w->mutex);
+    for (uint32_t i = 0; i < type->partitions; i++)
+        type->parts[i].cleaned_us = 0;
+    ti_mutex_unlock(&w->mutex);
+}
+
 /* Visits some partitions of a type: all of them within a quarter of the retention, at most
  * TI_RETENTION_VISIT_US. */
 static ti_status clean_type(ti_worker *w, ti_wtype *type, uint64_t now_us, const ti_call *call,
@@ -117,10 +130,12 @@ static ti_status clean_type(ti_worker *w, ti_wtype *type, uint64_t now_us, const
     if (round_us > TI_RETENTION_VISIT_US)
         round_us = TI_RETENTION_VISIT_US;
     uint64_t turns = round_us > TI_KEEPER_US ? (uint64_t)(round_us / TI_KEEPER_US) : 1;
-    uint32_t visits = (uint32_t)((type->partitions + turns - 1) / turns);
+    uint32_t partitions = type->partitions;
+    uint32_t visits = (uint32_t)((partitions + turns - 1) / turns);
+    look_anew(w, type);
     for (uint32_t i = 0; i < visits; i++) {
-        ti_part *part = &type->parts[type->clean_next];
-        type->clean_next = (type->clean_next + 1) % type->partitions;
+        ti_part *part = ti_type_part(w, type, type->clean_next % partitions);
+        type->clean_next = (type->clean_next + 1) % partitions;
         if (is_ours(w, part))
             TI_TRY(clean_part(w, part, now_us - (uint64_t)type->retention_us, call, err));
     }
@@ -180,7 +195,7 @@ static ti_status collect_garbage(ti_worker *w, const ti_call *call, ti_err *err)
     ti_engine *engine = w->queues->kv->engine;
     int64_t retention_us = w->options.gc_retention_us;
     int64_t now_ns = ti_env_mono_ns(w->env);
-    if (retention_us <= 0 || now_ns < w->gc_ns || !is_ours(w, &w->types->parts[0]))
+    if (retention_us <= 0 || now_ns < w->gc_ns || !is_ours(w, ti_type_part(w, w->types, 0)))
         return TI_OK;
     w->gc_ns = now_ns + retention_us * 100; /* ten times per retention */
     return engine->vt->gc(engine, retention_us, call, err);
@@ -190,7 +205,7 @@ static ti_status collect_garbage(ti_worker *w, const ti_call *call, ti_err *err)
 static ti_status clean_hints(ti_worker *w, const ti_call *call, ti_err *err)
 {
     int64_t now_ns = ti_env_mono_ns(w->env);
-    if (!w->queues->shared || now_ns < w->hints_ns || !is_ours(w, &w->types->parts[0]))
+    if (!w->queues->shared || now_ns < w->hints_ns || !is_ours(w, ti_type_part(w, w->types, 0)))
         return TI_OK;
     w->hints_ns = now_ns + TI_HINT_AGE_US * INT64_C(100); /* ten times per age */
     for (ti_wtype *type = w->types; type != NULL; type = type->next)

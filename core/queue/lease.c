@@ -240,6 +240,28 @@ static bool has_leases(const ti_lease *l)
     return false;
 }
 
+bool ti_lease_is_current(const ti_lease_type *type)
+{
+    uint64_t layout = atomic_load(&type->wtype->type->layout);
+    return !ti_layout_moving(layout) && ti_layout_count(layout) == type->partitions &&
+           type->wtype->partitions == type->partitions;
+}
+
+/* Takes on the count that the worker has, when nothing of the old one is left. */
+static void follow(ti_lease *l, ti_lease_type *type)
+{
+    uint32_t partitions = type->wtype->partitions;
+    if (partitions == type->partitions)
+        return;
+    for (uint32_t p = 0; p < type->partitions; p++) {
+        if (type->state[p] != TI_LEASE_NONE)
+            return;
+    }
+    ti_mutex_lock(&l->mutex);
+    type->partitions = partitions;
+    ti_mutex_unlock(&l->mutex);
+}
+
 static bool is_leader(ti_lease *l)
 {
     ti_mutex_lock(&l->mutex);
@@ -273,6 +295,7 @@ static ti_status turn(ti_lease *l, ti_arena *a, const ti_call *call, ti_err *err
         TI_TRY(renew(l, a, call, err));
     for (uint32_t i = 0; i < l->type_count && l->expiry != TI_TS_NONE; i++) {
         TI_TRY(ti_lease_give(l, &l->types[i], a, call, err));
+        follow(l, &l->types[i]);
         TI_TRY(ti_lease_share(l, &l->types[i], a, call, err));
         ti_arena_reset(a);
     }
@@ -289,7 +312,7 @@ static bool is_in_a_hurry(const ti_lease *l)
     if (l->renew_now || (l->expiry == TI_TS_NONE && l->leader))
         return true;
     for (uint32_t i = 0; i < l->type_count; i++) {
-        if (l->types[i].waits)
+        if (l->types[i].waits || l->types[i].partitions != l->types[i].wtype->partitions)
             return true;
         for (uint32_t p = 0; p < l->types[i].partitions; p++) {
             if (l->types[i].state[p] == TI_LEASE_GIVING)
@@ -351,9 +374,9 @@ static ti_status make_types(ti_lease *l, ti_err *err)
         ti_lease_type *type = &l->types[l->type_count++];
         type->wtype = wtype;
         type->partitions = wtype->partitions;
-        type->state = ti_alloc_zero(wtype->partitions);
-        type->wanted = ti_alloc_zero(wtype->partitions);
-        type->holding = ti_alloc_zero(wtype->partitions * sizeof(uint64_t));
+        type->state = ti_alloc_zero(TI_PARTITIONS_MAX);
+        type->wanted = ti_alloc_zero(TI_PARTITIONS_MAX);
+        type->holding = ti_alloc_zero(TI_PARTITIONS_MAX * sizeof(uint64_t));
         if (type->state == NULL || type->wanted == NULL || type->holding == NULL)
             return ti_err_no_memory(err);
     }

@@ -31,7 +31,7 @@ typedef enum ti_lease_state { TI_LEASE_NONE = 0, TI_LEASE_HELD, TI_LEASE_GIVING 
 /* The partitions of one type. */
 typedef struct ti_lease_type {
     ti_wtype *wtype;
-    uint32_t partitions;
+    uint32_t partitions;   /* under the lease's mutex; the arrays have room for any count */
     unsigned char *state;  /* owned, a ti_lease_state each; changed under the lease's mutex */
     uint64_t *holding;     /* owned: which taking it is; under the lease's mutex */
     unsigned char *wanted; /* owned, by the lease thread alone */
@@ -62,6 +62,9 @@ typedef struct ti_lease {
     bool started;
 } ti_lease;
 
+/* Whether the partitions of the type are what it shares: its count does not change, and is the
+ * worker's. */
+bool ti_lease_is_current(const ti_lease_type *type);
 /* Looks at one type: who is there, what should be ours, takes what is free, and marks what is to be
  * given. @locks none, the lease thread */
 ti_status ti_lease_share(ti_lease *l, ti_lease_type *type, ti_arena *a, const ti_call *call,

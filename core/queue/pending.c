@@ -1,7 +1,9 @@
 /* Where the pending events of a type are: its rows without what was drained.
  *
- *   event:{type}:  0000:… ✗✗✗✗✗│··· 0001:… ✗✗✗✗✗✗✗✗│·  0002:… ···      ✗ deleted  · row  │
- * checkpoint ranges         [  ]        [         ]         [             ]
+ *   event:{type}:  0000:… ✗✗✗✗✗│··· 0001:… ✗✗✗✗✗✗✗✗│·  0002:… ···
+ *   ranges                     [  ]                [ ]        [ ]
+ *
+ *   ✗ deleted  · row  │ checkpoint
  *
  * A deleted row stays in the engine for a while, and a scan walks over it. Before a partition's
  * checkpoint there is nothing else.
@@ -9,7 +11,8 @@
  * INVARIANTS
  *  1. The ranges rise and do not overlap; every row that is unfinished in the transaction's view is
  *     in one of them (checkpoint.c, 1).
- *  2. On a shared engine a range is a request: with many checkpoints it is one range again. */
+ *  2. On a shared engine a range is a request: with many checkpoints it is one range again. So it
+ *     is while the type's partition count changes (repartition.c). */
 #include "base/assert.h"
 #include "base/limits.h"
 #include "queue/hub_int.h"
@@ -18,6 +21,24 @@
 static ti_range range_of(ti_key_range range)
 {
     return (ti_range){.from = range.lo, .to = range.hi};
+}
+
+/* Whether the partition count of the type is changing: then events lie before checkpoints, too. */
+static ti_status is_moving(ti_queues *queues, ti_txn *txn, ti_arena *a, ti_slice type,
+                           bool *moving_out, const ti_call *call, ti_err *err)
+{
+    ti_queue_meta_row row;
+    ti_slice value;
+    ti_slice key = ti_key_queue_meta(queues->keyspace, a, type);
+    *moving_out = false;
+    TI_TRY(ti_key_check(key, "queue key", err));
+    ti_status status = ti_txn_get(txn, key, a, &value, call, err);
+    if (status == TI_NOT_FOUND)
+        return TI_OK;
+    TI_TRY(status);
+    TI_TRY(ti_queue_meta_open(value, key, &row, err));
+    *moving_out = row.from > 0;
+    return TI_OK;
 }
 
 /* Ends the last range where a partition begins, and begins the next one at its checkpoint. */
@@ -45,12 +66,15 @@ ti_status ti_pending_ranges(ti_queues *queues, ti_txn *txn, ti_arena *a, ti_slic
     ti_key_range all;
     ti_key_range points;
     ti_scan_page page;
+    bool moving;
     ranges_out->count = 0;
+    TI_TRY(is_moving(queues, txn, a, type, &moving, call, err));
     TI_TRY(ti_key_span(ks, a, TI_SPAN_EVENTS, type, TI_SLICE_NONE, &all, err));
     TI_TRY(ti_key_span(ks, a, TI_SPAN_CHECKPOINTS, type, TI_SLICE_NONE, &points, err));
     const ti_scan scan = {.range = range_of(points), .items_max = TI_PARTITIONS_MAX};
     TI_TRY(ti_txn_scan(txn, &scan, a, &page, call, err));
-    size_t count = queues->shared && page.count > TI_LIST_RANGES_MAX ? 0 : page.count;
+    bool whole = moving || (queues->shared && page.count > TI_LIST_RANGES_MAX);
+    size_t count = whole ? 0 : page.count;
     ranges_out->ranges = ti_arena_alloc(a, (count + 1) * sizeof(ti_range));
     if (ranges_out->ranges == NULL)
         return ti_err_no_memory(err);

@@ -12,7 +12,7 @@
  *     S - TI_GRACE_US.
  *  2. The uuid of an event is version 7 and ordered by (T, ordinal within the transaction).
  *  3. The partition of an event is a stable hash of its key modulo the type's partition count,
- *     which is stored at first use and never changes while a handle may remember it.
+ *     which is stored at first use; a change of it moves the events (repartition.c).
  *  4. A transaction that does not commit leaves no event and wakes nobody.
  *
  * Thread rule: a ti_queues may be used by any number of threads; a transaction by one at a time.
@@ -26,6 +26,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/progress.h"
 #include "base/slice.h"
 #include "codec/keys.h"
 #include "kv/txn.h"
@@ -190,7 +191,19 @@ ti_status ti_queue_replay(ti_queues *queues, const ti_event_filter *filter, ti_s
  * seconds): stored, so it outlives them. Publishing goes on; what has started ends. @thread any */
 ti_status ti_queue_set_paused(ti_queues *queues, ti_slice type, bool paused, const ti_call *call,
                               ti_err *err);
-/* Whether it is stored as paused. @thread any */
+/* Gives a type another partition count while it is in use (repartition.c). Until it ends nothing of
+ * the type is delivered, publishing goes on; on an engine of one process it waits for the handlers
+ * that have events of it in hand, on a shared one those that take longer than TI_META_LEASE_US run
+ * again. Order per key stays; ids of unfinished events change. It goes on with a change to the same
+ * count that was cut short, which holds the type until then; a change to another one takes its
+ * place. progress (or NULL): of the rows to look at. *moved_out: rows moved, also when it ends early.
+ * NOT_FOUND: nobody has used the type; INVALID_STATE: another call has taken over;
+ * INVALID_ARGUMENT. @thread any, but no handler of the type */
+ti_status ti_queue_repartition(ti_queues *queues, ti_slice type, uint32_t partitions,
+                               ti_progress *progress, uint64_t *moved_out, const ti_call *call,
+                               ti_err *err);
+/* Whether it is stored as paused; what is known of the type in this process is brought up to date.
+ * @thread any */
 ti_status ti_queue_is_paused(ti_queues *queues, ti_slice type, bool *paused_out,
                              const ti_call *call, ti_err *err);
 

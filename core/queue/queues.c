@@ -4,7 +4,8 @@
  *
  * INVARIANTS
  *  1. queue_meta of a type is made once, in a transaction that has read its absence: of two first
- *     users one meets a conflict, reads, and follows. Later only its pause changes. */
+ *     users one meets a conflict, reads, and follows. Later its pause changes, and its count
+ *     (repartition.c), in transactions that have read it. */
 #include "queue/queue.h"
 
 #include "base/assert.h"
@@ -90,7 +91,8 @@ ti_status ti_queue_declare(ti_queues *queues, ti_slice name, const ti_queue_opti
     TI_TRY(ti_hub_type_of(queues->hub, name, &type, err));
     ti_mutex_lock(&queues->hub->mutex);
     known = type->meta.partitions > 0 ? type->meta.partitions : type->declared.partitions;
-    bool fits = options->partitions == 0 || known == 0 || options->partitions == known;
+    bool fits = options->partitions == 0 || known == 0 || options->partitions == known ||
+                options->partitions == type->agreed;
     if (fits) {
         type->declared.ordering = options->ordering;
         type->declared.retention_us =
@@ -121,6 +123,15 @@ typedef struct meta_read {
     ti_hub_meta meta;
 } meta_read;
 
+/* Checks a row that was read. */
+static ti_status check_row(const ti_hub_type *type, const ti_queue_meta_row *row, ti_err *err)
+{
+    if (row->partitions == 0 || row->partitions > TI_PARTITIONS_MAX)
+        return ti_err_set(err, TI_CORRUPT, "the event type '%s' has no valid partition count",
+                          type->name);
+    return TI_OK;
+}
+
 static ti_status store_meta(ti_txn *txn, ti_slice key, uint32_t partitions, ti_err *err)
 {
     ti_buf value;
@@ -149,15 +160,14 @@ static ti_status read_meta(void *context, ti_txn *txn, const ti_call *call, ti_e
         TI_TRY(store_meta(txn, key, read->wanted, err));
     else
         return status;
-    if (row.partitions == 0 || row.partitions > TI_PARTITIONS_MAX)
-        return ti_err_set(err, TI_CORRUPT, "the event type '%s' has no valid partition count",
-                          read->type->name);
+    TI_TRY(check_row(read->type, &row, err));
     /* A worker resolves its types before it reads: one that begins gives out nothing of a paused
      * type. */
     atomic_store(&read->type->paused, row.paused ? 1 : 0);
     read->meta.partitions = (uint32_t)row.partitions;
     read->meta.read_at = ti_txn_start_ts_if_any(txn);
     read->meta.read_ns = read->begun_ns;
+    read->meta.moving = row.from > 0;
     return TI_OK;
 }
 
@@ -167,6 +177,19 @@ static bool is_fresh(const ti_queues *queues, ti_hub_meta meta)
     if (meta.partitions == 0 || !queues->shared)
         return meta.partitions > 0;
     return ti_env_mono_ns(queues->kv->env) - meta.read_ns < TI_META_LEASE_US * INT64_C(500);
+}
+
+/* A declaration is checked against the stored count, or the one that this process found right
+ * before. */
+static ti_status agree(ti_queues *queues, ti_hub_type *type, uint32_t declared, uint32_t count,
+                       ti_err *err)
+{
+    ti_mutex_lock(&queues->hub->mutex);
+    if (declared == count && type->agreed == 0)
+        type->agreed = count;
+    bool fits = declared == count || declared == type->agreed;
+    ti_mutex_unlock(&queues->hub->mutex);
+    return fits ? TI_OK : mismatch(type, declared, count, err);
 }
 
 ti_status ti_queue_meta_resolve(ti_queues *queues, ti_hub_type *type, uint32_t declared,
@@ -185,9 +208,7 @@ ti_status ti_queue_meta_resolve(ti_queues *queues, ti_hub_type *type, uint32_t d
         meta = read.meta;
     }
     *meta_out = meta;
-    if (declared > 0 && declared != meta.partitions)
-        return mismatch(type, declared, meta.partitions, err);
-    return TI_OK;
+    return declared > 0 ? agree(queues, type, declared, meta.partitions, err) : TI_OK;
 }
 
 ti_status ti_queue_partitions(ti_queues *queues, ti_slice name, uint32_t *partitions_out,
@@ -267,6 +288,7 @@ ti_status ti_queue_is_paused(ti_queues *queues, ti_slice name, bool *paused_out,
     pause_job job = {.queues = queues};
     ti_queue_meta_row row;
     ti_hub_type *type;
+    ti_hub_meta meta = {.read_ns = ti_env_mono_ns(queues->kv->env)};
     ti_slice key;
     ti_txn *txn;
     *paused_out = false;
@@ -275,12 +297,17 @@ ti_status ti_queue_is_paused(ti_queues *queues, ti_slice name, bool *paused_out,
     job.type = type;
     TI_TRY(ti_txn_begin(queues->kv, &(ti_txn_options){.read_only = true}, &txn, err));
     ti_status status = read_row(&job, txn, &key, &row, call, err);
+    meta.read_at = ti_txn_start_ts_if_any(txn);
     ti_txn_free(txn);
     if (status == TI_NOT_FOUND)
         return TI_OK; /* nobody has used the type yet */
     TI_TRY(status);
+    TI_TRY(check_row(type, &row, err));
     *paused_out = row.paused;
     atomic_store(&type->paused, row.paused ? 1 : 0);
+    meta.partitions = (uint32_t)row.partitions;
+    meta.moving = row.from > 0;
+    ti_hub_meta_set(queues->hub, type, meta);
     return TI_OK;
 }
 

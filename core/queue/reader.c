@@ -1,7 +1,7 @@
 /* The reader's thread: ownership, timers, loads of parked keys, reads of partitions, checkpoints.
  *
- *   loop: ownership (each second) -> news from publishers -> timers -> one load -> one read (or the
- *         opening of many)
+ *   loop: partition counts -> ownership (each second) -> news from publishers -> timers -> one load
+ * -> one read (or the opening of many)
  *         -> checkpoints (when due) -> nothing to do: sleep until a timer, a nudge or news
  *
  * INVARIANTS
@@ -80,7 +80,8 @@ static void look_at_ownership(ti_worker *w)
     bool changed = !w->epoch_known || epoch != w->ownership_epoch;
     for (ti_wtype *type = w->types; changed && type != NULL; type = type->next) {
         for (uint32_t i = 0; i < type->partitions; i++)
-            type->parts[i].holding_next = o->vt->holding(o, ti_hub_type_name(type->type), i);
+            type->parts[i].holding_next =
+                type->resting ? 0 : o->vt->holding(o, ti_hub_type_name(type->type), i);
     }
     ti_mutex_lock(&w->mutex);
     if (o->vt->epoch(o) != epoch) {
@@ -337,6 +338,8 @@ static int64_t wake_time(const ti_worker *w)
         at_ns = earlier(at_ns, w->spill_check_ns);
     if (w->pause_until_ns > ti_env_mono_ns(w->env))
         at_ns = earlier(at_ns, w->pause_until_ns);
+    if (w->leaving)
+        at_ns = earlier(at_ns, ti_env_mono_ns(w->env) + TI_LEASE_HURRY_US * INT64_C(1000));
     return at_ns;
 }
 
@@ -364,6 +367,7 @@ void *ti_reader_run(void *worker)
     ti_arena_init(&a);
     ti_mutex_lock(&w->mutex);
     while (!w->quit) {
+        ti_types_follow(w);
         look_at_ownership(w);
         reopen_parts(w);
         ti_inbox_collect(w);

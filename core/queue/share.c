@@ -119,7 +119,8 @@ static bool should_be_mine(const sharing *s, uint64_t type, uint32_t partition)
     return best != NULL && is_me(s, best->id);
 }
 
-/* What is ours and should not be is to be given; what is being given and should not be is kept. */
+/* What is ours and should not be is to be given; what is being given and should not be is kept.
+ * leader: anything should be ours; not while the type's count changes. */
 static void decide(sharing *s, bool leader)
 {
     ti_lease_type *type = s->type;
@@ -238,7 +239,7 @@ ti_status ti_lease_share(ti_lease *l, ti_lease_type *type, ti_arena *a, const ti
     uint32_t next = 0;
     ti_status status = TI_OK;
     ti_mutex_lock(&l->mutex);
-    bool leader = l->leader;
+    bool leader = l->leader && ti_lease_is_current(type);
     ti_mutex_unlock(&l->mutex);
     type->waits = false;
     while (status == TI_OK && next < type->partitions) {

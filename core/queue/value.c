@@ -12,6 +12,7 @@
 #define TEXT_VERSION 2
 #define META_VERSION 3
 #define META_PAUSED 1
+#define META_MOVING 2
 #define SCHEDULE_VERSION 4
 #define HINT_VERSION 5
 
@@ -201,17 +202,26 @@ ti_status ti_queue_text_open(ti_slice value, ti_slice row_key, ti_slice *text_ou
     return TI_OK;
 }
 
+static ti_status append_meta(ti_buf *b, ti_queue_meta_row meta, ti_err *err)
+{
+    unsigned char flags =
+        (unsigned char)((meta.paused ? META_PAUSED : 0) | (meta.from > 0 ? META_MOVING : 0));
+    TI_TRY(ti_buf_append_byte(b, META_VERSION, err));
+    TI_TRY(ti_buf_append_byte(b, flags, err));
+    TI_TRY(append_varint(b, meta.partitions, err));
+    if (meta.from == 0)
+        return TI_OK;
+    TI_TRY(append_varint(b, meta.from, err));
+    return append_varint(b, meta.since_us, err);
+}
+
 ti_status ti_queue_meta_seal(ti_buf *b, ti_slice row_key, ti_queue_meta_row meta, ti_err *err)
 {
     ti_buf payload;
-    if (!meta.paused)
+    if (!meta.paused && meta.from == 0)
         return ti_queue_number_seal(b, row_key, meta.partitions, err);
-    ti_buf_init(&payload, 16);
-    ti_status status = ti_buf_append_byte(&payload, META_VERSION, err);
-    if (status == TI_OK)
-        status = ti_buf_append_byte(&payload, META_PAUSED, err);
-    if (status == TI_OK)
-        status = append_varint(&payload, meta.partitions, err);
+    ti_buf_init(&payload, 64);
+    ti_status status = append_meta(&payload, meta, err);
     if (status == TI_OK)
         status = ti_sealed_append(b, TI_SEALED_QUEUE, row_key, ti_buf_slice(&payload), err);
     ti_buf_free(&payload);
@@ -226,12 +236,18 @@ ti_status ti_queue_meta_open(ti_slice value, ti_slice row_key, ti_queue_meta_row
     TI_TRY(ti_sealed_open(value, TI_SEALED_QUEUE, row_key, &in, err));
     if (in.len < 1 || in.data[0] != META_VERSION)
         return ti_queue_number_open(value, row_key, &meta_out->partitions, err);
-    if (in.len < 3 || in.data[1] != META_PAUSED)
+    unsigned char flags = in.len < 3 ? 0 : (unsigned char)in.data[1];
+    if (flags == 0 || (flags & ~(META_PAUSED | META_MOVING)) != 0)
         return ti_err_set(err, TI_CORRUPT, "the row of an event type has an unknown form");
-    meta_out->paused = true;
+    meta_out->paused = (flags & META_PAUSED) != 0;
     in.data += 2;
     in.len -= 2;
-    if (!take_varint(&in, &meta_out->partitions) || in.len > 0)
+    bool whole = take_varint(&in, &meta_out->partitions);
+    if ((flags & META_MOVING) != 0)
+        whole = whole && take_varint(&in, &meta_out->from) &&
+                take_varint(&in, &meta_out->since_us) && meta_out->from > 0 &&
+                meta_out->from <= TI_PARTITIONS_MAX;
+    if (!whole || in.len > 0)
         return ti_err_set(err, TI_CORRUPT, "the row of an event type can not be decoded");
     return TI_OK;
 }

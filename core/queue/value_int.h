@@ -72,10 +72,13 @@ ti_status ti_schedule_open(ti_slice value, ti_slice row_key, ti_schedule *schedu
 
 /* queue_meta: as a number while the type runs, so that those who know numbers only read it, else
  *
- *   version 03, flags (bit 0: paused), varint number */
+ *   version 03, flags (bit 0: paused, bit 1: its count changes), varint number,
+ *   when it changes: varint from, varint since */
 typedef struct ti_queue_meta_row {
     uint64_t partitions;
     bool paused;
+    uint64_t from;     /* > 0: the count changes; the highest one that rows may still lie by */
+    uint64_t since_us; /* … since this time */
 } ti_queue_meta_row;
 ti_status ti_queue_meta_seal(ti_buf *b, ti_slice row_key, ti_queue_meta_row meta, ti_err *err);
 ti_status ti_queue_meta_open(ti_slice value, ti_slice row_key, ti_queue_meta_row *meta_out,

@@ -173,9 +173,11 @@ static void hear(void *context, uint32_t partition, uint64_t place_us)
 {
     ti_wtype *type = context;
     ti_inbox *inbox = &type->worker->inbox;
-    if (partition >= type->partitions)
-        return;
     ti_mutex_lock(&inbox->mutex);
+    if (partition >= type->partitions) {
+        ti_mutex_unlock(&inbox->mutex);
+        return;
+    }
     if (type->inbox_lowest[partition] == UINT64_MAX)
         type->inbox_dirty[type->inbox_count++] = partition;
     if (place_us < type->inbox_lowest[partition])
@@ -186,6 +188,12 @@ static void hear(void *context, uint32_t partition, uint64_t place_us)
         ti_cond_signal(&inbox->cond);
     inbox->flag = true;
     ti_mutex_unlock(&inbox->mutex);
+}
+
+/* A ti_listener's changed: the hub's mutex is held. */
+static void hear_of_change(void *context)
+{
+    ti_worker_nudge(((ti_wtype *)context)->worker);
 }
 
 ti_status ti_worker_on(ti_worker *w, ti_slice name, const ti_worker_type_options *options,
@@ -230,7 +238,12 @@ ti_status ti_worker_on(ti_worker *w, ti_slice name, const ti_worker_type_options
     wtype->batch = options->batch;
     wtype->rate = options->rate;
     ti_timer_init(&wtype->timer, TI_TIMER_TYPE);
-    wtype->listener = (ti_listener){.context = wtype, .wake = hear, .oldest_us = UINT64_MAX};
+    wtype->listener = (ti_listener){.context = wtype,
+                                    .wake = hear,
+                                    .changed = hear_of_change,
+                                    .rested = true,
+                                    .oldest_us = UINT64_MAX};
+    atomic_init(&wtype->resting, true);
     wtype->next = w->types;
     w->types = wtype;
     w->type_count++;
@@ -239,55 +252,18 @@ ti_status ti_worker_on(ti_worker *w, ti_slice name, const ti_worker_type_options
 
 /* ---- start ---- */
 
-static void free_parts(ti_wtype *type)
-{
-    for (uint32_t i = 0; type->parts != NULL && i < type->partitions; i++)
-        ti_buf_free(&type->parts[i].open_from);
-    ti_free(type->parts);
-    ti_free(type->inbox_lowest);
-    ti_free(type->inbox_highest);
-    ti_free(type->inbox_dirty);
-    type->parts = NULL;
-    type->inbox_lowest = NULL;
-    type->inbox_highest = NULL;
-    type->inbox_dirty = NULL;
-}
-
-static ti_status make_parts(ti_worker *w, ti_wtype *type, ti_err *err)
-{
-    uint32_t n = type->partitions;
-    type->parts = ti_alloc_zero(n * sizeof(ti_part));
-    type->inbox_lowest = ti_alloc_zero(n * sizeof(uint64_t));
-    type->inbox_highest = ti_alloc_zero(n * sizeof(uint64_t));
-    type->inbox_dirty = ti_alloc_zero(n * sizeof(uint32_t));
-    if (type->parts == NULL || type->inbox_lowest == NULL || type->inbox_highest == NULL ||
-        type->inbox_dirty == NULL)
-        return ti_err_no_memory(err);
-    for (uint32_t i = 0; i < n; i++) {
-        ti_part *part = &type->parts[i];
-        part->type = type;
-        part->number = i;
-        part->wake_min_us = UINT64_MAX;
-        ti_buf_init(&part->open_from, TI_KEY_SIZE_MAX * 2);
-        ti_timer_init(&part->timer, TI_TIMER_PART);
-        type->inbox_lowest[i] = UINT64_MAX;
-        TI_TRY(ti_timers_reserve(&w->timers, err));
-    }
-    return ti_timers_reserve(&w->timers, err);
-}
-
 static ti_status ready_type(ti_worker *w, ti_wtype *type, const ti_call *call, ti_err *err)
 {
     ti_hub *hub = w->queues->hub;
+    uint32_t partitions;
     ti_mutex_lock(&hub->mutex);
     type->ordering = type->type->declared.ordering;
     type->retention_us = type->type->declared.retention_us;
     ti_mutex_unlock(&hub->mutex);
-    TI_TRY(
-        ti_queue_partitions(w->queues, ti_hub_type_name(type->type), &type->partitions, call, err));
-    ti_status status = make_parts(w, type, err);
-    if (status != TI_OK)
-        free_parts(type);
+    TI_TRY(ti_queue_partitions(w->queues, ti_hub_type_name(type->type), &partitions, call, err));
+    ti_mutex_lock(&w->mutex);
+    ti_status status = ti_type_resize(w, type, partitions, err);
+    ti_mutex_unlock(&w->mutex);
     return status;
 }
 
@@ -354,7 +330,8 @@ void ti_worker_set_leader(ti_worker *w, bool leader)
 ti_ts ti_worker_fence(const ti_worker *w, const ti_part *part, uint64_t holding)
 {
     ti_ownership *o = w->ownership;
-    return o->vt->fence(o, ti_hub_type_name(part->type->type), part->number, holding);
+    ti_ts until = o->vt->fence(o, ti_hub_type_name(part->type->type), part->number, holding);
+    return w->queues->shared ? ti_type_fence(w, part->type, until) : until;
 }
 
 static uint32_t owned_between(ti_worker *w, ti_slice name, uint32_t from, uint32_t to)
@@ -488,7 +465,7 @@ static void free_types(ti_worker *w)
     while (w->types != NULL) {
         ti_wtype *type = w->types;
         w->types = type->next;
-        free_parts(type);
+        ti_type_free_parts(type);
         ti_hints_forget(type);
         ti_free(type);
     }

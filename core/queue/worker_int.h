@@ -11,8 +11,8 @@
  *
  * Life of an event object:
  *
- *   WAITING --take--> TAKEN --settle, timeout--> SETTLED --committed--> DONE --last reference-->
- * freed |                                            |
+ *   WAITING --take--> TAKEN --settle, timeout--> SETTLED --committed--> DONE --last ref.--> freed
+ *      |                                            |
  *      `--moved behind a parked key, damaged--------'   (never with the host)
  *
  * A run that is thrown away (conflict, abandon) ends its object; a clone takes its place.
@@ -21,7 +21,7 @@
  * Files: worker.c life; take.c the host's side; event.c objects; window.c, key.c what is in memory
  * and what runs next; ready.c what may run now; reader.c the reader's loop; open.c how partitions
  * begin; read.c reading them; parked.c parked keys; commit.c committers; outcome.c what an outcome
- * writes; owner.c the fixed ownership.
+ * writes; owner.c the fixed ownership; follow.c partition counts that change.
  *
  * INVARIANTS
  *  1. Everything below is under worker->mutex unless it says otherwise. The inbox has its own.
@@ -54,6 +54,7 @@ typedef struct ti_wtype ti_wtype;
 typedef struct ti_gate ti_gate;
 typedef struct ti_hint_seen ti_hint_seen;
 typedef struct ti_batch ti_batch;
+typedef struct ti_parts_old ti_parts_old;
 
 #define TI_GATE_BUCKETS 256
 
@@ -212,10 +213,19 @@ struct ti_wtype {
     ti_key *ready_last;
     uint32_t ready_count;
     uint32_t taken;
-    ti_hint_seen *hints_seen; /* owned; of the reader's thread */
-    uint32_t clean_next;      /* the keeper's: the partition that is cleaned next */
-    uint32_t partitions;
-    ti_part *parts;
+    ti_hint_seen *hints_seen;     /* owned; of the reader's thread */
+    uint32_t clean_next;          /* the keeper's: the partition that is cleaned next */
+    _Atomic(uint32_t) partitions; /* changed by the reader alone (follow.c), as the next ones */
+    ti_part *parts;               /* under the worker's mutex */
+    uint32_t room;                /* of parts and the inbox's arrays */
+    uint32_t timers_reserved;
+    ti_parts_old *parts_old;       /* owned: what was outgrown */
+    _Atomic(bool) resting;         /* works on nothing until it has taken a count on */
+    _Atomic(uint64_t) generation;  /* counts taken on */
+    uint64_t cleaned_generation;   /* the keeper's */
+    _Atomic(int64_t) refreshed_ns; /* when a committer last read the count */
+    ti_ts valid_until;             /* shared engines: nothing is committed after that; under the */
+    int64_t valid_ns;              /* hub's mutex, and the same on the monotonic clock */
     ti_listener listener;
     ti_worker *worker;
     uint64_t *inbox_lowest; /* per partition, places told; under the inbox's mutex */
@@ -320,6 +330,7 @@ struct ti_worker {
     uint64_t ownership_epoch;
     bool epoch_known;
     int64_t ownership_ns;    /* next look */
+    bool leaving;            /* a type that is to rest has something in hand */
     int64_t checkpoint_ns;   /* next look */
     int64_t reader_until_ns; /* when the reader wakes by itself */
     int64_t pause_until_ns;  /* after an error nothing is read before */
@@ -345,6 +356,20 @@ ti_call ti_worker_call(ti_worker *w);
 /* The database's time as a lower bound of what commits from now on; txn has its snapshot. */
 ti_status ti_worker_now(ti_worker *w, ti_txn *txn, ti_ts *now_out, const ti_call *call,
                         ti_err *err);
+
+/* ---- follow.c ---- */
+
+/* Room for n partitions, which are what the type has from now on; nothing of it is in hand. The
+ * mutex is held. OUT_OF_MEMORY: as before. */
+ti_status ti_type_resize(ti_worker *w, ti_wtype *type, uint32_t n, ti_err *err);
+void ti_type_free_parts(ti_wtype *type);
+/* A partition of the type (of an old count, perhaps); valid as long as the worker. The mutex is not
+ * held. */
+ti_part *ti_type_part(ti_worker *w, const ti_wtype *type, uint32_t number);
+/* Lets types rest whose count changes, and takes new counts on. The mutex is held; the reader. */
+void ti_types_follow(ti_worker *w);
+/* What bounds commits about a type on a shared engine: `until`, or less. The mutex is not held. */
+ti_ts ti_type_fence(const ti_worker *w, ti_wtype *type, ti_ts until);
 
 /* ---- event.c ---- */
 
