@@ -192,11 +192,9 @@ static ti_locks *lock_all(world *w, uint64_t start_ts)
 
 static void act_lock(world *w)
 {
-    sim_call_begin(w->f.sim);
     int64_t began_ms = sim_now_ms(w->f.sim);
     ti_locks *locks = lock_all(w, fake_now(&w->f));
     w->elapsed_ms = sim_now_ms(w->f.sim) - began_ms;
-    sim_call_end(w->f.sim);
     w->quiet = true;
     w->e->vt->unlock(w->e, locks);
 }
@@ -211,12 +209,10 @@ static void act_locked_commit(world *w)
 {
     uint64_t start_ts = fake_now(&w->f);
     ti_locks *locks = lock_all(w, start_ts);
-    sim_call_begin(w->f.sim);
     int64_t began_ms = sim_now_ms(w->f.sim);
     if (w->status == TI_OK)
         commit(w, one_each, 4, locks, start_ts);
     w->elapsed_ms = sim_now_ms(w->f.sim) - began_ms;
-    sim_call_end(w->f.sim);
     w->quiet = true;
     w->e->vt->unlock(w->e, locks);
 }

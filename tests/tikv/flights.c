@@ -131,12 +131,55 @@ static void a_follower_s_time_is_its_own(void **state)
     end(&flights, s);
 }
 
+typedef struct slow_leader {
+    ti_flights *flights;
+    ti_flight *mine;
+    pthread_t thread;
+} slow_leader;
+
+/* Computes for a while: the thread can run all that time, whether it has a processor or not. */
+static void *compute_and_end(void *context)
+{
+    slow_leader *l = context;
+    int result = 42;
+    int64_t until_ns = ti_env_mono_ns(ti_env_real()) + INT64_C(30000000);
+    while (ti_env_mono_ns(ti_env_real()) < until_ns) {
+    }
+    ti_flight_end(l->flights, l->mine, &result);
+    return NULL;
+}
+
+/* A leader who has no processor costs a follower no simulated time: without that, pairs of the
+ * fault matrix stood still until their deadlines on loaded machines. */
+static void time_stands_while_a_leader_computes(void **state)
+{
+    (void)state;
+    sim *s = NULL;
+    ti_flights flights;
+    ti_flight mine;
+    begin(&flights, &s, sizeof(int));
+    for (int i = 0; i < 10; i++) {
+        lead(&flights, s, 7, &mine);
+        int64_t began_ms = sim_now_ms(s);
+        slow_leader leader = {.flights = &flights, .mine = &mine};
+        assert_int_equal(pthread_create(&leader.thread, NULL, compute_and_end, &leader), 0);
+        follower late = {.flights = &flights, .sim = s, .id = 7, .timeout_ms = 500};
+        assert_null(follow(&late));
+        assert_int_equal(pthread_join(leader.thread, NULL), 0);
+        test_status(late.status, TI_OK);
+        assert_true(late.leads || late.result == 42);
+        assert_int_equal(late.ended_ms, began_ms);
+    }
+    end(&flights, s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(followers_get_the_result),
         cmocka_unit_test(another_id_does_not_wait),
         cmocka_unit_test(a_follower_s_time_is_its_own),
+        cmocka_unit_test(time_stands_while_a_leader_computes),
     };
     return TEST_RUN(tests);
 }

@@ -83,13 +83,11 @@ static void giving_back_ends_with_the_deadline(void **state)
     uint64_t start_ts = little_now(&l);
     test_ok(little_lock(&l, &locks, start_ts, "a", -1, 60000), &l.err);
     atomic_store(&l.count, 1);
-    sim_call_begin(l.f.sim);
     int64_t began_ms = sim_now_ms(l.f.sim);
     test_status(little_lock(&l, &locks, start_ts, "b", -1, 1000), TI_TIMEOUT);
     int64_t locked_ms = sim_now_ms(l.f.sim) - began_ms;
     l.e->vt->unlock(l.e, locks);
     int64_t unlocked_ms = sim_now_ms(l.f.sim) - began_ms;
-    sim_call_end(l.f.sim);
     assert_int_equal(locked_ms, 1000);
     assert_int_equal(unlocked_ms, 1000);
     atomic_store(&l.count, 0);
@@ -112,11 +110,9 @@ static void giving_back_in_time_is_at_once(void **state)
     locks = NULL;
     test_ok(little_lock(&l, &locks, little_now(&l), "a", -1, 60000), &l.err);
     atomic_store(&l.count, 1);
-    sim_call_begin(l.f.sim);
     int64_t began_ms = sim_now_ms(l.f.sim);
     l.e->vt->unlock(l.e, locks);
     int64_t took_ms = sim_now_ms(l.f.sim) - began_ms;
-    sim_call_end(l.f.sim);
     assert_int_equal(took_ms, TI_UNLOCK_WITHIN_US / 1000);
     atomic_store(&l.count, 0);
     expect_unlocked(&l, "a", TI_PESSIMISTIC_TTL_MS - 5000);
@@ -193,11 +189,9 @@ static void a_jump_backwards_is_refused(void **state)
     ti_ts last = little_now(&l);
     atomic_store(&l.f.ahead_ms, -HOUR_MS / 2);
     ti_call call = little_call(&l, 5000);
-    sim_call_begin(l.f.sim);
     int64_t began_ms = sim_now_ms(l.f.sim);
     ti_status status = l.e->vt->now(l.e, &ts, &call, &l.err);
     int64_t took_ms = sim_now_ms(l.f.sim) - began_ms;
-    sim_call_end(l.f.sim);
     assert_true(status == TI_TIMEOUT || status == TI_UNAVAILABLE);
     assert_non_null(strstr(l.err.message, "went backwards"));
     assert_true(took_ms <= 5000);

@@ -2,31 +2,23 @@
 #include "tikv/sim.h"
 
 #include "base/assert.h"
+#include "tikv/calm.h"
 
-#define HOPELESS_MAX 20000
-/* How long another thread is given to be seen waiting before time moves without it. */
-#define PATIENCE_NS INT64_C(200000000)
+/* How long a thread that does not come to rest keeps time from moving. */
+#define PATIENCE_NS INT64_C(20000000000)
+/* When a wait that nothing can end has lasted long enough. */
+#define HOPELESS_NS INT64_C(20000000000)
+/* How long a wait rests before it looks at the other threads again. */
+#define SLICE_NS INT64_C(50000)
+#define WAITS_MAX 256
 
 /* A thread inside wait or sleep, on its stack. */
 typedef struct waiting {
     struct waiting *next;
     int64_t until_ns;
     ti_latch *latch; /* NULL: a sleep */
+    pid_t thread;
 } waiting;
-
-/* How long a wait lets other threads of the client work before it moves time: they may be the ones
- * that end it. */
-#define LINGER_NS INT64_C(60000000)
-#define LINGER_SLICE_NS INT64_C(300000)
-
-/* This thread's call is the measured one. */
-static _Thread_local bool in_call;
-static _Thread_local bool is_io;
-/* Its address names the thread. */
-static _Thread_local char self;
-/* What this thread has lingered for, and how much had happened by then. */
-static _Thread_local const ti_latch *lingered;
-static _Thread_local uint64_t lingered_at;
 
 typedef enum event_kind { UNARY_DONE, STREAM_SENT, STREAM_MESSAGE, STREAM_END } event_kind;
 
@@ -69,12 +61,9 @@ typedef struct sim_inside {
     ti_unary *unaries;
     ti_stream *streams;
     waiting *waits;
-    const char *user;  /* the first thread that used the wire */
-    bool shared;       /* others have, too */
     int senders;       /* threads inside send */
-    uint64_t activity; /* events and messages so far */
-    bool call;         /* between sim_call_begin and sim_call_end */
-    bool call_waits;   /* its thread is inside wait or sleep */
+    uint64_t activity; /* changes whenever something happens */
+    bool looks;        /* somebody looks at the threads */
     ti_thread thread;
     bool busy; /* a handler runs */
     bool stop;
@@ -161,7 +150,6 @@ static void *io_thread(void *arg)
 {
     sim *s = arg;
     sim_inside *in = s->inside;
-    is_io = true;
     ti_mutex_lock(&in->mutex);
     while (!in->stop) {
         if (!is_due(s)) {
@@ -170,6 +158,7 @@ static void *io_thread(void *arg)
         }
         event *e = in->events;
         in->events = e->next;
+        in->activity++;
         in->busy = true;
         ti_mutex_unlock(&in->mutex);
         run_event(s, e);
@@ -191,157 +180,120 @@ static void settle(sim *s)
         ti_cond_wait(&s->inside->changed, &s->inside->mutex);
 }
 
-/* Notes who uses the wire. The mutex is held. */
-static void note_user(sim_inside *in)
+/* Whether a wait has nothing to wait for any more. */
+static bool is_over(const sim *s, const waiting *w)
 {
-    if (is_io)
-        return;
-    if (in->user == NULL)
-        in->user = &self;
-    in->shared |= in->user != &self;
+    return w->until_ns <= now_ns(s) || (w->latch != NULL && ti_latch_open(w->latch) == 0);
 }
 
-/* Until something is due, the latch is down or enough real time has passed: a moment only, when
- * nothing has happened since the last time. The mutex is held. */
-static void linger(sim *s, ti_latch *latch)
+/* Whether something of the simulator's goes on at this time. The mutex is held. */
+static bool is_at_work(const sim *s)
 {
-    const ti_env *real = ti_env_real();
-    bool patient = atomic_load(&s->patient);
-    bool again = lingered == latch && lingered_at == s->inside->activity;
-    int64_t linger_ns = again ? LINGER_SLICE_NS : patient ? 100 * LINGER_NS : LINGER_NS;
-    int64_t until_ns = ti_env_mono_ns(real) + linger_ns;
-    while ((s->inside->shared || patient) && ti_latch_open(latch) > 0 && !is_due(s) &&
-           !s->inside->busy && ti_env_mono_ns(real) < until_ns)
-        (void)ti_cond_wait_until(&s->inside->changed, &s->inside->mutex, real,
-                                 ti_env_mono_ns(real) + LINGER_SLICE_NS);
-    lingered = latch;
-    lingered_at = s->inside->activity;
-    settle(s);
+    return s->inside->busy || s->inside->senders > 0 || is_due(s);
 }
 
-static void wait_begin(sim_inside *in, waiting *w, int64_t until_ns, ti_latch *latch)
+/* Whether another thread's wait is over, and it has not seen it. The mutex is held. */
+static bool is_anyone_over(const sim *s, const waiting *mine)
 {
-    *w = (waiting){.next = in->waits, .until_ns = until_ns, .latch = latch};
-    in->waits = w;
-    in->call_waits |= in_call;
-    ti_cond_broadcast(&in->changed);
-}
-
-static void wait_end(sim_inside *in, waiting *w)
-{
-    waiting **at = &in->waits;
-    while (*at != w)
-        at = &(*at)->next;
-    *at = w->next;
-    if (in_call)
-        in->call_waits = false;
-    ti_cond_broadcast(&in->changed);
-}
-
-/* Whether time has to stand still for another thread: one whose wait is over and who has not seen
- * it, or the measured call's. */
-static bool others_run(const sim *s, const waiting *mine)
-{
-    if (s->inside->call && !in_call && !s->inside->call_waits)
-        return true;
     for (const waiting *w = s->inside->waits; w != NULL; w = w->next) {
-        bool over = w->until_ns <= now_ns(s) || (w->latch != NULL && ti_latch_open(w->latch) == 0);
-        if (w != mine && over)
+        if (w != mine && is_over(s, w))
             return true;
     }
     return false;
 }
 
-/* Gives the others time to go on; not for ever, since they may wait for each other elsewhere. */
-static void be_patient(sim *s, const waiting *mine)
+/* Whether all threads wait for time to move, or for something that is not the simulator's. One
+ * thread looks, without the mutex: who wants it runs, and is seen. */
+static bool is_calm(sim *s, const waiting *mine)
 {
-    const ti_env *real = ti_env_real();
-    int64_t until_ns = ti_env_mono_ns(real) + PATIENCE_NS;
-    while (others_run(s, mine) &&
-           ti_cond_wait_until(&s->inside->changed, &s->inside->mutex, real, until_ns)) {
-    }
+    sim_inside *in = s->inside;
+    pid_t waiting_ones[WAITS_MAX];
+    size_t count = 0;
+    if (in->looks || is_at_work(s) || is_anyone_over(s, mine))
+        return false;
+    for (const waiting *w = in->waits; w != NULL && count < WAITS_MAX; w = w->next)
+        waiting_ones[count++] = w->thread;
+    uint64_t activity = in->activity;
+    in->looks = true;
+    ti_mutex_unlock(&in->mutex);
+    bool calm = calm_but_for(waiting_ones, count);
+    ti_mutex_lock(&in->mutex);
+    in->looks = false;
+    return calm && in->activity == activity && !is_at_work(s) && !is_anyone_over(s, mine);
 }
 
-/* Moves time to the next event or wait of another thread, at most to mine; false when it is there
- * already. */
-static bool move_on(sim *s, const waiting *mine)
+/* Moves time to the next event, or to the end of somebody's wait; false when there is none. */
+static bool move_on(sim *s)
 {
-    if (now_ns(s) >= mine->until_ns)
-        return false;
-    be_patient(s, mine);
-    settle(s);
-    int64_t to_ns = mine->until_ns;
+    int64_t to_ns = TI_NO_DEADLINE;
     const event *first = s->inside->events;
-    if (first != NULL && first->due_ns < to_ns)
+    if (first != NULL)
         to_ns = first->due_ns;
     for (const waiting *w = s->inside->waits; w != NULL; w = w->next) {
         if (w->until_ns < to_ns && w->until_ns > now_ns(s))
             to_ns = w->until_ns;
     }
     if (to_ns == TI_NO_DEADLINE)
-        return true; /* somebody else must move */
+        return false;
     if (to_ns > now_ns(s))
         test_env_advance_us(&s->env, (to_ns - now_ns(s) + 999) / 1000);
+    s->inside->activity++;
     ti_cond_broadcast(&s->inside->changed);
     return true;
+}
+
+/* Waits, and moves time whenever nobody else can do anything. The mutex is held. */
+static void wait_on(sim *s, waiting *mine)
+{
+    const ti_env *real = ti_env_real();
+    sim_inside *in = s->inside;
+    uint64_t activity = in->activity;
+    int64_t since_ns = ti_env_mono_ns(real);
+    *mine = (waiting){
+        .next = in->waits, .until_ns = mine->until_ns, .latch = mine->latch, .thread = calm_self()};
+    in->waits = mine;
+    settle(s);
+    while (!is_over(s, mine)) {
+        bool calm = is_calm(s, mine);
+        int64_t rested_ns = ti_env_mono_ns(real) - since_ns;
+        bool may_move = calm || (rested_ns > PATIENCE_NS && !is_at_work(s));
+        if (!is_over(s, mine) && may_move && !move_on(s) && rested_ns > HOPELESS_NS) {
+            fprintf(stderr, "a wait in the simulator can not end\n");
+            abort();
+        }
+        if (!is_over(s, mine))
+            (void)ti_cond_wait_until(&in->changed, &in->mutex, real,
+                                     ti_env_mono_ns(real) + SLICE_NS);
+        if (in->activity != activity)
+            since_ns = ti_env_mono_ns(real);
+        activity = in->activity;
+    }
+    settle(s); /* what is due at the deadline comes before it */
+    waiting **at = &in->waits;
+    while (*at != mine)
+        at = &(*at)->next;
+    *at = mine->next;
+    in->activity++;
+    ti_cond_broadcast(&in->changed);
 }
 
 static bool sim_wait(ti_wire *w, ti_latch *latch, int64_t deadline_ns)
 {
     sim *s = (sim *)w;
-    waiting mine;
-    for (int hopeless = 0; hopeless < HOPELESS_MAX;) {
-        ti_mutex_lock(&s->inside->mutex);
-        note_user(s->inside);
-        wait_begin(s->inside, &mine, deadline_ns, latch);
-        settle(s);
-        linger(s, latch);
-        bool done = ti_latch_open(latch) == 0;
-        bool stuck = !done && s->inside->events == NULL && deadline_ns == TI_NO_DEADLINE;
-        bool moved = done || move_on(s, &mine);
-        wait_end(s->inside, &mine);
-        ti_mutex_unlock(&s->inside->mutex);
-        if (done || !moved)
-            return done;
-        if (stuck) {
-            hopeless++;
-            usleep(100);
-        }
-    }
-    fprintf(stderr, "a wait in the simulator can not end\n");
-    abort();
+    waiting mine = {.until_ns = deadline_ns, .latch = latch};
+    ti_mutex_lock(&s->inside->mutex);
+    wait_on(s, &mine);
+    bool done = ti_latch_open(latch) == 0;
+    ti_mutex_unlock(&s->inside->mutex);
+    return done;
 }
 
 static void sim_sleep(ti_wire *w, int64_t ns)
 {
     sim *s = (sim *)w;
-    waiting mine;
     ti_mutex_lock(&s->inside->mutex);
-    note_user(s->inside);
-    wait_begin(s->inside, &mine, now_ns(s) + ns, NULL);
-    do
-        settle(s);
-    while (move_on(s, &mine));
-    wait_end(s->inside, &mine);
-    ti_mutex_unlock(&s->inside->mutex);
-}
-
-void sim_call_begin(sim *s)
-{
-    ti_mutex_lock(&s->inside->mutex);
-    ti_require(!s->inside->call);
-    in_call = true;
-    s->inside->call = true;
-    s->inside->call_waits = false;
-    ti_mutex_unlock(&s->inside->mutex);
-}
-
-void sim_call_end(sim *s)
-{
-    ti_mutex_lock(&s->inside->mutex);
-    in_call = false;
-    s->inside->call = false;
-    ti_cond_broadcast(&s->inside->changed);
+    waiting mine = {.until_ns = now_ns(s) + ns};
+    wait_on(s, &mine);
     ti_mutex_unlock(&s->inside->mutex);
 }
 
@@ -438,15 +390,13 @@ static ti_status sim_send(ti_wire *w, ti_stream *stream, ti_slice message, ti_er
     sim *s = (sim *)w;
     ti_status status = TI_OK;
     ti_mutex_lock(&s->inside->mutex);
-    note_user(s->inside);
+    s->inside->activity++;
     if (stream->ended)
         status = ti_err_set(err, TI_UNAVAILABLE, "the stream has ended");
     else if (stream->sending)
         status = ti_err_set(err, TI_INVALID_STATE, "a message is on its way");
     stream->sending |= status == TI_OK;
     s->inside->senders += status == TI_OK;
-    if (status == TI_OK && !atomic_load(&s->hold_sent))
-        schedule(s, STREAM_SENT, 0, TI_OK, TI_SLICE_NONE)->stream = stream;
     ti_mutex_unlock(&s->inside->mutex);
     if (status != TI_OK)
         return status;
@@ -454,6 +404,8 @@ static ti_status sim_send(ti_wire *w, ti_stream *stream, ti_slice message, ti_er
     if (s->on_message != NULL)
         s->on_message(s->context, s, stream, message);
     ti_mutex_lock(&s->inside->mutex);
+    if (!atomic_load(&s->hold_sent))
+        schedule(s, STREAM_SENT, 0, TI_OK, TI_SLICE_NONE)->stream = stream;
     s->inside->senders--;
     ti_cond_broadcast(&s->inside->changed);
     ti_mutex_unlock(&s->inside->mutex);

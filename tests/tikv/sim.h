@@ -7,9 +7,9 @@
  *  1. With one calling thread a run is the same every time.
  *  2. A wait that can not end (no deadline, no event) fails the program.
  *  3. sim_free fails the program when close was not called, or something is not ended and dropped.
- *  4. With several threads time moves at most to the earliest of what they wait for; and between
- * sim_call_begin and sim_call_end only while that call's thread waits, so that its deadline is
- * exact whatever the others do.
+ *  4. Time moves at most to the earliest of what threads wait for, and only while every thread of
+ * the program sleeps: one that could run but has no processor keeps it still (calm.h). So deadlines
+ * are exact, however loaded the machine.
  *
  * Thread rule: any thread may use the wire; the test's functions run in the caller's or the
  * simulator's thread and only read the sim's fields and answer. */
@@ -46,7 +46,6 @@ struct sim {
     _Atomic(int) sent;
     _Atomic(int) forgotten;
     _Atomic(bool) hold_sent; /* on_sent is not called: the connection does not take the message */
-    _Atomic(bool) patient; /* no answer is withheld: waits give other threads the time they need */
     _Atomic(bool) unreached; /* streams end without ever having had a connection */
     struct sim_inside *inside;
 };
@@ -61,9 +60,6 @@ void sim_answer(ti_stream *stream, ti_slice message, int64_t delay_ms);
 void sim_end(ti_stream *stream, ti_status status, int64_t delay_ms);
 /* The same, as one that never had a connection. */
 void sim_refuse(ti_stream *stream, int64_t delay_ms);
-/* Around a call whose time is measured; by one thread at a time. */
-void sim_call_begin(sim *s);
-void sim_call_end(sim *s);
 /* Lets due handlers run, then moves time by ms. */
 void sim_run(sim *s, int64_t ms);
 
