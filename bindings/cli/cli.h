@@ -7,7 +7,8 @@
  *   generation.c  its Lua states and their threads   signals.c     SIGTERM, SIGINT, SIGHUP
  *   state.c       a Lua state with tito at hand      log.c         log lines
  *   edit.c        lines from a terminal              machine.c     what `tito doctor` asks
- *   metrics.c     the HTTP server                    notify.c      what a service manager is told
+ *   metrics.c     the HTTP server of the worker      notify.c      what a service manager is told
+ *   listen.c      sockets                            dashboard/    `tito dashboard`
  *   transfer.h    streams of dumps: transfer.c, transfer_read.c, transfer_write.c
  *   host.lua      compiled in: what runs inside of an app's state
  *
@@ -187,6 +188,22 @@ void tc_compiled_load(lua_State *L, const char *name);
 void tc_compiled_install(lua_State *L);
 /* Pushes the list of the files in commands/, without ".lua". */
 void tc_compiled_push_commands(lua_State *L);
+/* The bytes of a file that is no module, for ever; NULL: there is none. */
+const unsigned char *tc_compiled_file(const char *name, size_t *size_out);
+
+/* ---- Sockets that listen (listen.c) ---- */
+
+/* One at address (HOST:PORT), or -1 (told, as of `option`). */
+int tc_listen(const char *option, const char *address, int backlog);
+/* One at a path, for its owner alone, or -1 (told). */
+int tc_listen_unix(const char *option, const char *path);
+/* Writes the address that fd has: "127.0.0.1:8080", "[::1]:8080". */
+bool tc_place(int fd, char *out, size_t size);
+
+/* ---- The dashboard's server (dashboard/) ---- */
+
+/* Pushes the table of functions that starts one. */
+void tc_dashboard_push(lua_State *L);
 
 /* ---- Ctrl-C (interrupt.c) ---- */
 

@@ -4,6 +4,7 @@
  *   frame/NAME.lua     tito.cli.NAME
  *   commands/NAME.lua  tito.cli.commands.NAME
  *   host.lua           tito.cli.host
+ *   dashboard/         tito.cli.dashboard.NAME; its page's files: dashboard/NAME
  *
  * INVARIANTS
  *  1. What is compiled in comes before any file: nothing that lies around replaces it. */
@@ -15,6 +16,7 @@
 
 enum { COUNT = sizeof(compiled) / sizeof(compiled[0]) };
 static const char command_prefix[] = "tito.cli.commands.";
+static const char file_prefix[] = "dashboard/"; /* of what is no module */
 
 void tc_compiled_load(lua_State *L, const char *name)
 {
@@ -44,6 +46,8 @@ void tc_compiled_install(lua_State *L)
 {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     for (size_t i = 0; i < COUNT; i++) {
+        if (strncmp(compiled[i].name, file_prefix, sizeof(file_prefix) - 1) == 0)
+            continue;
         lua_pushcfunction(L, preload);
         lua_setfield(L, -2, compiled[i].name);
     }
@@ -60,4 +64,16 @@ void tc_compiled_push_commands(lua_State *L)
         lua_pushstring(L, compiled[i].name + sizeof(command_prefix) - 1);
         lua_rawseti(L, -2, ++count);
     }
+}
+
+const unsigned char *tc_compiled_file(const char *name, size_t *size_out)
+{
+    *size_out = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        if (strcmp(compiled[i].name, name) != 0)
+            continue;
+        *size_out = compiled[i].size;
+        return compiled[i].bytes;
+    }
+    return NULL;
 }

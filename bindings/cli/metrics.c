@@ -9,24 +9,18 @@
  * What is NOT here: the protocol (libmicrohttpd), the queues' counters (tito_db_metrics). */
 #include "cli.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <microhttpd.h>
-#include <netdb.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 enum {
     CONNECTIONS_MAX = 32,
     MEMORY_MAX = 16384,
     TIMEOUT_S = 5,
-    HOST_MAX = 256,
-    PORT_MAX = 16,
+    PLACE_MAX = 300,
     OWN_TEXT_MAX = 4096
 };
 
@@ -172,50 +166,11 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 
 /* ---- Listening ---- */
 
-/* A socket that listens at address, or -1 (told). */
-static int listen_at(const char *address)
-{
-    char host[HOST_MAX], port[PORT_MAX];
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    struct addrinfo *found = NULL;
-    const int on = 1;
-    if (!tc_split_address(address, host, sizeof(host), port, sizeof(port)))
-        return -1;
-    int failed = getaddrinfo(host, port, &hints, &found);
-    if (failed != 0) {
-        tc_log(TC_ERROR, "--metrics %s: %s", address, gai_strerror(failed));
-        return -1;
-    }
-    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
-        bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, CONNECTIONS_MAX) != 0) {
-        tc_log(TC_ERROR, "--metrics %s: %s", address, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        fd = -1;
-    }
-    freeaddrinfo(found);
-    return fd;
-}
-
-static void tell_place(int fd)
-{
-    char host[HOST_MAX], port[PORT_MAX];
-    struct sockaddr_storage bound;
-    socklen_t size = sizeof(bound);
-    if (getsockname(fd, (struct sockaddr *)&bound, &size) != 0 ||
-        getnameinfo((struct sockaddr *)&bound, size, host, sizeof(host), port, sizeof(port),
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-        return;
-    bool v6 = bound.ss_family == AF_INET6;
-    tc_log(TC_INFO, "metrics at http://%s%s%s:%s/metrics", v6 ? "[" : "", host, v6 ? "]" : "",
-           port);
-}
-
 tc_metrics *tc_metrics_start(const char *address, tc_status *status)
 {
+    char place[PLACE_MAX];
     tc_metrics *metrics = calloc(1, sizeof(*metrics));
-    int fd = metrics != NULL ? listen_at(address) : -1;
+    int fd = metrics != NULL ? tc_listen("--metrics", address, CONNECTIONS_MAX) : -1;
     if (fd < 0) {
         free(metrics);
         return NULL;
@@ -232,7 +187,8 @@ tc_metrics *tc_metrics_start(const char *address, tc_status *status)
         free(metrics);
         return NULL;
     }
-    tell_place(fd);
+    if (tc_place(fd, place, sizeof(place)))
+        tc_log(TC_INFO, "metrics at http://%s/metrics", place);
     return metrics;
 }
 

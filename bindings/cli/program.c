@@ -186,6 +186,8 @@ static void push_functions(lua_State *L)
     lua_setfield(L, -2, "editor");
     tc_machine_push(L);
     lua_setfield(L, -2, "machine");
+    tc_dashboard_push(L);
+    lua_setfield(L, -2, "dashboard");
     tc_compiled_push_commands(L);
     lua_setfield(L, -2, "commands");
 }
