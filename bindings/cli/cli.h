@@ -60,7 +60,10 @@ typedef struct tc_setup {
     const char *target;
     tito_options_t *db_options;
     tito_options_t *worker_options;
-    const char *metrics; /* HOST:PORT, or NULL */
+    const char *metrics;         /* HOST:PORT, or NULL */
+    const char *dashboard;       /* HOST:PORT or unix:PATH, or NULL */
+    const char *dashboard_token; /* NULL: none, on a unix socket */
+    bool dashboard_writes, dashboard_values;
     size_t threads;
     size_t concurrency; /* of all threads */
     int64_t drain_us;
@@ -205,6 +208,15 @@ bool tc_place(int fd, char *out, size_t size);
 /* Pushes the table of functions that starts one. */
 void tc_dashboard_push(lua_State *L);
 
+typedef struct tc_beside tc_beside;
+
+/* Starts the dashboard of a worker, in a thread of its own; borrows both. NULL: it could not
+ * (told). */
+tc_beside *tc_beside_start(const tc_setup *setup, tl_db *box);
+/* Ends and frees it; false: its thread waits for the store, and must be left by _exit. NULL is
+ * allowed. */
+bool tc_beside_stop(tc_beside *beside);
+
 /* ---- Ctrl-C (interrupt.c) ---- */
 
 /* Whether SIGINT or SIGTERM came; the first call is what keeps them from ending the process.
@@ -231,5 +243,7 @@ int tc_interruptible(lua_State *L);
 
 int tc_work(const tc_setup *setup);
 int tc_program(int argc, char **argv);
+/* Pushes the table that frame/program.lua calls cli. */
+void tc_program_push_functions(lua_State *L);
 
 #endif

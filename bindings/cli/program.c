@@ -176,8 +176,7 @@ static const luaL_Reg functions[] = {{"open", open_database},
                                      {"interruptible", tc_interruptible},
                                      {NULL, NULL}};
 
-/* Pushes the table that frame/program.lua calls cli. */
-static void push_functions(lua_State *L)
+void tc_program_push_functions(lua_State *L)
 {
     luaL_newlib(L, functions);
     lua_pushstring(L, tito_version_string());
@@ -203,7 +202,7 @@ static int run_protected(lua_State *L)
     luaL_requiref(L, "tito.cli.transfer", tc_transfer_open, 0);
     lua_pop(L, 1);
     tc_compiled_load(L, "tito.cli.program");
-    push_functions(L);
+    tc_program_push_functions(L);
     lua_call(L, 1, 1);
     lua_getfield(L, -1, "main");
     lua_createtable(L, p->argc, 0);

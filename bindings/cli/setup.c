@@ -52,6 +52,14 @@ static lua_Integer int_field(lua_State *L, int table, const char *name)
     return n;
 }
 
+static bool flag_field(lua_State *L, int table, const char *name)
+{
+    lua_getfield(L, table, name);
+    bool set = lua_toboolean(L, -1) != 0;
+    lua_pop(L, 1);
+    return set;
+}
+
 void tc_options_fill(lua_State *L, int table, tito_options_t *options)
 {
     if (options == NULL)
@@ -80,12 +88,14 @@ void tc_setup_fill(lua_State *L, int table, tc_setup *setup)
     setup->app = text_field(L, table, "app");
     setup->target = text_field(L, table, "target");
     setup->metrics = text_field(L, table, "metrics");
+    setup->dashboard = text_field(L, table, "dashboard");
+    setup->dashboard_token = text_field(L, table, "dashboard_token");
+    setup->dashboard_writes = flag_field(L, table, "dashboard_writes");
+    setup->dashboard_values = flag_field(L, table, "dashboard_values");
     setup->threads = (size_t)int_field(L, table, "threads");
     setup->concurrency = (size_t)int_field(L, table, "concurrency");
     setup->drain_us = int_field(L, table, "drain_us");
-    lua_getfield(L, table, "once");
-    setup->once = lua_toboolean(L, -1) != 0;
-    lua_pop(L, 1);
+    setup->once = flag_field(L, table, "once");
     setup->db_options = tito_options_new();
     fill_field(L, table, "db_options", setup->db_options);
     setup->worker_options = tito_options_new();

@@ -31,6 +31,7 @@ typedef struct supervisor {
     tito_db_t *db;
     tl_db *box;
     tc_metrics *metrics;
+    tc_beside *dashboard;
     tc_status status;
     int fd; /* readable when something has moved */
 
@@ -264,6 +265,11 @@ static bool begin(supervisor *s)
     if (s->box == NULL)
         return false;
     atomic_store(&s->status.db, s->db);
+    if (setup->dashboard != NULL) {
+        s->dashboard = tc_beside_start(setup, s->box);
+        if (s->dashboard == NULL)
+            return false;
+    }
     tc_signals_working();
     s->current = tc_generation_new(setup, s->db, s->box, s->fd);
     return s->current != NULL;
@@ -298,6 +304,10 @@ static int end(supervisor *s)
     if (!ended || s->next != NULL || sweep_aside(s)) {
         tc_log(TC_WARN, "a handler does not end: the process ends without it");
         _exit(s->code == TC_EXIT_OK ? TC_EXIT_DRAIN : s->code);
+    }
+    if (!tc_beside_stop(s->dashboard)) {
+        tc_log(TC_WARN, "the store keeps the dashboard waiting: the process ends without it");
+        _exit(s->code);
     }
     tc_metrics_stop(s->metrics);
     if (s->box != NULL)

@@ -12,10 +12,30 @@ local function worker_options(options)
   return out
 end
 
+--- The token of --dashboard, or what is wrong with how it was asked for.
+local function token_of(context)
+  local options = context.options
+  local place = options.dashboard
+  if not place and (options.token_file or options.allow_writes or options.show_values) then
+    return nil, "--token-file, --allow-writes and --show-values are of --dashboard"
+  elseif not place or place:find "^unix:" then
+    return nil, place and options.token_file and "--token-file does not go with a unix socket: its mode is the rule"
+  elseif not context.cli.is_address(place) then
+    return nil, ("--dashboard '%s': HOST:PORT, [HOST]:PORT or unix:PATH is expected"):format(place)
+  elseif not options.token_file then
+    return nil, "--dashboard HOST:PORT needs --token-file FILE; it is made when it is not there"
+  end
+  return context.cli.dashboard.token_file(options.token_file)
+end
+
 local function run(context)
   local options = context.options
   if options.once and options.partitions then
     return context.misuse("--once does not go with --partitions")
+  end
+  local token, wrong = token_of(context)
+  if wrong then
+    return context.misuse("%s", wrong)
   end
   local db_options = {}
   for _, pair in ipairs(options.db_option or {}) do
@@ -29,7 +49,8 @@ local function run(context)
   return context.cli.work {
     app = context.words[1], target = options.db or os.getenv "TITO_DB", db_options = db_options, worker_options = own,
     threads = threads, concurrency = concurrency, drain_us = own.drain_timeout_us, metrics = options.metrics,
-    once = options.once or false,
+    once = options.once or false, dashboard = options.dashboard, dashboard_token = token,
+    dashboard_writes = options.allow_writes or false, dashboard_values = options.show_values or false,
   }
 end
 
@@ -65,6 +86,11 @@ return {
       help = "how long handlers may go on after the first signal" },
     { name = "metrics", value = "HOST:PORT", type = "address",
       help = "serve /metrics (Prometheus) and /healthz; port 0: any" },
+    { name = "dashboard", value = "PLACE", type = "text",
+      help = "serve the page of tito dashboard beside the work: HOST:PORT (with --token-file), or unix:PATH" },
+    { name = "token-file", value = "FILE", type = "file", help = "of the dashboard; made when there is none" },
+    { name = "allow-writes", type = "flag", help = "events may be retried, dropped and replayed from the dashboard" },
+    { name = "show-values", type = "flag", help = "payloads of events on the dashboard too" },
     { name = "log-format", value = "FORMAT", type = "choice", choices = { "line", "json" }, default = "line",
       help = "of the log on stderr" },
   },

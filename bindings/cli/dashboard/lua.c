@@ -3,7 +3,7 @@
  *   start { listen, token, hosts, writes, signals }   a server; nil: told
  *   server:wait(seconds)     a request { path, query, body }; nil, and whether it ends
  *   server:reply(code, text) server:publish(figures, metrics)  server:viewers()
- *   server:place()           server:page_token()               server:stop()
+ *   server:place()   server:page_token()   server:writes()   server:stop()
  *
  * INVARIANTS
  *  1. The handler uses only atomics, write() and _exit(). */
@@ -126,6 +126,12 @@ static int server_page_token(lua_State *L)
     return 1;
 }
 
+static int server_writes(lua_State *L)
+{
+    lua_pushboolean(L, server_of(L)->access.writes);
+    return 1;
+}
+
 static int server_stop(lua_State *L)
 {
     tc_server **box = box_of(L);
@@ -133,6 +139,14 @@ static int server_stop(lua_State *L)
     *box = NULL;
     tc_server_free(server);
     return 0;
+}
+
+tc_server **tc_server_push(lua_State *L, tc_server *server)
+{
+    tc_server **box = lua_newuserdatauv(L, sizeof(tc_server *), 0);
+    *box = server;
+    luaL_setmetatable(L, meta_name);
+    return box;
 }
 
 /* ---- Starting ---- */
@@ -170,14 +184,13 @@ static void add_hosts(lua_State *L, int table, tc_access *access)
 static int start(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
-    tc_server_options options = {.listen = text_of(L, 1, "listen"),
+    tc_server_options options = {.option = "--listen",
+                                 .listen = text_of(L, 1, "listen"),
                                  .token = text_of(L, 1, "token"),
                                  .writes = flag_of(L, 1, "writes"),
                                  .signals = flag_of(L, 1, "signals")};
     luaL_argcheck(L, options.listen != NULL, 1, "where to listen?");
-    tc_server **box = lua_newuserdatauv(L, sizeof(*box), 0);
-    *box = NULL;
-    luaL_setmetatable(L, meta_name);
+    tc_server **box = tc_server_push(L, NULL);
     *box = tc_server_new(&options);
     if (*box == NULL)
         return luaL_error(L, "there is no memory");
@@ -256,9 +269,11 @@ static int token_file(lua_State *L)
 void tc_dashboard_push(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"wait", server_wait},       {"reply", server_reply}, {"publish", server_publish},
-        {"viewers", server_viewers}, {"place", server_place}, {"page_token", server_page_token},
-        {"stop", server_stop},       {"__gc", server_stop},   {NULL, NULL}};
+        {"wait", server_wait},       {"reply", server_reply},
+        {"publish", server_publish}, {"viewers", server_viewers},
+        {"place", server_place},     {"page_token", server_page_token},
+        {"writes", server_writes},   {"stop", server_stop},
+        {"__gc", server_stop},       {NULL, NULL}};
     static const luaL_Reg functions[] = {
         {"start", start}, {"token", token}, {"token_file", token_file}, {NULL, NULL}};
     luaL_newmetatable(L, meta_name);

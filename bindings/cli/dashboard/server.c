@@ -492,8 +492,8 @@ static bool start_daemon(tc_server *server, int fd)
 bool tc_server_start(tc_server *server, const tc_server_options *options)
 {
     tc_access *access = &server->access;
-    int fd = server->is_unix ? tc_listen_unix("--listen", options->listen + 5)
-                             : tc_listen("--listen", options->listen, SOMAXCONN);
+    int fd = server->is_unix ? tc_listen_unix(options->option, options->listen + 5)
+                             : tc_listen(options->option, options->listen, SOMAXCONN);
     if (fd < 0)
         return false;
     if (server->is_unix)
@@ -505,7 +505,8 @@ bool tc_server_start(tc_server *server, const tc_server_options *options)
                    !server->is_unix && port != NULL ? port + 1 : "");
     server->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (server->event_fd < 0 || !tc_token_make(access->page_token) || !start_daemon(server, fd)) {
-        tc_log(TC_ERROR, "--listen %s: the server could not be started", options->listen);
+        tc_log(TC_ERROR, "%s %s: the server could not be started", options->option,
+               options->listen);
         close(fd);
         return false;
     }

@@ -9,6 +9,7 @@
  *   server.c   the daemon, paths, requests    access.c   who may what
  *   stream.c   server-sent events             links.c    connections and their deadlines
  *   lua.c      what Lua sees, signals         page/      the page's files, compiled in
+ *   beside.c   beside the work of `tito worker`
  *
  * INVARIANTS
  *  1. The HTTP thread never waits: neither for the store nor for Lua. Requests that need Lua are
@@ -177,6 +178,7 @@ struct tc_server {
 };
 
 typedef struct tc_server_options {
+    const char *option; /* that errors are told of */
     const char *listen; /* HOST:PORT or unix:PATH */
     const char *token;
     bool writes;
@@ -201,8 +203,11 @@ void tc_server_close(tc_server *server);
 /* Ends and frees it. NULL is allowed. @thread lua */
 void tc_server_free(tc_server *server);
 
-/* ---- Signals (lua.c) ---- */
+/* ---- Lua and signals (lua.c) ---- */
 
+/* Pushes a server as Lua has it; what is returned is to be set to NULL before Lua's state is closed
+ * by who keeps the server. */
+tc_server **tc_server_push(lua_State *L, tc_server *server);
 /* Lets SIGTERM and SIGINT write to fd; the second ends the process. */
 void tc_dashboard_signals(int fd);
 

@@ -95,8 +95,11 @@ function showWorkers() {
   const items = figures.workers.flatMap(worker => worker.types.map(type => ({ worker, ...type })))
   rows($("workers").tBodies[0], items, item => `${item.worker.id} ${item.type}`, () => {
     const [tr, cells] = row(["mono", "", "n", ""])
-    return [tr, item => [item.worker.id + (item.worker.alive ? "" : " (gone)"), item.type, count(item.count), item.partitions]
-      .forEach((text, i) => say(cells[i], text))]
+    return [tr, item => {
+      cells[0].title = item.worker.id
+      const texts = [item.worker.id.slice(0, 8) + (item.worker.alive ? "" : " (gone)"), item.type, count(item.count), item.partitions]
+      texts.forEach((text, i) => say(cells[i], text))
+    }]
   })
 }
 

@@ -59,7 +59,7 @@ export function plot(title, lines, text) {
   }
 
   function said(values) {
-    return values.map((value, i) => (lines[i].name ? lines[i].name + " " : "") + (value == null ? "–" : text(value))).join("  ")
+    return values.map((value, i) => (lines[i].name ? lines[i].name + " " : "") + (value == null ? "–" : text(value))).join(" · ")
   }
 
   function draw() {

@@ -51,7 +51,7 @@ function errorCell(cell, text) {
 }
 
 function eventRow(event) {
-  const [tr, cells] = row(["write", "", "n", "n", ""])
+  const [tr, cells] = row(["write", "", "when", "n", ""])
   const box = el("input", { type: "checkbox", ariaLabel: `choose the event ${event.id}` })
   box.onchange = () => { box.checked ? picked.add(event.id) : picked.delete(event.id); showActs() }
   cells[0].append(box)
