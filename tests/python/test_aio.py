@@ -196,6 +196,32 @@ def test_closing_under_operations(run):
     run(main())
 
 
+def test_closing_takes_no_thread(run):
+    """Nor does it hold up the loop; again, from another task too, and after it was cancelled, it waits for the same end."""
+
+    async def main():
+        before = threading.active_count()
+        db = await tito.aio.connect("memory:")
+        assert await asyncio.gather(db.close(), db.close()) == [None, None]
+        await db.close()
+        with pytest.raises(tito.Closed):
+            await db.now()
+        db = await tito.aio.connect("memory:")
+        await db.close()
+        assert threading.active_count() <= before + 1  # of the two at once, one
+        db = await tito.aio.connect("memory:")
+        task = asyncio.ensure_future(db.close())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await db.close()
+        with pytest.raises(tito.Closed):
+            await db.now()
+
+    run(main())
+
+
 def test_loop_closed_under_operations():
     """What is under way when a loop ends is dropped; the next loop has a completion queue of its own."""
     db = tito.connect("memory:")

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict
 
 from tito._core import Page
 from tito._lib import ffi, lib
-from tito.database import Database, Model, Query, Queue, Transaction, connect, connect_with_partitions
+from tito.database import Database, Model, Query, Queue, Transaction, connect, connect_with_partitions, restore, verify_backup
 from tito.document import Document, EventSpec, field, index, relationship
 from tito.errors import (
     AlreadyExists,
@@ -127,8 +127,10 @@ __all__ = [
     "index",
     "now",
     "relationship",
+    "restore",
     "run_worker",
     "uuid",
+    "verify_backup",
     "version",
     "with_events",
 ]

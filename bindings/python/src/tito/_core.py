@@ -106,6 +106,7 @@ class BaseDatabase:
         if sink is not None:
             attach(self, out[0], sink, options.get("log_level"))
         self._process = os.getpid()
+        self._has_ended = False
         self._models: Dict[str, BaseModel[Any]] = {}
 
     @property
@@ -121,6 +122,10 @@ class BaseDatabase:
         allow("close")
         slot = error_slot()
         check(lib.tito_db_close(self._handle, slot), slot)
+        self._ended()
+
+    def _ended(self) -> None:
+        self._has_ended = True
         _open_databases.discard(self)
 
     def _simple(self, what: str, function: Any, finish: Callable[[Any], T], *arguments: Any) -> Pending[T]:
@@ -166,12 +171,6 @@ class BaseDatabase:
     def _drop_table(self, table: str) -> Pending[None]:
         name = text_bytes(table, "drop_table: the table")
         return self._simple("drop_table", lib.tito_db_drop_table, nothing, name, len(name))
-
-    def _backup(self, dir: "Union[str, os.PathLike[str]]", base: "Union[str, os.PathLike[str], None]") -> Pending[Dict[str, Any]]:
-        where = text_bytes(os.fspath(dir), "backup: the directory")
-        options = options_handle({} if base is None else {"base": os.fspath(base)})
-        allow("backup")
-        return Pending(lib.tito_db_backup(self._handle, where, len(where), options), _value, patient=True)
 
     def _model_of(self, table: Any, what: str) -> "BaseModel[Any]":
         name = getattr(table, "__tito_table__", None) or getattr(table, "table", table)

@@ -202,20 +202,28 @@ class Pump:
             if count < _DRAIN_MAX:
                 return
 
-    async def completion(self, pending: Pending[Any]) -> None:
-        """Starts the future and returns when it is ready."""
+    async def told(self, start: Callable[[Any, int, Any], int]) -> None:
+        """Has start(queue, tag, error slot) begin something, and returns when the queue tells of it. Cancelled: it goes on."""
         if os.getpid() != self._process:
-            pending.free()
             raise Forked("the event loop was made before this process was forked" + FORK_ADVICE)
         waiter = asyncio.get_running_loop().create_future()
         self._next += 1
         tag, slot = self._next, error_slot()
         self.waiting[tag] = waiter
         try:
-            check(lib.tito_future_watch(pending.future, self._queue, tag, slot), slot)
+            check(start(self._queue, tag, slot), slot)
             await waiter
-        except BaseException:
+        finally:
             self.waiting.pop(tag, None)
+
+    async def completion(self, pending: Pending[Any]) -> None:
+        """Starts the future and returns when it is ready. Otherwise it is cancelled and freed."""
+        try:
+            await self.told(lambda queue, tag, slot: lib.tito_future_watch(pending.future, queue, tag, slot))
+        except Forked:
+            pending.free()
+            raise
+        except BaseException:
             lib.tito_future_cancel(pending.future)
             pending.free()
             raise

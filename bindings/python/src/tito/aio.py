@@ -18,15 +18,15 @@ INVARIANT: a database and what is made from it may be used by several loops; a t
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 from types import TracebackType
 from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Generic, Iterable, List, Mapping, Optional, Sequence
 from typing import Tuple, Type, TypeVar, Union, cast, overload
 
+from tito import _backup
+from tito._backup import Path, Progress
 from tito._core import BaseDatabase, BaseModel, BaseTx, Page, begin, run_transaction
 from tito._lib import lib
-from tito._ops import Steps, drive_async
+from tito._ops import Steps, allow, drive_async, pump_of
 from tito._query import BaseQuery
 from tito._queue import BaseQueue
 from tito.aio_worker import Transaction, Worker
@@ -386,11 +386,11 @@ class Database(BaseDatabase):
         await drive_async(self._drop_table(table))
 
     async def backup(
-        self, dir: "Union[str, os.PathLike[str]]", *, base: "Union[str, os.PathLike[str], None]" = None
+        self, dir: Path, *, base: Optional[Path] = None, progress: Optional[Progress] = None
     ) -> Dict[str, Any]:
         """Makes a backup of an embedded database in a directory that is new or empty: {"time", "files", "size", "shared"}.
-        base: an earlier backup whose files may be shared."""
-        return await drive_async(self._backup(dir, base))
+        base: an earlier backup whose files may be shared; progress(done, total) is told bytes, and ends it by False."""
+        return await drive_async(_backup.backup(self, dir, base, progress))
 
     async def stats(self) -> Dict[str, Any]:
         """Statistics of engine, catalog and queues."""
@@ -436,28 +436,19 @@ class Database(BaseDatabase):
         await drive_async(self._gc(retention))
 
     async def close(self) -> None:
-        """Ends everything made from this database. Safe to call again. Closing waits for the library's threads, so it has
-        a thread for itself."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+        """Ends everything made from this database. Safe to call again. Cancelled, it goes on closing."""
+        allow("close")
+        if self._has_ended:
+            return
+        try:
+            await pump_of(asyncio.get_running_loop()).told(self._begin_close)
+            self._ended()
+        except InvalidState:  # somebody else does it, or did: a thread waits for the end of that
+            await asyncio.get_running_loop().run_in_executor(None, self._close)
 
-        def finish(error: Optional[BaseException]) -> None:
-            if not done.done():
-                done.set_result(None) if error is None else done.set_exception(error)
-
-        def run() -> None:
-            failure: Optional[BaseException] = None
-            try:
-                self._close()
-            except BaseException as error:
-                failure = error
-            try:
-                loop.call_soon_threadsafe(finish, failure)
-            except RuntimeError:
-                pass  # the loop was closed meanwhile: nobody waits
-
-        threading.Thread(target=run, name="tito-close").start()
-        await done
+    def _begin_close(self, queue: Any, tag: int, slot: Any) -> int:
+        status: int = lib.tito_db_close_watch(self._handle, queue, tag, slot)
+        return status
 
     async def __aenter__(self) -> "Database":
         return self
@@ -486,6 +477,17 @@ async def connect_with_partitions(endpoints: Any, n: int) -> Database:
     return await connect(endpoints, partitions=n)
 
 
+async def verify_backup(dir: Path, *, progress: Optional[Progress] = None) -> Dict[str, Any]:
+    """Compares the backup in a directory with the digests that were taken when it was made: {"time", "files", "size"};
+    Corrupt names the file. progress as of Database.backup."""
+    return await drive_async(_backup.verify(Database("memory:", {}), dir, progress))
+
+
+async def restore(dir: Path, target: Any, *, progress: Optional[Progress] = None) -> Dict[str, Any]:
+    """Copies the backup in a directory to the target (a directory that is new or empty), verifying it on the way."""
+    return await drive_async(_backup.restore(Database(target, {}), dir, progress))
+
+
 async def run_worker(queue: Queue, handler: Callable[..., Any], **options: Any) -> None:
     """Runs a worker that handles the events of one queue, until it is stopped or SIGTERM comes."""
     if not isinstance(queue, Queue):
@@ -504,5 +506,7 @@ __all__ = [
     "Worker",
     "connect",
     "connect_with_partitions",
+    "restore",
     "run_worker",
+    "verify_backup",
 ]

@@ -7,10 +7,11 @@ the operation is a transaction of its own.
 from __future__ import annotations
 
 from types import TracebackType
-import os
 from typing import Any, Callable, Dict, Generator, Generic, Iterable, Iterator, List, Mapping, Optional, Sequence
 from typing import Tuple, Type, TypeVar, Union, cast, overload
 
+from tito import _backup
+from tito._backup import Path, Progress
 from tito._core import BaseDatabase, BaseModel, BaseTx, Page, begin, run_transaction
 from tito._lib import lib
 from tito._ops import Steps, drive
@@ -370,11 +371,11 @@ class Database(BaseDatabase):
         drive(self._drop_table(table))
 
     def backup(
-        self, dir: "Union[str, os.PathLike[str]]", *, base: "Union[str, os.PathLike[str], None]" = None
+        self, dir: Path, *, base: Optional[Path] = None, progress: Optional[Progress] = None
     ) -> Dict[str, Any]:
         """Makes a backup of an embedded database in a directory that is new or empty: {"time", "files", "size", "shared"}.
-        base: an earlier backup whose files may be shared."""
-        return drive(self._backup(dir, base))
+        base: an earlier backup whose files may be shared; progress(done, total) is told bytes, and ends it by False."""
+        return drive(_backup.backup(self, dir, base, progress))
 
     def stats(self) -> Dict[str, Any]:
         """Statistics of engine, catalog and queues."""
@@ -462,4 +463,26 @@ def connect_with_partitions(endpoints: Any, n: int) -> Database:
     return connect(endpoints, partitions=n)
 
 
-__all__ = ["Database", "Generator", "Model", "Query", "Queue", "Transaction", "connect", "connect_with_partitions"]
+def verify_backup(dir: Path, *, progress: Optional[Progress] = None) -> Dict[str, Any]:
+    """Compares the backup in a directory with the digests that were taken when it was made: {"time", "files", "size"};
+    Corrupt names the file. progress as of Database.backup."""
+    return drive(_backup.verify(Database("memory:", {}), dir, progress))
+
+
+def restore(dir: Path, target: Any, *, progress: Optional[Progress] = None) -> Dict[str, Any]:
+    """Copies the backup in a directory to the target (a directory that is new or empty), verifying it on the way."""
+    return drive(_backup.restore(Database(target, {}), dir, progress))
+
+
+__all__ = [
+    "Database",
+    "Generator",
+    "Model",
+    "Query",
+    "Queue",
+    "Transaction",
+    "connect",
+    "connect_with_partitions",
+    "restore",
+    "verify_backup",
+]
