@@ -4,6 +4,9 @@
  *   round:  child opens the directory, publishes and handles at once ── SIGKILL after a while
  *   end:    this process opens it, handles the rest, and judges
  *
+ * With the argument `counts` each child also changes the partition count of the type, over and
+ * over; the last process goes on with what was under way.
+ *
  * A handler writes two rows in its event's transaction: effects/{number} (INSERT, so twice is an
  * error) and keys/{key}, the last number of its key (which must rise). The child tells what it
  * published and what it gave up on by appending to files, which survive it. */
@@ -24,6 +27,7 @@ typedef struct child {
     ti_worker *w;
     int published; /* file of numbers whose commit returned */
     int broken;    /* file of what must not be */
+    int changes;   /* file with a line for each change of the count; < 0: it is not changed */
     _Atomic(uint64_t) next;
     _Atomic(bool) stop;
 } child;
@@ -51,6 +55,8 @@ static void *publish_numbers(void *context)
         if (ti_queue_publish(c->d.queues, NULL, &spec, NULL, &call, NULL) != TI_OK)
             return NULL;
         tell(c->published, number);
+        if (c->changes >= 0)
+            usleep(1000); /* or there would be no end of moving them */
     }
     return NULL;
 }
@@ -107,7 +113,29 @@ static void *handle(void *context)
     return NULL;
 }
 
+/* Alone to any count; on a cluster, where a change takes longer than a child lives, to one. */
+static void *change_counts(void *context)
+{
+    static const uint32_t counts[] = {3, 4, 7, 16, 1};
+    child *c = context;
+    test_random random = test_random_start((uint64_t)getpid() + 1);
+    ti_call call = ti_call_within(c->d.env, TI_NO_DEADLINE);
+    while (!atomic_load(&c->stop)) {
+        uint32_t count = spaced_wanted() ? 7 : counts[test_random_below(&random, 5)];
+        uint64_t moved;
+        ti_err err;
+        ti_err_clear(&err);
+        if (ti_queue_repartition(c->d.queues, S("user"), count, NULL, &moved, &call, &err) != TI_OK)
+            tell(c->broken, err.message);
+        else
+            tell(c->changes, "changed");
+        usleep(5000);
+    }
+    return NULL;
+}
+
 static uint32_t batch; /* of every second round, and of the last; children inherit it */
+static bool counts_change;
 
 static void child_open(child *c, const char *dir, uint64_t next)
 {
@@ -118,10 +146,12 @@ static void child_open(child *c, const char *dir, uint64_t next)
     snprintf(path, sizeof(path), "%s/broken", dir);
     c->broken = open(path, O_CREAT | O_APPEND | O_WRONLY, 0600);
     assert_true(c->published >= 0 && c->broken >= 0);
+    snprintf(path, sizeof(path), "%s/changes", dir);
+    c->changes = counts_change ? open(path, O_CREAT | O_APPEND | O_RDWR, 0600) : -1;
     atomic_store(&c->next, next);
     snprintf(path, sizeof(path), "%s/db", dir);
     qdb_open(&c->d, path, NULL);
-    declare(&c->d, "user", 4, INT64_C(3600000000), TI_ORDERING_KEY);
+    declare(&c->d, "user", counts_change ? 0 : 4, INT64_C(3600000000), TI_ORDERING_KEY);
     /* in this engine the lease of a process that has died counts for nothing: no hour is waited */
     ti_worker_options options = {
         .concurrency = 8,
@@ -136,9 +166,11 @@ static void child_open(child *c, const char *dir, uint64_t next)
 static void child_run(const char *dir, uint64_t next)
 {
     child c;
-    pthread_t threads[HANDLERS + 1];
+    pthread_t threads[HANDLERS + 2];
     child_open(&c, dir, next);
     pthread_create(&threads[HANDLERS], NULL, publish_numbers, &c);
+    if (counts_change)
+        pthread_create(&threads[HANDLERS + 1], NULL, change_counts, &c);
     for (int i = 0; i < HANDLERS; i++)
         pthread_create(&threads[i], NULL, handle, &c);
     for (;;)
@@ -196,17 +228,67 @@ static uint64_t judge(child *c, const char *dir)
     return count;
 }
 
-static void killed_at_random(void **state)
+/* The type with 4 partitions, so that the children need not say so. In a process of its own: one
+ * that has had a database open can have no children with one. */
+static void make_type(const char *dir)
 {
-    (void)state;
+    char path[TEST_DIR_SIZE + 32];
+    uint32_t partitions;
+    qdb d;
+    int status;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid != 0) {
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        return;
+    }
+    snprintf(path, sizeof(path), "%s/db", dir);
+    qdb_open(&d, path, NULL);
+    declare(&d, "user", 4, 0, TI_ORDERING_KEY);
+    OK(&d, ti_queue_partitions(d.queues, S("user"), &partitions, &d.call, &d.err));
+    qdb_close(&d);
+    _exit(0);
+}
+
+/* What was under way is ended. */
+static void end_change(child *c)
+{
+    ti_call call = ti_call_within(c->d.env, INT64_C(120000000));
+    uint32_t partitions;
+    uint64_t moved;
+    OK(&c->d, ti_queue_partitions(c->d.queues, S("user"), &partitions, &call, &c->d.err));
+    OK(&c->d,
+       ti_queue_repartition(c->d.queues, S("user"), partitions, NULL, &moved, &call, &c->d.err));
+    off_t told = lseek(c->changes, 0, SEEK_END);
+    print_message("%d changes while killed; %u partitions at the end, %" PRIu64
+                  " rows moved then\n",
+                  (int)(told / (off_t)strlen("changed\n")), partitions, moved);
+    assert_true(spaced_wanted() || told > 0);
+    close(c->changes);
+}
+
+static void wait_drained(child *c)
+{
+    for (int i = 0; i < 60000; i++) {
+        if (count_of(&c->d, "user", TI_EVENT_PENDING) + count_of(&c->d, "user", TI_EVENT_PARKED) ==
+            0)
+            return;
+        usleep(2000);
+    }
+}
+
+static void run_killed(int rounds)
+{
     char dir[TEST_DIR_SIZE];
     child c;
     pthread_t threads[HANDLERS];
     test_random random = test_random_start(1);
-    int rounds = (int)test_scaled(spaced_wanted() ? 8 : 20);
     test_dir_make(dir);
     if (spaced_wanted())
         (void)spaced_cluster(); /* the children's, too */
+    if (counts_change)
+        make_type(dir);
     for (int round = 0; round < rounds; round++) {
         batch = round % 2 == 0 ? 0 : 8;
         kill_one(dir, round, &random);
@@ -215,11 +297,9 @@ static void killed_at_random(void **state)
     child_open(&c, dir, 0);
     for (int i = 0; i < HANDLERS; i++)
         pthread_create(&threads[i], NULL, handle, &c);
-    for (int i = 0; i < 20000; i++) {
-        if (count_of(&c.d, "user", TI_EVENT_PENDING) + count_of(&c.d, "user", TI_EVENT_PARKED) == 0)
-            break;
-        usleep(2000);
-    }
+    if (counts_change)
+        end_change(&c);
+    wait_drained(&c);
     atomic_store(&c.stop, true);
     for (int i = 0; i < HANDLERS; i++)
         pthread_join(threads[i], NULL);
@@ -230,6 +310,7 @@ static void killed_at_random(void **state)
     uint64_t published = judge(&c, dir);
     print_message("%d kills, %" PRIu64 " events published, %" PRIu64 " completed\n", rounds,
                   published, count_of(&c.d, "user", TI_EVENT_COMPLETED));
+    assert_true(published > 0);
     assert_true(count_of(&c.d, "user", TI_EVENT_COMPLETED) >= published);
     close(c.published);
     close(c.broken);
@@ -237,8 +318,25 @@ static void killed_at_random(void **state)
     test_dir_remove(dir);
 }
 
-int main(void)
+static void killed_at_random(void **state)
+{
+    (void)state;
+    counts_change = false;
+    run_killed((int)test_scaled(spaced_wanted() ? 8 : 20));
+}
+
+static void killed_while_counts_change(void **state)
+{
+    (void)state;
+    counts_change = true;
+    run_killed((int)test_scaled(spaced_wanted() ? 8 : 100));
+}
+
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(killed_at_random)};
+    const struct CMUnitTest counts[] = {cmocka_unit_test(killed_while_counts_change)};
+    if (argc > 1 && strcmp(argv[1], "counts") == 0)
+        return TEST_RUN(counts);
     return TEST_RUN(tests);
 }
