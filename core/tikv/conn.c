@@ -49,7 +49,11 @@ struct ti_conn {
     ti_command *ended;                 /* whose senders unlock tells */
     ti_command *sent[TI_CONN_BUCKETS]; /* by id, chained */
     _Atomic(size_t) pending;           /* changed under the mutex */
-    bool sending;
+    /* Messages are handed over without the mutex: how many are just now, all to one stream, and
+     * that stream when it has ended meanwhile: the last of them drops it. */
+    unsigned handing;
+    ti_stream *left;
+    bool sending; /* a message is on its way */
     bool closing;
     unsigned lane;
     char address[];
@@ -189,27 +193,49 @@ static ti_status build_message(ti_conn *conn, ti_buf *message, ti_err *err)
     return put_ids(message, ids, count, err);
 }
 
-/* Sends what is queued when nothing is on its way. Called with the mutex held, also while the
- * message is handed over: a command is never with another thread that has not sent it yet. */
-static void send_queued(ti_conn *conn)
+/* Hands a message to the stream. The mutex is held, but given back meanwhile: nobody who submits
+ * waits for the system to take a message. */
+static ti_status hand_over(ti_conn *conn, ti_slice message, ti_err *err)
 {
     ti_mutex_assert_held(&conn->mutex);
-    if (conn->sending || conn->queue_head == NULL || conn->stream == NULL)
-        return;
-    ti_buf message;
-    ti_err err;
-    ti_buf_init(&message, MESSAGE_SIZE_MAX);
-    ti_status status = build_message(conn, &message, &err);
-    if (status == TI_OK) {
-        conn->sending = true;
-        status = conn->wire->vt->send(conn->wire, conn->stream, ti_buf_slice(&message), &err);
+    ti_require(conn->left == NULL);
+    ti_stream *stream = conn->stream;
+    conn->sending = true;
+    conn->handing++;
+    ti_mutex_unlock(&conn->mutex);
+    ti_status status = conn->wire->vt->send(conn->wire, stream, message, err);
+    ti_mutex_lock(&conn->mutex);
+    conn->handing--;
+    if (conn->left == NULL) {
+        conn->sending = conn->sending && status == TI_OK;
+        return status;
     }
-    if (status != TI_OK) {
-        conn->sending = false;
-        if (status != TI_UNAVAILABLE) /* else the end of the stream fails them */
+    ti_require(conn->left == stream); /* its end has failed what was sent */
+    if (conn->handing == 0) {
+        conn->wire->vt->drop(conn->wire, stream);
+        conn->left = NULL;
+        ti_cond_broadcast(&conn->gone);
+    }
+    return TI_OK;
+}
+
+/* Sends what is queued when nothing is on its way. Called with the mutex held, which is given back
+ * for moments. */
+static void send_queued(ti_conn *conn)
+{
+    ti_status status = TI_OK;
+    while (status == TI_OK && !conn->sending && conn->left == NULL && conn->queue_head != NULL &&
+           conn->stream != NULL) {
+        ti_buf message;
+        ti_err err;
+        ti_buf_init(&message, MESSAGE_SIZE_MAX);
+        status = build_message(conn, &message, &err);
+        if (status == TI_OK)
+            status = hand_over(conn, ti_buf_slice(&message), &err);
+        if (status != TI_OK && status != TI_UNAVAILABLE) /* else the stream's end fails them */
             fail_all(conn, &err, true);
+        ti_buf_free(&message);
     }
-    ti_buf_free(&message);
 }
 
 static void on_sent(void *context)
@@ -360,6 +386,10 @@ static void on_end(void *context, const ti_err *why)
     bool reached = stream == NULL || wire->vt->reached(wire, stream);
     conn->stream = NULL;
     conn->sending = false;
+    if (conn->handing > 0) {
+        conn->left = stream;
+        stream = NULL;
+    }
     fail_all(conn, why, reached);
     ti_cond_broadcast(&conn->gone);
     unlock(conn); /* close may free conn from here on */
@@ -497,7 +527,7 @@ void ti_conn_close(ti_conn *conn)
         conn->wire->vt->end(conn->wire, conn->stream);
     unlock(conn);
     ti_mutex_lock(&conn->mutex);
-    while (conn->stream != NULL)
+    while (conn->stream != NULL || conn->left != NULL)
         ti_cond_wait(&conn->gone, &conn->mutex);
     unlock(conn);
     ti_cond_destroy(&conn->gone);

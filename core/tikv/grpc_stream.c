@@ -82,20 +82,23 @@ static bool tag_gone(ti_stream *s)
     return last;
 }
 
+/* As for all tags: counted under the mutex, started without it, so that nobody who needs the mutex
+ * waits for the system; what is counted keeps the call. gRPC refuses misuse only. */
 static void start_receive(ti_stream *s)
 {
     grpc_op op;
+    ti_mutex_lock(&s->mutex);
+    bool ended = s->ended;
+    s->pending += !ended;
+    ti_mutex_unlock(&s->mutex);
+    if (ended)
+        return;
     memset(&op, 0, sizeof(op));
     op.op = GRPC_OP_RECV_MESSAGE;
     op.data.recv_message.recv_message = &s->message;
-    ti_mutex_lock(&s->mutex);
-    if (!s->ended) {
-        TI_TAG_IN(&s->receive_tag.tag);
-        grpc_call_error error =
-            grpc_call_start_batch(s->link.call, &op, 1, &s->receive_tag.tag, NULL);
-        s->pending += error == GRPC_CALL_OK;
-    }
-    ti_mutex_unlock(&s->mutex);
+    TI_TAG_IN(&s->receive_tag.tag);
+    ti_require(grpc_call_start_batch(s->link.call, &op, 1, &s->receive_tag.tag, NULL) ==
+               GRPC_CALL_OK);
 }
 
 static void on_received(ti_tag *tag, bool ok)
@@ -215,35 +218,39 @@ ti_status ti_grpc_open(ti_wire *w, const char *address, unsigned lane, const cha
     return TI_OK;
 }
 
-ti_status ti_grpc_send(ti_wire *w, ti_stream *s, ti_slice message, ti_err *err)
+/* Whether a message may be sent now; from here on it is counted as on its way. */
+static ti_status begin_send(ti_stream *s, ti_err *err)
 {
-    (void)w;
     ti_status status = TI_OK;
-    grpc_slice bytes = grpc_slice_from_copied_buffer(message.data, message.len);
-    grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&bytes, 1);
-    grpc_op op;
-    memset(&op, 0, sizeof(op));
-    op.op = GRPC_OP_SEND_MESSAGE;
-    op.data.send_message.send_message = buffer;
-    TI_TAG_IN(&s->send_tag.tag);
     ti_mutex_lock(&s->mutex);
     if (s->ended) {
         status = ti_err_set(err, TI_UNAVAILABLE, "the stream to %s has ended", s->address);
     } else if (s->sending) {
         status =
             ti_err_set(err, TI_INVALID_STATE, "a message to %s is still on its way", s->address);
-    } else if (grpc_call_start_batch(s->link.call, &op, 1, &s->send_tag.tag, NULL) ==
-               GRPC_CALL_OK) {
+    } else {
         s->sending = true;
         s->pending++;
-    } else {
-        status =
-            ti_err_set(err, TI_UNAVAILABLE, "the stream to %s takes no more messages", s->address);
     }
     ti_mutex_unlock(&s->mutex);
+    return status;
+}
+
+ti_status ti_grpc_send(ti_wire *w, ti_stream *s, ti_slice message, ti_err *err)
+{
+    (void)w;
+    grpc_op op;
+    TI_TRY(begin_send(s, err));
+    grpc_slice bytes = grpc_slice_from_copied_buffer(message.data, message.len);
+    grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&bytes, 1);
+    memset(&op, 0, sizeof(op));
+    op.op = GRPC_OP_SEND_MESSAGE;
+    op.data.send_message.send_message = buffer;
+    TI_TAG_IN(&s->send_tag.tag);
+    ti_require(grpc_call_start_batch(s->link.call, &op, 1, &s->send_tag.tag, NULL) == GRPC_CALL_OK);
     grpc_byte_buffer_destroy(buffer);
     grpc_slice_unref(bytes);
-    return status;
+    return TI_OK;
 }
 
 void ti_grpc_end(ti_wire *w, ti_stream *s)

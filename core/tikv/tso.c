@@ -27,6 +27,7 @@ struct waiter {
     ti_latch latch;
     uint64_t ts;
     ti_err err;
+    bool first; /* it found an empty queue: it hurries those who come behind it */
     bool sent;
     bool ended;
 };
@@ -44,7 +45,7 @@ struct ti_tso {
     ti_stream *stream;
     const _Atomic(int64_t) *busy; /* requests to stores under way; or NULL */
     size_t queued;
-    bool due; /* somebody in the queue has waited for company long enough */
+    bool due; /* the queue has waited for company long enough */
     waiter *queue_head;
     waiter *queue_tail;
     waiter *ended;              /* to be woken by unlock */
@@ -103,6 +104,7 @@ static void fail_all(ti_tso *t, const ti_err *why)
     end_list(t, t->queue_head, why);
     t->queue_head = t->queue_tail = NULL;
     t->queued = 0;
+    t->due = false;
 }
 
 static ti_status send_request(ti_tso *t, uint32_t count, ti_err *err)
@@ -138,7 +140,6 @@ static void send_queued(ti_tso *t)
     if (t->sending || t->broken || t->queue_head == NULL || t->stream == NULL ||
         t->in_flight >= IN_FLIGHT_FEW || !has_company(t))
         return;
-    t->due = false;
     batch *b = &t->batches[(t->batch_first + t->batch_count) % BATCHES_MAX];
     b->count = 0;
     b->waiters = t->queue_head;
@@ -151,6 +152,7 @@ static void send_queued(ti_tso *t)
         b->count++;
     }
     last->next = NULL;
+    t->due = t->queue_head != NULL; /* nobody hurries those any more */
     if (t->queue_head == NULL)
         t->queue_tail = NULL;
     t->batch_count++;
@@ -301,8 +303,11 @@ static bool withdraw(ti_tso *t, waiter *w, bool stuck)
         ti_require(found);
         w->ended = true;
         ti_latch_done(&w->latch);
+        t->due = t->queue_head != NULL; /* perhaps it was to hurry the others */
         if (stuck)
             end_stream(t);
+        else
+            send_queued(t);
     }
     unlock(t);
     while (ti_latch_open(&w->latch) > 0) /* it was ended just now, and will be woken */
@@ -322,7 +327,8 @@ static ti_status enqueue(ti_tso *t, waiter *w, const char *address, uint64_t clu
         status = t->wire->vt->open(t->wire, address, 0, TSO_METHOD, &handler, t, &t->stream, err);
     }
     if (status == TI_OK) {
-        if (t->queue_tail == NULL)
+        w->first = t->queue_tail == NULL;
+        if (w->first)
             t->queue_head = w;
         else
             t->queue_tail->next = w;
@@ -334,13 +340,14 @@ static ti_status enqueue(ti_tso *t, waiter *w, const char *address, uint64_t clu
     return status;
 }
 
-/* Waits for a timestamp: for company first, no longer than it is worth. */
+/* Waits for a timestamp: the first of the queue for company, no longer than it is worth; one timer
+ * is enough for all. */
 static ti_status wait_for(ti_tso *t, waiter *w, const ti_call *call, ti_err *err)
 {
     static const char what[] = "a timestamp from PD";
     ti_call gathering = *call;
     int64_t until_ns = ti_env_mono_ns(t->wire->env) + COMPANY_WAIT_NS;
-    if (t->busy == NULL || until_ns >= call->deadline_ns)
+    if (t->busy == NULL || !w->first || until_ns >= call->deadline_ns)
         return ti_wire_wait(t->wire, &w->latch, call, what, err);
     gathering.deadline_ns = until_ns;
     ti_status status = ti_wire_wait(t->wire, &w->latch, &gathering, what, NULL);

@@ -1,10 +1,9 @@
-/* Backoff, timestamps and connections on the simulated wire. */
+/* Backoff and timestamps on the simulated wire. Connections: conns.c. */
 #include "tikv/sim.h"
 
 #include "base/assert.h"
 #include "pdpb.pb-c.h"
 #include "tikv/backoff.h"
-#include "tikv/conn.h"
 #include "tikv/pb.h"
 #include "tikv/tso.h"
 
@@ -263,247 +262,74 @@ static void late_answers_are_not_taken_for_new_ones(void **state)
     end_sim(s);
 }
 
-/* ---- connections ---- */
+/* One who takes timestamps on a thread of his own. */
+typedef struct taker {
+    sim *sim;
+    ti_tso *tso;
+    int64_t within_us;
+    int times;
+    ti_status last;
+    ti_thread thread;
+} taker;
 
-#define COMMANDS_MAX 300
-
-typedef struct conn_script {
-    ti_stream *stream;
-    uint64_t ids[COMMANDS_MAX];
-    size_t id_count;
-    size_t messages;
-    size_t largest; /* commands in one message */
-} conn_script;
-
-/* Notes the ids of what is sent. */
-static void note_ids(void *context, sim *s, ti_stream *stream, ti_slice message)
+static void *take_many(void *context)
 {
-    conn_script *script = context;
-    ti_pb_field field;
-    size_t count = 0;
-    (void)s;
-    script->stream = stream;
-    script->messages++;
-    while (ti_pb_next(&message, &field, NULL) == TI_OK) {
-        count += field.number == 1;
-        for (uint64_t id = 0; field.number == 2 && field.bytes.len > 0;) {
-            ti_require(ti_pb_varint(&field.bytes, &id, NULL) == TI_OK);
-            ti_require(script->id_count < COMMANDS_MAX);
-            script->ids[script->id_count++] = id;
-        }
+    taker *t = context;
+    for (int i = 0; i < t->times; i++) {
+        uint64_t ts = 0;
+        ti_err err;
+        ti_call call = ti_call_within(&t->sim->env.env, t->within_us);
+        t->last = ti_tso_get(t->tso, "pd:1", 7, 60000000, &ts, &call, &err);
+        ti_require(t->last == TI_OK || t->last == TI_TIMEOUT);
     }
-    script->largest = count > script->largest ? count : script->largest;
+    return NULL;
 }
 
-typedef struct sent {
-    ti_command command;
-    ti_latch latch;
-    char body[16];
-} sent;
-
-static void send_one(ti_conn *conn, sent *one, int number)
+/* Takers that wait for more company than there is; the first of them gives up before he would hurry
+ * the others, when within_us is short. */
+static void take_together(int64_t within_us, int times, uint64_t *requests_out)
 {
+    enum { TAKERS = 5 };
+    sim *s = sim_create();
+    tso_script script = {.physical = 1000, .logical = 10, .delay_ms = 1};
+    _Atomic(int64_t) busy = 600;
+    ti_tso *tso = begin_tso(s, &script);
+    ti_tso_follow(tso, &busy);
+    taker takers[TAKERS];
     ti_err err;
-    memset(one, 0, sizeof(*one));
-    snprintf(one->body, sizeof(one->body), "%d", number);
-    ti_latch_init(&one->latch, 1);
-    one->command = (ti_command){.kind = TI_COMMAND_GET,
-                                .body = ti_slice_of(one->body),
-                                .latch = &one->latch,
-                                .timeout_us = 1000000};
-    test_ok(ti_conn_submit(conn, &one->command, &err), &err);
-}
-
-static void free_one(ti_conn *conn, sent *one)
-{
-    assert_int_equal(ti_latch_open(&one->latch), 0);
-    ti_conn_release(conn, &one->command);
-}
-
-/* Appends { 1: { number: body } } for each, then the ids. */
-static void answer(conn_script *script, const size_t *order, size_t count, uint32_t number)
-{
-    ti_buf b;
-    ti_err err;
-    ti_buf ids;
-    ti_buf_init(&b, 100000);
-    ti_buf_init(&ids, 100000);
-    test_ok(ti_buf_reserve(&b, 90000, &err), &err);
-    test_ok(ti_buf_reserve(&ids, 10000, &err), &err);
-    for (size_t i = 0; i < count; i++) {
-        char text[24];
-        uint64_t id = order[i] < script->id_count ? script->ids[order[i]] : 999999;
-        snprintf(text, sizeof(text), "%zu", order[i]);
-        ti_pb_put_tag(&b, 1, 2);
-        ti_pb_put_varint(&b, strlen(text) + 2);
-        ti_pb_put_tag(&b, number, 2);
-        ti_pb_put_varint(&b, strlen(text));
-        test_ok(ti_buf_append_text(&b, text, &err), &err);
-        ti_pb_put_varint(&ids, id);
+    uint64_t timestamps = 0;
+    int64_t began = sim_now_ms(s);
+    for (int i = 0; i < TAKERS; i++) {
+        takers[i] = (taker){.sim = s, .tso = tso, .within_us = 30000000, .times = times};
+        if (i == 0)
+            takers[i].within_us = within_us;
+        test_ok(ti_thread_start(&takers[i].thread, "taker", take_many, &takers[i], &err), &err);
     }
-    ti_pb_put_tag(&b, 2, 2);
-    ti_pb_put_varint(&b, ids.len);
-    test_ok(ti_buf_append_slice(&b, ti_buf_slice(&ids), &err), &err);
-    sim_answer(script->stream, ti_buf_slice(&b), 1);
-    ti_buf_free(&b);
-    ti_buf_free(&ids);
-}
-
-static ti_conn *begin_conn(sim *s, conn_script *script)
-{
-    ti_conn *conn = NULL;
-    ti_err err;
-    memset(script, 0, sizeof(*script));
-    s->context = script;
-    s->on_message = note_ids;
-    test_ok(ti_conn_create(&s->base, "store:1", 0, &conn, &err), &err);
-    return conn;
-}
-
-static void answers_come_in_any_order_and_grouping(void **state)
-{
-    (void)state;
-    sim *s = sim_create();
-    conn_script script;
-    ti_conn *conn = begin_conn(s, &script);
-    sent list[6];
-    for (int i = 0; i < 6; i++) {
-        send_one(conn, &list[i], i);
-        sim_run(s, 1);
-    }
-    assert_int_equal(script.id_count, 6);
-    answer(&script, (size_t[]){5, 2}, 2, 1);
-    answer(&script, (size_t[]){100, 0, 1}, 3, 1); /* 100: nobody's */
-    answer(&script, (size_t[]){4, 3, 3}, 3, 1);   /* 3 twice */
-    sim_run(s, 10);
-    for (int i = 0; i < 6; i++) {
-        assert_int_equal(list[i].command.err.status, TI_OK);
-        assert_true(
-            ti_slice_equal(ti_buf_slice(&list[i].command.response), ti_slice_of(list[i].body)));
-        free_one(conn, &list[i]);
-    }
-    assert_int_equal(ti_conn_pending(conn), 0);
-    ti_conn_close(conn);
+    for (int i = 0; i < TAKERS; i++)
+        ti_thread_join(&takers[i].thread);
+    for (int i = 1; i < TAKERS; i++)
+        assert_int_equal(takers[i].last, TI_OK);
+    assert_true(sim_now_ms(s) - began < 30000);
+    ti_tso_counts(tso, requests_out, &timestamps);
+    assert_true(timestamps >= (uint64_t)(TAKERS - 1) * (uint64_t)times);
+    ti_tso_close(tso);
     end_sim(s);
 }
 
-static void commands_gather_while_one_is_on_its_way(void **state)
+static void who_waits_for_company_is_hurried_by_the_first(void **state)
 {
     (void)state;
-    sim *s = sim_create();
-    conn_script script;
-    ti_conn *conn = begin_conn(s, &script);
-    static sent list[201];
-    atomic_store(&s->hold_sent, true);
-    for (int i = 0; i < 201; i++)
-        send_one(conn, &list[i], i);
-    assert_int_equal(script.messages, 1);
-    sim_end(script.stream, TI_UNAVAILABLE, 0);
-    sim_run(s, 1);
-    for (int i = 0; i < 201; i++) {
-        assert_int_equal(list[i].command.err.status, TI_UNAVAILABLE);
-        assert_int_equal(list[i].command.sent, i == 0); /* the others never left */
-        free_one(conn, &list[i]);
-    }
-    atomic_store(&s->hold_sent, false);
-    send_one(conn, &list[0], 0);
-    for (int i = 1; i < 50; i++)
-        send_one(conn, &list[i], i);
-    sim_run(s, 1);
-    assert_int_equal(atomic_load(&s->opened), 2);
-    sim_end(script.stream, TI_UNAVAILABLE, 0);
-    sim_run(s, 1);
-    for (int i = 0; i < 50; i++)
-        free_one(conn, &list[i]);
-    ti_conn_close(conn);
-    end_sim(s);
+    uint64_t requests = 0;
+    take_together(30000000, 20, &requests);
+    assert_in_range(requests, 20, 100);
 }
 
-static void a_withdrawn_command_s_answer_is_dropped(void **state)
+static void who_gives_up_leaves_nobody_waiting(void **state)
 {
     (void)state;
-    sim *s = sim_create();
-    conn_script script;
-    ti_conn *conn = begin_conn(s, &script);
-    sent list[2];
-    send_one(conn, &list[0], 0);
-    sim_run(s, 1);
-    send_one(conn, &list[1], 1);
-    sim_run(s, 1);
-    ti_conn_withdraw(conn, &list[0].command);
-    ti_conn_withdraw(conn, &list[0].command); /* again: nothing */
-    assert_int_equal(list[0].command.err.status, TI_CANCELLED);
-    assert_true(list[0].command.sent);
-    answer(&script, (size_t[]){0, 1}, 2, 1);
-    sim_run(s, 10);
-    assert_int_equal(list[1].command.err.status, TI_OK);
-    free_one(conn, &list[0]);
-    free_one(conn, &list[1]);
-    ti_conn_close(conn);
-    end_sim(s);
-}
-
-static void an_answer_of_another_kind_is_corrupt(void **state)
-{
-    (void)state;
-    sim *s = sim_create();
-    conn_script script;
-    ti_conn *conn = begin_conn(s, &script);
-    sent one;
-    send_one(conn, &one, 0);
-    sim_run(s, 1);
-    answer(&script, (size_t[]){0}, 1, 3);
-    sim_run(s, 10);
-    assert_int_equal(one.command.err.status, TI_CORRUPT);
-    free_one(conn, &one);
-    ti_conn_close(conn);
-    end_sim(s);
-}
-
-static void truncated_messages_end_the_stream(void **state)
-{
-    static const char whole[] = "\x0a\x04\x0a\x02hi\x12\x01\x01";
-    (void)state;
-    for (size_t len = 1; len < sizeof(whole) - 1; len++) {
-        sim *s = sim_create();
-        conn_script script;
-        ti_conn *conn = begin_conn(s, &script);
-        sent one;
-        send_one(conn, &one, 0);
-        sim_run(s, 1);
-        sim_answer(script.stream, (ti_slice){.data = whole, .len = len}, 0);
-        sim_run(s, 1);
-        assert_int_equal(ti_latch_open(&one.latch), 0);
-        assert_int_equal(one.command.err.status, TI_CORRUPT);
-        free_one(conn, &one);
-        ti_conn_close(conn);
-        end_sim(s);
-    }
-}
-
-static void closing_ends_what_is_under_way(void **state)
-{
-    (void)state;
-    sim *s = sim_create();
-    conn_script script;
-    ti_conn *conn = begin_conn(s, &script);
-    static sent list[100];
-    for (int i = 0; i < 100; i++)
-        send_one(conn, &list[i], i);
-    sim_run(s, 1);
-    for (int i = 0; i < 50; i++) {
-        ti_conn_withdraw(conn, &list[i].command);
-        free_one(conn, &list[i]);
-    }
-    for (int i = 50; i < 100; i++)
-        assert_int_equal(ti_latch_open(&list[i].latch), 1);
-    ti_conn_close(conn);
-    for (int i = 50; i < 100; i++) {
-        assert_int_equal(ti_latch_open(&list[i].latch), 0);
-        assert_int_equal(list[i].command.err.status, TI_CLOSED);
-        ti_buf_free(&list[i].command.response);
-    }
-    end_sim(s);
+    uint64_t requests = 0;
+    for (int i = 0; i < 10; i++)
+        take_together(500, 1, &requests);
 }
 
 int main(void)
@@ -519,12 +345,8 @@ int main(void)
         cmocka_unit_test(time_that_goes_backwards_is_refused),
         cmocka_unit_test(a_frozen_pd_fails_in_time),
         cmocka_unit_test(late_answers_are_not_taken_for_new_ones),
-        cmocka_unit_test(answers_come_in_any_order_and_grouping),
-        cmocka_unit_test(commands_gather_while_one_is_on_its_way),
-        cmocka_unit_test(a_withdrawn_command_s_answer_is_dropped),
-        cmocka_unit_test(an_answer_of_another_kind_is_corrupt),
-        cmocka_unit_test(truncated_messages_end_the_stream),
-        cmocka_unit_test(closing_ends_what_is_under_way),
+        cmocka_unit_test(who_waits_for_company_is_hurried_by_the_first),
+        cmocka_unit_test(who_gives_up_leaves_nobody_waiting),
     };
     return TEST_RUN(tests);
 }
