@@ -11,18 +11,30 @@
 #define LOOK_NS (20 * 1000 * 1000)
 #define FOREIGN_LOOK_NS (1000 * 1000)
 
-/* Runs the next event's handler. false: the queue has been shut down. */
-static bool poll_once(ti_poll *p, gpr_timespec deadline)
+/* Runs the next event's handler. false: none came, or the queue has been shut down. */
+static bool run_next(ti_poll *p, gpr_timespec deadline, bool *shut_out)
 {
     grpc_event event = grpc_completion_queue_next(p->queue, deadline, NULL);
-    if (event.type == GRPC_QUEUE_SHUTDOWN)
+    *shut_out = event.type == GRPC_QUEUE_SHUTDOWN;
+    if (event.type != GRPC_OP_COMPLETE)
         return false;
-    if (event.type == GRPC_OP_COMPLETE) {
-        ti_tag *tag = event.tag;
-        TI_TAG_OUT(tag);
-        tag->run(tag, event.success != 0);
-    }
+    ti_tag *tag = event.tag;
+    TI_TAG_OUT(tag);
+    tag->run(tag, event.success != 0);
     return true;
+}
+
+/* Runs the next event's handler; when that ends somebody's sleep, those of the events that are
+ * there already, before it wakes all of them. false: the queue has been shut down. */
+static bool poll_once(ti_poll *p, gpr_timespec deadline)
+{
+    bool shut = false;
+    ti_wakes_hold();
+    bool more = run_next(p, deadline, &shut);
+    for (int i = 0; more && i < TI_POLL_GO_MAX && ti_wakes_held() > 0; i++)
+        more = run_next(p, gpr_inf_past(GPR_CLOCK_MONOTONIC), &shut);
+    ti_wakes_release();
+    return !shut;
 }
 
 /* ---- Callers ---- */

@@ -10,6 +10,7 @@
  * INVARIANTS
  *  1. One thread has the role, so handlers never run at once.
  *  2. Whoever gives the role back while others wait wakes the own thread.
+ *  3. Who sleeps on an answer that was taken is woken before the next wait for events.
  *
  * Thread rule: any thread. What is NOT here: what the events mean (grpc_wire.c, grpc_stream.c). */
 #ifndef TI_TIKV_GRPC_POLL_H
@@ -20,6 +21,8 @@
 #include "tikv/wire.h"
 
 #define TI_POLL_IDLE_MS 10
+/* Events that are handled before those are woken whom the first of them concerns. */
+#define TI_POLL_GO_MAX 64
 
 typedef struct ti_poll {
     const ti_env *env;

@@ -8,6 +8,13 @@
 /* How long a wait sleeps before it looks at the cancel flag again. */
 #define CANCEL_LOOK_NS (20 * 1000 * 1000)
 
+/* Who sleeps on which word and is woken by ti_wakes_release; the words may be gone by then. */
+static _Thread_local struct {
+    ti_word *words[TI_WAKES_MAX];
+    size_t count;
+    bool held;
+} wakes;
+
 void ti_latch_init(ti_latch *latch, size_t open)
 {
     atomic_init(&latch->open, (uint32_t)open);
@@ -22,8 +29,32 @@ void ti_latch_done(ti_latch *latch)
 {
     uint32_t before = atomic_fetch_sub(&latch->open, 1);
     ti_require((before & ~TI_LATCH_SLEEPS) > 0);
-    if (before == (TI_LATCH_SLEEPS | 1)) /* from here on the latch may be gone */
+    if (before != (TI_LATCH_SLEEPS | 1))
+        return;
+    if (wakes.held && wakes.count < TI_WAKES_MAX) /* from here on the latch may be gone */
+        wakes.words[wakes.count++] = &latch->open;
+    else
         ti_word_wake(&latch->open);
+}
+
+void ti_wakes_hold(void)
+{
+    ti_assert(!wakes.held && wakes.count == 0);
+    wakes.held = true;
+}
+
+size_t ti_wakes_held(void)
+{
+    return wakes.count;
+}
+
+void ti_wakes_release(void)
+{
+    ti_assert(wakes.held);
+    wakes.held = false;
+    for (size_t i = 0; i < wakes.count; i++)
+        ti_word_wake(wakes.words[i]);
+    wakes.count = 0;
 }
 
 size_t ti_latch_open(const ti_latch *latch)

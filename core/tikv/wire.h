@@ -45,6 +45,15 @@ size_t ti_latch_open(const ti_latch *latch);
 /* Sleeps until the latch is down, or env's clock shows deadline_ns; may wake early. */
 void ti_latch_sleep(ti_latch *latch, const ti_env *env, int64_t deadline_ns);
 
+/* From hold to release, ti_latch_done in this thread notes who sleeps instead of waking him;
+ * release wakes them all. So whoever takes many answers off the wire does it in one go: a caller
+ * that is woken takes the processor from him, and asks the next on its own. At most TI_WAKES_MAX
+ * are noted (held tells how many); those beyond are woken at once. */
+#define TI_WAKES_MAX 64
+void ti_wakes_hold(void);
+size_t ti_wakes_held(void);
+void ti_wakes_release(void);
+
 /* The end of a unary call: response is borrowed for the call when err->status is OK. */
 typedef void (*ti_unary_done)(void *context, ti_slice response, const ti_err *err);
 
