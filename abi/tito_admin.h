@@ -27,6 +27,14 @@ TITO_API tito_future_t *tito_db_drop_table(tito_db_t *db, const char *table, siz
 /* The catalog. Result: bytes, a JSON array of tables with their indexes, versions and states. */
 TITO_API tito_future_t *tito_db_schema(tito_db_t *db);
 
+/* What the cluster of a database on TiKV looks like. Options: regions ("true": a list of them);
+ * locks_us: the locks of transactions that old; resolve ("true": clears those whose owner is gone:
+ * what was committed stays, the rest is rolled back). Regions and locks are those of the database's
+ * namespace (of the whole cluster without one). Nothing else is written. No deadline; ends early on tito_future_cancel. UNSUPPORTED
+ * for an embedded database; UNAVAILABLE. Result: bytes, a JSON object of which core/db/README.md lists
+ * the names: members, stores, regions, gc, locks, rounds. Since 1.0. */
+TITO_API tito_future_t *tito_db_cluster(tito_db_t *db, const tito_options_t *options);
+
 /* ---- Backups, of embedded databases ---- */
 
 /* A backup is a directory: a whole database that can be opened, and a file BACKUP with the sizes

@@ -145,6 +145,17 @@ static int db_gc(lua_State *L)
     return tl_finish(L, tl_state_of(L), tito_db_gc(db, tl_check_seconds(L, 2)), tl_push_true);
 }
 
+/* db_cluster(db, options) */
+static int db_cluster(lua_State *L)
+{
+    tito_options_t *options;
+    tito_db_t *db = tl_check_db(L, 1);
+    tl_options(L, 2, &options);
+    tito_future_t *future = tito_db_cluster(db, options);
+    tito_options_free(options);
+    return tl_finish(L, tl_state_of(L), future, tl_push_document);
+}
+
 /* db_drop_table(db, table) */
 static int db_drop_table(lua_State *L)
 {
@@ -171,6 +182,7 @@ const luaL_Reg tl_database_functions[] = {{"db_open", db_open},
                                           {"db_stats", db_stats},
                                           {"db_schema", db_schema},
                                           {"db_gc", db_gc},
+                                          {"db_cluster", db_cluster},
                                           {"db_drop_table", db_drop_table},
                                           {"db_drop_index", db_drop_index},
                                           {NULL, NULL}};

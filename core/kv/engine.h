@@ -134,6 +134,15 @@ typedef struct ti_commit_result {
                             when not one key's fault */
 } ti_commit_result;
 
+/* What to tell about a cluster, besides members, stores, old versions and round trips. */
+typedef struct ti_describe {
+    ti_range range;      /* the keys it is about */
+    bool regions;        /* a list of them, too */
+    bool locks;          /* those of transactions older than lock_age_us */
+    bool resolve;        /* and clears those whose owner is gone */
+    int64_t lock_age_us; /* >= 0 */
+} ti_describe;
+
 typedef struct ti_engine ti_engine;
 typedef struct ti_snapshot ti_snapshot;
 
@@ -184,6 +193,14 @@ typedef struct ti_engine_vt {
      * commits, frees. All snapshots and locks must be released before. */
     void (*ref)(ti_engine *e);
     void (*unref)(ti_engine *e);
+    /* Appends what is known about the machines behind it as a JSON object (core/db/README.md).
+     * Writes nothing but what resolve clears. Embedded: UNSUPPORTED. */
+    ti_status (*describe)(ti_engine *e, const ti_describe *what, ti_buf *out, const ti_call *call,
+                          ti_err *err);
+    /* unchanged_out[i]: it is known, without reading, that nothing was committed on keys[i] after
+     * since[i] (a snapshot's timestamp). false says nothing. NULL: an engine that never knows. */
+    void (*unchanged)(ti_engine *e, const ti_slice *keys, const ti_ts *since, size_t count,
+                      bool *unchanged_out);
 } ti_engine_vt;
 
 /* State that a room above keeps once per engine and process (the catalog). Zeroed by whoever makes

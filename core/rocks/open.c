@@ -285,6 +285,18 @@ static ti_status collect_nothing(ti_engine *engine, int64_t retention_us, const 
     return ti_process_guard_forked(&ti_rocks_of(engine)->guard) ? ti_rocks_forked(err) : TI_OK;
 }
 
+static ti_status describe_nothing(ti_engine *engine, const ti_describe *what, ti_buf *out,
+                                  const ti_call *call, ti_err *err)
+{
+    (void)what;
+    (void)out;
+    (void)call;
+    if (ti_process_guard_forked(&ti_rocks_of(engine)->guard))
+        return ti_rocks_forked(err);
+    return ti_err_set(err, TI_UNSUPPORTED,
+                      "this database is embedded: only one on TiKV has a cluster to tell about");
+}
+
 static bool is_never_shared(const ti_engine *engine)
 {
     (void)engine;
@@ -312,6 +324,8 @@ static bool is_never_shared(const ti_engine *engine)
         .shared = is_never_shared,             \
         .ref = ti_rocks_ref,                   \
         .unref = ti_rocks_unref,               \
+        .describe = describe_nothing,          \
+        .unchanged = ti_rocks_unchanged,       \
     }
 /* clang-format on */
 

@@ -115,6 +115,13 @@ static ti_status checked_gc(ti_engine *e, int64_t retention_us, const ti_call *c
     return ti_tikv_gc(e, retention_us, call, err);
 }
 
+static ti_status checked_describe(ti_engine *e, const ti_describe *what, ti_buf *out,
+                                  const ti_call *call, ti_err *err)
+{
+    TI_TRY(check_fork((const ti_tikv *)e, err));
+    return ti_tikv_describe(e, what, out, call, err);
+}
+
 static bool engine_shared(const ti_engine *e)
 {
     (void)e;
@@ -244,6 +251,7 @@ static const ti_engine_vt tikv_vt = {
     .shared = engine_shared,
     .ref = engine_ref,
     .unref = engine_unref,
+    .describe = checked_describe,
 };
 
 static ti_status engine_init(ti_tikv *t, const ti_tikv_options *options, const ti_call *call,

@@ -8,129 +8,20 @@
 #include "base/assert.h"
 #include "tikv/tikv_int.h"
 
-#define LOCKS_PAGE 1024
-#define SERVICE_TTL_S INT64_C(600)
-
-typedef struct sweep {
-    ti_tikv *engine;
-    uint64_t safe_point;
-    ti_slice position; /* everything below is done */
-    ti_arena positions;
-    bool at_end;
-    ti_backoff backoff;
-} sweep;
-
-static ti_slice build_scan_lock(const sweep *s, const ti_region *region, ti_arena *a)
-{
-    ti_context c;
-    Kvrpcpb__ScanLockRequest request = KVRPCPB__SCAN_LOCK_REQUEST__INIT;
-    ti_context_fill(&c, region, s->backoff.attempts > 0);
-    request.context = &c.message;
-    request.max_version = s->safe_point;
-    request.start_key = ti_pb_bytes(s->position);
-    request.end_key = ti_pb_bytes(region->end);
-    request.limit = LOCKS_PAGE;
-    return ti_pb_pack(&request.base, a);
-}
-
-static ti_status move_to(sweep *s, ti_slice key, bool after, ti_err *err)
-{
-    char *bytes = ti_arena_alloc(&s->positions, key.len + 1);
-    if (bytes == NULL)
-        return ti_err_no_memory(err);
-    memcpy(bytes, key.len > 0 ? key.data : "", key.len);
-    bytes[key.len] = '\0';
-    s->position = (ti_slice){.data = bytes, .len = key.len + (after ? 1 : 0)};
-    return TI_OK;
-}
-
 /* Resolves locks; those of living owners are waited for. */
-static ti_status resolve_met(sweep *s, const ti_met_locks *met, ti_err *err)
+static ti_status resolve_met(void *context, ti_met_locks *met, ti_backoff *backoff, ti_err *err)
 {
+    ti_tikv *t = context;
     for (;;) {
         int64_t wait_ms = 0;
-        TI_TRY(ti_resolve_for_write(s->engine->resolver, met->list, met->count, UINT64_MAX,
-                                    &wait_ms, &s->backoff, err));
+        TI_TRY(ti_resolve_for_write(t->resolver, met->list, met->count, UINT64_MAX, &wait_ms,
+                                    backoff, err));
         if (wait_ms == 0)
             return TI_OK;
         ti_err why;
         ti_err_set(&why, TI_BUSY, "a transaction older than the retention still runs");
-        TI_TRY(ti_backoff_sleep(&s->backoff, TI_BACKOFF_LOCK, wait_ms, &why, err));
+        TI_TRY(ti_backoff_sleep(backoff, TI_BACKOFF_LOCK, wait_ms, &why, err));
     }
-}
-
-static ti_status resolve_page(sweep *s, const Kvrpcpb__ScanLockResponse *r, ti_err *err)
-{
-    ti_met_locks met;
-    ti_status status = TI_OK;
-    ti_met_locks_init(&met);
-    for (size_t i = 0; status == TI_OK && i < r->n_locks; i++)
-        status = ti_met_locks_add(&met, r->locks[i], err);
-    if (status == TI_OK)
-        status = resolve_met(s, &met, err);
-    ti_met_locks_free(&met);
-    return status;
-}
-
-static ti_status take_scan_lock(sweep *s, ti_slice response, const ti_region *region, ti_arena *a,
-                                ti_err *err)
-{
-    ti_err unpacked;
-    ti_slice failed;
-    Kvrpcpb__ScanLockResponse *r =
-        ti_pb_unpack(&kvrpcpb__scan_lock_response__descriptor, response, a, &unpacked);
-    if (r == NULL) {
-        if (err != NULL)
-            *err = unpacked;
-        return unpacked.status;
-    }
-    if (r->error != NULL)
-        return ti_key_error_status(r->error, &failed, err);
-    if (r->n_locks > 0)
-        TI_TRY(resolve_page(s, r, err));
-    if (r->n_locks >= LOCKS_PAGE)
-        return move_to(s, ti_pb_slice(r->locks[r->n_locks - 1]->key), true, err);
-    s->at_end = region->end.len == 0;
-    return s->at_end ? TI_OK : move_to(s, region->end, false, err);
-}
-
-static ti_status sweep_step(sweep *s, ti_err *err)
-{
-    ti_cluster *cluster = &s->engine->cluster;
-    ti_request request = {.kind = TI_COMMAND_SCAN_LOCK, .timeout_us = TI_SEND_TIMEOUT_LONG_US};
-    TI_TRY(
-        ti_regions_locate(cluster->regions, s->position, false, &s->backoff, &request.region, err));
-    ti_arena a;
-    ti_arena_init(&a);
-    request.body = build_scan_lock(s, request.region, &a);
-    ti_status status = request.body.data == NULL
-                           ? ti_err_no_memory(err)
-                           : ti_send_round(cluster, &request, 1, &s->backoff, err);
-    if (status == TI_OK)
-        status = ti_round_failure(&request, 1, err);
-    if (status == TI_OK && request.verdict == TI_VERDICT_ANSWERED)
-        status = take_scan_lock(s, request.response, request.region, &a, err);
-    ti_request_free(&request);
-    ti_arena_free(&a);
-    return status;
-}
-
-/* Resolves every lock older than the safe point, in all regions. Each position has a budget of its
- * own, however often it is asked about. */
-static ti_status sweep_locks(ti_tikv *t, uint64_t safe_point, const ti_call *call, ti_err *err)
-{
-    sweep s = {.engine = t, .safe_point = safe_point, .position = TI_SLICE("")};
-    ti_status status = TI_OK;
-    const char *at = NULL;
-    ti_arena_init(&s.positions);
-    while (status == TI_OK && !s.at_end) {
-        if (s.position.data != at)
-            ti_backoff_init(&s.backoff, t->cluster.wire, call, TI_BUDGET_RANGE_MS);
-        at = s.position.data;
-        status = sweep_step(&s, err);
-    }
-    ti_arena_free(&s.positions);
-    return status;
 }
 
 ti_status ti_tikv_gc(ti_engine *e, int64_t retention_us, const ti_call *call, ti_err *err)
@@ -152,7 +43,8 @@ ti_status ti_tikv_gc(ti_engine *e, int64_t retention_us, const ti_call *call, ti
     TI_TRY(ti_pd_safe_point(t->cluster.pd, &in_force, call, err));
     if (safe_point <= in_force)
         return TI_OK; /* nothing new to collect, or somebody holds it back */
-    TI_TRY(sweep_locks(t, safe_point, call, err));
+    ti_lock_sweep sweep = {.max_ts = safe_point, .visit = resolve_met, .context = t};
+    TI_TRY(ti_tikv_sweep_locks(t, &sweep, call, err));
     TI_TRY(ti_pd_update_safe_point(t->cluster.pd, safe_point, &in_force, call, err));
     if (in_force < safe_point)
         return ti_err_set(err, TI_UNAVAILABLE, "PD has not taken over the safe point");

@@ -43,7 +43,27 @@ typedef struct ti_tikv_store_info {
     uint64_t id;
     char *address; /* NUL-terminated "host:port" */
     bool tombstone;
+    bool offline;      /* its regions are being moved away */
+    ti_slice version;  /* of its program; "" = not told */
+    int64_t heard_us;  /* when PD last heard of it; 0 = not told */
+    uint64_t capacity; /* bytes; of ti_pd_store alone, 0 = not told */
+    uint64_t available;
 } ti_tikv_store_info;
+
+typedef struct ti_pd_member {
+    uint64_t id;
+    ti_slice name;
+    ti_slice *urls; /* for clients */
+    size_t url_count;
+    bool leader;
+} ti_pd_member;
+
+/* Whose safe point holds the collection of old versions back: the lowest of all services. */
+typedef struct ti_pd_holder {
+    ti_slice service; /* "" = no service has one */
+    uint64_t ts;
+    int64_t ttl_s; /* until PD forgets it */
+} ti_pd_holder;
 
 typedef struct ti_pd_stats {
     uint64_t tso_requests;   /* messages on the timestamp stream */
@@ -82,6 +102,10 @@ ti_status ti_pd_store(ti_pd *pd, uint64_t id, ti_arena *a, ti_tikv_store_info *i
 ti_status ti_pd_stores(ti_pd *pd, ti_arena *a, ti_tikv_store_info **infos_out, size_t *count_out,
                        const ti_call *call, ti_err *err);
 
+/* The members, as the leader knows them. */
+ti_status ti_pd_members(ti_pd *pd, ti_arena *a, ti_pd_member **members_out, size_t *count_out,
+                        const ti_call *call, ti_err *err);
+
 /* The GC safe point; the update answers what is in force afterwards. */
 ti_status ti_pd_safe_point(ti_pd *pd, uint64_t *ts_out, const ti_call *call, ti_err *err);
 ti_status ti_pd_update_safe_point(ti_pd *pd, uint64_t ts, uint64_t *ts_out, const ti_call *call,
@@ -90,5 +114,9 @@ ti_status ti_pd_update_safe_point(ti_pd *pd, uint64_t ts, uint64_t *ts_out, cons
  * services. */
 ti_status ti_pd_service_safe_point(ti_pd *pd, ti_slice service, int64_t ttl_s, uint64_t ts,
                                    uint64_t *lowest_out, const ti_call *call, ti_err *err);
+/* The lowest of all services, and whose it is. PD tells it to who updates one, so a service that
+ * nobody has is removed. */
+ti_status ti_pd_holder_of(ti_pd *pd, ti_arena *a, ti_pd_holder *holder_out, const ti_call *call,
+                          ti_err *err);
 
 #endif

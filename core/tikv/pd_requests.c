@@ -1,4 +1,4 @@
-/* What is asked of the placement driver: regions, stores, safe points. See pd.h. */
+/* What is asked of the placement driver: regions, stores, members, safe points. See pd.h. */
 #include <string.h>
 
 #include "base/assert.h"
@@ -144,11 +144,15 @@ static ti_status fill_store(const Metapb__Store *store, ti_arena *a, ti_tikv_sto
                             ti_err *err)
 {
     ti_slice address = ti_arena_copy(a, ti_slice_of(store->address));
-    if (address.data == NULL)
+    ti_slice version = ti_arena_copy(a, ti_slice_of(store->version));
+    if (address.data == NULL || version.data == NULL)
         return ti_err_no_memory(err);
     *info_out = (ti_tikv_store_info){.id = store->id,
                                      .address = (char *)(uintptr_t)address.data,
-                                     .tombstone = store->state == METAPB__STORE_STATE__Tombstone};
+                                     .tombstone = store->state == METAPB__STORE_STATE__Tombstone,
+                                     .offline = store->state == METAPB__STORE_STATE__Offline,
+                                     .version = version,
+                                     .heard_us = store->last_heartbeat / 1000};
     return TI_OK;
 }
 
@@ -165,7 +169,12 @@ ti_status ti_pd_store(ti_pd *pd, uint64_t id, ti_arena *a, ti_tikv_store_info *i
     const Pdpb__GetStoreResponse *r = answer;
     if (r->store == NULL)
         return ti_err_set(err, TI_NOT_FOUND, "PD knows no store %llu", (unsigned long long)id);
-    return fill_store(r->store, a, info_out, err);
+    TI_TRY(fill_store(r->store, a, info_out, err));
+    if (r->stats != NULL) {
+        info_out->capacity = r->stats->capacity;
+        info_out->available = r->stats->available;
+    }
+    return TI_OK;
 }
 
 ti_status ti_pd_stores(ti_pd *pd, ti_arena *a, ti_tikv_store_info **infos_out, size_t *count_out,
@@ -186,6 +195,43 @@ ti_status ti_pd_stores(ti_pd *pd, ti_arena *a, ti_tikv_store_info **infos_out, s
     for (size_t i = 0; i < r->n_stores; i++)
         TI_TRY(fill_store(r->stores[i], a, &(*infos_out)[i], err));
     *count_out = r->n_stores;
+    return TI_OK;
+}
+
+/* An unpacked message is in the arena: so is all that is taken over here. */
+static ti_status fill_member(const Pdpb__Member *member, uint64_t leader_id, ti_arena *a,
+                             ti_pd_member *out, ti_err *err)
+{
+    *out = (ti_pd_member){.id = member->member_id,
+                          .name = ti_slice_of(member->name),
+                          .url_count = member->n_client_urls,
+                          .leader = leader_id != 0 && member->member_id == leader_id};
+    out->urls = ti_arena_alloc(a, (member->n_client_urls + 1) * sizeof(*out->urls));
+    if (out->urls == NULL)
+        return ti_err_no_memory(err);
+    for (size_t i = 0; i < member->n_client_urls; i++)
+        out->urls[i] = ti_slice_of(member->client_urls[i]);
+    return TI_OK;
+}
+
+ti_status ti_pd_members(ti_pd *pd, ti_arena *a, ti_pd_member **members_out, size_t *count_out,
+                        const ti_call *call, ti_err *err)
+{
+    *count_out = 0;
+    Pdpb__RequestHeader header = HEADER(pd);
+    Pdpb__GetMembersRequest request = PDPB__GET_MEMBERS_REQUEST__INIT;
+    request.header = &header;
+    void *answer = NULL;
+    TI_TRY(ask(pd, "/pdpb.PD/GetMembers", &request.base, &pdpb__get_members_response__descriptor, a,
+               &answer, call, err));
+    const Pdpb__GetMembersResponse *r = answer;
+    uint64_t leader_id = r->leader != NULL ? r->leader->member_id : 0;
+    *members_out = ti_arena_alloc(a, (r->n_members + 1) * sizeof(**members_out));
+    if (*members_out == NULL)
+        return ti_err_no_memory(err);
+    for (size_t i = 0; i < r->n_members; i++)
+        TI_TRY(fill_member(r->members[i], leader_id, a, &(*members_out)[i], err));
+    *count_out = r->n_members;
     return TI_OK;
 }
 
@@ -223,11 +269,11 @@ ti_status ti_pd_update_safe_point(ti_pd *pd, uint64_t ts, uint64_t *ts_out, cons
     return status;
 }
 
-ti_status ti_pd_service_safe_point(ti_pd *pd, ti_slice service, int64_t ttl_s, uint64_t ts,
-                                   uint64_t *lowest_out, const ti_call *call, ti_err *err)
+/* Updates a service's safe point; the answer is in the arena. */
+static ti_status update_service(ti_pd *pd, ti_slice service, int64_t ttl_s, uint64_t ts,
+                                ti_arena *a, Pdpb__UpdateServiceGCSafePointResponse **answer_out,
+                                const ti_call *call, ti_err *err)
 {
-    ti_arena a;
-    ti_arena_init(&a);
     Pdpb__RequestHeader header = HEADER(pd);
     Pdpb__UpdateServiceGCSafePointRequest request = PDPB__UPDATE_SERVICE_GCSAFE_POINT_REQUEST__INIT;
     request.header = &header;
@@ -237,9 +283,32 @@ ti_status ti_pd_service_safe_point(ti_pd *pd, ti_slice service, int64_t ttl_s, u
     void *answer = NULL;
     ti_status status =
         ask(pd, "/pdpb.PD/UpdateServiceGCSafePoint", &request.base,
-            &pdpb__update_service_gcsafe_point_response__descriptor, &a, &answer, call, err);
+            &pdpb__update_service_gcsafe_point_response__descriptor, a, &answer, call, err);
+    *answer_out = answer;
+    return status;
+}
+
+ti_status ti_pd_service_safe_point(ti_pd *pd, ti_slice service, int64_t ttl_s, uint64_t ts,
+                                   uint64_t *lowest_out, const ti_call *call, ti_err *err)
+{
+    ti_arena a;
+    Pdpb__UpdateServiceGCSafePointResponse *answer = NULL;
+    ti_arena_init(&a);
+    ti_status status = update_service(pd, service, ttl_s, ts, &a, &answer, call, err);
     if (status == TI_OK)
-        *lowest_out = ((Pdpb__UpdateServiceGCSafePointResponse *)answer)->min_safe_point;
+        *lowest_out = answer->min_safe_point;
     ti_arena_free(&a);
     return status;
+}
+
+ti_status ti_pd_holder_of(ti_pd *pd, ti_arena *a, ti_pd_holder *holder_out, const ti_call *call,
+                          ti_err *err)
+{
+    Pdpb__UpdateServiceGCSafePointResponse *answer = NULL;
+    *holder_out = (ti_pd_holder){.service = TI_SLICE("")};
+    TI_TRY(update_service(pd, TI_SLICE("tito-look"), 0, 0, a, &answer, call, err));
+    holder_out->service = ti_pb_slice(answer->service_id);
+    holder_out->ts = answer->min_safe_point;
+    holder_out->ttl_s = answer->ttl;
+    return TI_OK;
 }

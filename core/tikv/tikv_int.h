@@ -131,6 +131,19 @@ const ti_held_key *ti_locks_find(const ti_locks *locks, ti_slice key);
 ti_status ti_tikv_lock_rest(ti_tikv *t, ti_locks *locks, const ti_slice *keys, size_t count,
                             uint64_t now_ts, ti_arena *a, ti_slice *failed_out, const ti_call *call,
                             ti_err *err);
+/* sweep.c: visits the locks that are older than max_ts, region by region. The locks of a visit are
+ * the visitor's to change; they are gone after it. */
+typedef struct ti_lock_sweep {
+    uint64_t max_ts;
+    ti_range range; /* of keys; zeroed: all */
+    ti_status (*visit)(void *context, ti_met_locks *met, ti_backoff *backoff, ti_err *err);
+    void *context;
+} ti_lock_sweep;
+ti_status ti_tikv_sweep_locks(ti_tikv *t, const ti_lock_sweep *sweep, const ti_call *call,
+                              ti_err *err);
+/* describe.c */
+ti_status ti_tikv_describe(ti_engine *e, const ti_describe *what, ti_buf *out, const ti_call *call,
+                           ti_err *err);
 /* gc.c */
 ti_status ti_tikv_gc(ti_engine *e, int64_t retention_us, const ti_call *call, ti_err *err);
 ti_status ti_tikv_destroy_range(ti_engine *e, ti_range range, const ti_call *call, ti_err *err);

@@ -224,6 +224,13 @@ function Database:gc(options)
   return driver.db_gc(self.handle, errors.expect(options.retention, "number", "gc: retention"))
 end
 
+--- What the cluster looks like (TiKV): members, stores, regions, gc, locks, rounds. options: regions (true: a list),
+-- locks (seconds: those of transactions that old), resolve (true: clears those whose owner is gone).
+function Database:cluster(options)
+  return driver.db_cluster(self.handle, values.options(options, { regions = "boolean", locks = "seconds",
+    resolve = "boolean" }, "cluster"))
+end
+
 --- Ends everything made from this database. Safe to call again.
 function Database:close()
   return driver.db_close(self.handle)

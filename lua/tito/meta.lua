@@ -268,6 +268,15 @@ function Database:schema() end
 ---@return boolean?, tito.Error?
 function Database:gc(options) end
 
+---@class tito.ClusterOptions
+---@field regions boolean? a list of the regions, too
+---@field locks number? seconds: the locks of transactions that old
+---@field resolve boolean? clear those of them whose owner is gone
+
+---@param options tito.ClusterOptions?
+---@return table?, tito.Error? # members, stores, regions, gc, locks, rounds
+function Database:cluster(options) end
+
 ---@return boolean?, tito.Error?
 function Database:close() end
 

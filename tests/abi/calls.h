@@ -97,6 +97,7 @@ typedef struct outs {
     X(tito_db_stats, FUTURE, tito_db_stats(w->db))                                                 \
     X(tito_db_metrics, FUTURE, tito_db_metrics(w->db))                                             \
     X(tito_db_gc, FUTURE, tito_db_gc(w->db, 0))                                                    \
+    X(tito_db_cluster, FUTURE, tito_db_cluster(w->db, NULL))                                       \
     X(tito_db_drop_index, FUTURE, tito_db_drop_index(w->db, L("t"), L("i")))                       \
     X(tito_db_drop_table, FUTURE, tito_db_drop_table(w->db, L("t")))                               \
     X(tito_db_schema, FUTURE, tito_db_schema(w->db))                                               \

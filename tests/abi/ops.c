@@ -623,18 +623,44 @@ static void host_functions(void **state)
     tito_db_free(db);
 }
 
+static void an_embedded_database_has_no_cluster(void **state)
+{
+    (void)state;
+    tito_db_t *db = open_memory();
+    tito_options_t *options = tito_options_new();
+    FAILS(tito_db_cluster(db, NULL), TITO_UNSUPPORTED);
+    assert_int_equal(tito_options_set(options, "resolve", "true", 4), TITO_OK);
+    FAILS(tito_db_cluster(db, options), TITO_INVALID_ARGUMENT);
+    assert_int_equal(tito_options_set_int(options, "locks_us", -1), TITO_OK);
+    FAILS(tito_db_cluster(db, options), TITO_INVALID_ARGUMENT);
+    assert_int_equal(tito_options_set_int(options, "locks_us", 1000000), TITO_OK);
+    FAILS(tito_db_cluster(db, options), TITO_UNSUPPORTED);
+    tito_options_free(options);
+    tito_db_free(db);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(writes_and_reads),      cmocka_unit_test(error_names_the_place),
-        cmocka_unit_test(pages_and_cursors),     cmocka_unit_test(many_at_once),
-        cmocka_unit_test(options_are_checked),   cmocka_unit_test(transaction_commits),
-        cmocka_unit_test(free_ends_at_once),     cmocka_unit_test(failed_write_dooms),
-        cmocka_unit_test(conflict_is_retried),   cmocka_unit_test(attempts_are_bounded),
-        cmocka_unit_test(transact_runs_again),   cmocka_unit_test(transaction_belongs_to_a_thread),
-        cmocka_unit_test(versions_are_compared), cmocka_unit_test(transaction_of_another_database),
-        cmocka_unit_test(started_futures),       cmocka_unit_test(completions_by_descriptor),
-        cmocka_unit_test(completions_by_socket), cmocka_unit_test(host_functions),
+        cmocka_unit_test(writes_and_reads),
+        cmocka_unit_test(error_names_the_place),
+        cmocka_unit_test(pages_and_cursors),
+        cmocka_unit_test(many_at_once),
+        cmocka_unit_test(options_are_checked),
+        cmocka_unit_test(transaction_commits),
+        cmocka_unit_test(free_ends_at_once),
+        cmocka_unit_test(failed_write_dooms),
+        cmocka_unit_test(conflict_is_retried),
+        cmocka_unit_test(attempts_are_bounded),
+        cmocka_unit_test(transact_runs_again),
+        cmocka_unit_test(transaction_belongs_to_a_thread),
+        cmocka_unit_test(versions_are_compared),
+        cmocka_unit_test(transaction_of_another_database),
+        cmocka_unit_test(started_futures),
+        cmocka_unit_test(completions_by_descriptor),
+        cmocka_unit_test(completions_by_socket),
+        cmocka_unit_test(host_functions),
+        cmocka_unit_test(an_embedded_database_has_no_cluster),
     };
     return TEST_RUN(tests);
 }

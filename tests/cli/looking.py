@@ -339,15 +339,51 @@ def tells_what_is_wrong_with_files(place):
     check("TiKV cluster" in place.run("cluster", *place.db(), code=2)[1], "no text")
 
 
-def measures_the_cluster(place):
+# A client that dies with a key locked.
+LOCKER = """
+  local tx = assert(db:begin())
+  assert(db:model { table = "post" }:find_by_id("p01", { lock = true }, tx))
+  os.execute "kill -9 $PPID"
+"""
+
+
+def describes_the_cluster(place):
     place.lua(POSTS)
-    found = _json(place, "cluster")[0]
-    check(found["engine"]["requests"] and all(r["round"]["median"] > 0 for r in found["rounds"]), found)
-    check(re.search(r"^kind +least +median +most$", _run(place, "cluster")[0], re.M), "no titles")
+    found = _json(place, "cluster", "--regions")[0]
+    check(found["engine"]["requests"] and all(r["median_us"] > 0 for r in found["rounds"]), found)
+    check({"timestamp", "pd", "get", "scan"} == {r["kind"] for r in found["rounds"]}, found["rounds"])
+    equal(1, sum(member["leader"] for member in found["members"]), "PD leaders")
+    stores = {store["id"]: store for store in found["stores"]}
+    check(all(store["state"] == "up" and ":" in store["address"] for store in stores.values()), stores)
+    regions = found["regions"]
+    equal(regions["count"], len(regions["list"]), "regions")
+    equal(regions["count"], sum(store["leads"] for store in stores.values()), "leaders")
+    check(all(region["leader"] in stores for region in regions["list"]), regions)
+    check("locks" not in found, found)
+    out, _ = _run(place, "cluster", "--regions", "--locks", "0")
+    for title in (r"^pd member +leads +urls$", r"^store +address +state +version +leads here", r"^region +leader +stores +start +end$",
+                  r"^round trip +store +least +median +most$", r"^old versions: ", r"^\d+ regions hold this namespace$",
+                  r"^0 locks of transactions older than 0 s$"):
+        check(re.search(title, out, re.M), "no %s in %s" % (title, out))
+    check("--resolve needs --locks" in _run(place, "cluster", "--resolve", code=2)[1], "no text")
+
+
+def finds_old_locks(place):
+    """Of a client that was killed: they are listed, and those whose owner may live are left."""
+    place.lua(POSTS)
+    place.begin_lua(LOCKER).ends(-signal.SIGKILL)
+    found = _json(place, "cluster", "--locks", "0", "--resolve")[0]["locks"]
+    equal((1, 0), (found["count"], found["resolved"]), "locks, cleared")
+    # (the mock's store calls a lock that was taken before the commit a put)
+    check(found["list"][0]["kind"] in ("pessimistic", "put") and found["list"][0]["age_us"] >= 0, found)
+    check(b"p01" in bytes.fromhex(found["list"][0]["key"]), found)
+    out, _ = _run(place, "cluster", "--locks", "0")
+    check(re.search(r"^key +kind +owner's age +ttl +its primary$", out, re.M) and "post:p01" in out, out)
+    equal(0, _json(place, "cluster", "--locks", "3600")[0]["locks"]["count"], "old locks")
 
 
 TESTS = [gets_records, queries_by_indexes, pages_by_cursors, counts_and_explains, writes_records, asks_the_app_where_it_must,
          watches_until_interrupted, looks_at_schemas, looks_at_types, tells_what_is_wrong]
-ON_CLUSTER = [sees_who_has_leases, measures_the_cluster]
+ON_CLUSTER = [sees_who_has_leases, describes_the_cluster, finds_old_locks]
 EMBEDDED = [short_commands_leave_the_clock_alone, says_where_its_modules_are_to_be, tells_what_is_wrong_with_files,
             writes_to_a_full_disk, completes_in_shells]

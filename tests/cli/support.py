@@ -140,6 +140,15 @@ class Place:
         check(result.returncode == 0, "a Lua program failed: " + result.stderr.decode(errors="replace"))
         return result.stdout.decode().strip()
 
+    def begin_lua(self, text):
+        """Starts a Lua program with tito and db at hand."""
+        head = ('local tito, ns = require "tito", os.getenv "NAMESPACE" '
+                'local db = assert(tito.connect(os.getenv "TARGET", ns ~= "" and { namespace = ns } or nil)) ')
+        preload = self.env.get("TITO_TEST_PRELOAD")
+        process = Process(self, ["lua5.4", "-e", head + text], env={"LD_PRELOAD": preload} if preload else None)
+        self.processes.append(process)
+        return process
+
     def publish(self, count, keys=20, first=1):
         """Events 1 … count in order, spread over keys."""
         self.lua(

@@ -292,6 +292,11 @@ describe("what a database is asked to do as a whole", function()
     local schema = assert(db:schema())
     assert.equal(1, #schema)
     assert.is_table(assert(db:stats()))
+    if os.getenv "TITO_TEST_PD" then
+      assert.is_true(#assert(db:cluster { regions = true }).regions.list > 0)
+    else
+      assert.fails("unsupported", db:cluster { locks = 1, resolve = true })
+    end
     assert.is_true(db:drop_index("user", "by_age"))
     assert.fails("not_found", db:drop_index("user", "nothing"))
     assert.is_true(db:drop_table("user"))

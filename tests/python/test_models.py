@@ -119,6 +119,11 @@ def test_queries(db):
             refused()
 
 
+def test_an_embedded_database_has_no_cluster():
+    with tito.connect("memory:") as db, pytest.raises(tito.Unsupported):
+        db.cluster(regions=True, locks=60, resolve=True)
+
+
 def test_reindex_and_check(db):
     db.model({"table": "user"}).save({"id": "0", "name": "a", "age": 20})
     users = db.model(USER)

@@ -45,6 +45,7 @@ static void put_members(fake *f, int index, ti_arena *a, sim_reply *reply)
         pdpb__member__init(&members[i]);
         snprintf(urls[i], sizeof(urls[i]), "http://pd%d:1", i + 1);
         url_list[i] = urls[i];
+        members[i].member_id = 1000 + (uint64_t)i;
         members[i].n_client_urls = 1;
         members[i].client_urls = &url_list[i];
         list[i] = &members[i];

@@ -151,7 +151,8 @@ func (f *pdFront) GetStore(ctx context.Context, r *pdpb.GetStoreRequest) (*pdpb.
 	if s == nil {
 		return nil, status.Error(codes.Unknown, fmt.Sprintf("invalid store ID %d, not found", r.StoreId))
 	}
-	return &pdpb.GetStoreResponse{Header: f.header(), Store: s.meta()}, nil
+	stats := &pdpb.StoreStats{StoreId: s.id, Capacity: 64 << 30, Available: 16 << 30}
+	return &pdpb.GetStoreResponse{Header: f.header(), Store: s.meta(), Stats: stats}, nil
 }
 
 func (f *pdFront) GetAllStores(ctx context.Context, _ *pdpb.GetAllStoresRequest) (*pdpb.GetAllStoresResponse, error) {

@@ -44,7 +44,7 @@ type engine struct {
 // the server sends no pings to find it out.
 const window = 2 << 20
 
-func (s *store) meta() *metapb.Store { return &metapb.Store{Id: s.id, Address: s.address} }
+func (s *store) meta() *metapb.Store { return &metapb.Store{Id: s.id, Address: s.address, Version: "mock"} }
 
 // start listens at address ("127.0.0.1:0" picks a port).
 func (s *store) start(address string) error {

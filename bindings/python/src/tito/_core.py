@@ -164,6 +164,14 @@ class BaseDatabase:
     def _gc(self, retention: Duration) -> Pending[None]:
         return self._simple("gc", lib.tito_db_gc, nothing, duration_us(retention, "gc: retention"))
 
+    def _cluster(self, regions: bool, locks: Optional[Duration], resolve: bool) -> Pending[Dict[str, Any]]:
+        given: Dict[str, Any] = {"regions": regions, "resolve": resolve}
+        if locks is not None:
+            given["locks_us"] = duration_us(locks, "cluster: locks")
+        options = options_handle(given)
+        allow("cluster")
+        return Pending(lib.tito_db_cluster(self._handle, options), _value, patient=True)
+
     def _drop_index(self, table: str, index: str) -> Pending[None]:
         name, of = text_bytes(index, "drop_index: the index"), text_bytes(table, "drop_index: the table")
         return self._simple("drop_index", lib.tito_db_drop_index, nothing, of, len(of), name, len(name))

@@ -436,6 +436,11 @@ class Database(BaseDatabase):
         await drive_async(self._gc(retention))
 
     async def close(self) -> None:
+    async def cluster(self, regions: bool = False, locks: Optional[Duration] = None, resolve: bool = False) -> Dict[str, Any]:
+        """What the cluster looks like (TiKV): members, stores, regions, gc, locks, rounds. locks: those of transactions
+        that old; resolve: clears those of them whose owner is gone."""
+        return await drive_async(self._cluster(regions, locks, resolve))
+
         """Ends everything made from this database. Safe to call again. Cancelled, it goes on closing."""
         allow("close")
         if self._has_ended:

@@ -421,6 +421,11 @@ class Database(BaseDatabase):
         drive(self._gc(retention))
 
     def close(self) -> None:
+    def cluster(self, regions: bool = False, locks: Optional[Duration] = None, resolve: bool = False) -> Dict[str, Any]:
+        """What the cluster looks like (TiKV): members, stores, regions, gc, locks, rounds. locks: those of transactions
+        that old; resolve: clears those of them whose owner is gone."""
+        return drive(self._cluster(regions, locks, resolve))
+
         """Ends everything made from this database. Safe to call again."""
         self._close()
 
