@@ -3,7 +3,6 @@ local support = require "support"
 local tito = require "tito"
 
 describe("backups", function()
-  local it = support.only_54(it)
   local dir, db, Thing
 
   before_each(function()

@@ -19,7 +19,7 @@ describe("misuse", function()
     local driver = require "tito.driver"
     local free = { uuid = 1, now = 1, encode = 1, decode = 1, setup = 1, call_host = 1, txn_is_open = 1,
       event_expired = 1, results = 1, of_pointer = 1, lend_txn = 1, db_open = 1, db_new = 1, script_run = 1,
-      worker_functions = 1 }
+      worker_functions = 1, backup_verify = 1, backup_restore = 1 }
     for name, fn in pairs(driver) do
       if type(fn) == "function" and not free[name] then
         for _, argument in ipairs { 5, "x", {}, io.stdout, tito.null, Thing } do

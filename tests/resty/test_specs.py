@@ -8,7 +8,7 @@ import subprocess
 
 from nginx import BUILD, CLUSTER, PATIENCE, ROOT, Nginx, namespace
 
-SHARED = ("host", "model", "query", "queue", "transaction", "tend", "worker", "batch")
+SHARED = ("host", "model", "query", "queue", "transaction", "tend", "worker", "batch", "backup")
 OWN = ("json", "misuse")
 
 
@@ -73,8 +73,9 @@ def in_nginx(name):
 
 def run_all():
     if CLUSTER:
-        for name in (*SHARED, "misuse"):
-            yield in_nginx(name)
+        for name in SHARED + OWN:
+            if name not in ("backup", "json"):
+                yield in_nginx(name)
         return
     for name in SHARED + OWN:
         yield in_luajit(name)

@@ -1,5 +1,6 @@
 --- The functions that lua/tito/driver.lua stands for, over LuaJIT's FFI: what bindings/lua/README.md lists.
 local library = require "resty.tito.library"
+local backups = require "resty.tito.backups"
 local database = require "resty.tito.database"
 local handle = require "resty.tito.handle"
 local json = require "resty.tito.json"
@@ -20,7 +21,7 @@ local driver = {
   db_close = database.close,
 }
 
-for _, part in ipairs { operations, queues, worker } do
+for _, part in ipairs { backups, operations, queues, worker } do
   for name, fn in pairs(part) do
     driver[name] = fn
   end

@@ -21,7 +21,7 @@ local ffi, lib = library.ffi, library.lib
 local wait = { in_nginx = type(ngx) == "table" and ngx.get_phase ~= nil and ngx.timer ~= nil }
 
 local HEARTBEAT_US, DRAIN_MAX, POOL_MAX = 250000, 256, 1024
-local LONG_MS, LOOK_SECONDS, POLL_SECONDS = 24 * 3600 * 1000, 60, 0.005
+local LONG_MS, LOOK_SECONDS, TELL_SECONDS, POLL_SECONDS = 24 * 3600 * 1000, 60, 0.1, 0.005
 
 local box = handle.error_box
 
@@ -229,12 +229,14 @@ local function watch(future, entry, error_box)
   return enter(entry, tag, lib.tito_future_watch(future, cq, tag, error_box))
 end
 
---- Waits for entry.done. false: nginx would not let this thread wait.
-local function sleep(entry)
+--- Waits for entry.done. false: nginx would not let this thread wait. tell: called now and then, or nil.
+local function sleep(entry, tell)
   while not entry.done do
-    local ok, why = entry.semaphore:wait(LOOK_SECONDS)
+    local ok, why = entry.semaphore:wait(tell and TELL_SECONDS or LOOK_SECONDS)
     if not ok and why ~= "timeout" then
       return false
+    elseif tell and not entry.done then
+      tell()
     end
   end
   return true
@@ -254,17 +256,27 @@ local function give(semaphore)
   end
 end
 
---- Waits for a future of the library (with a finalizer): its status. Its error, if any, is in handle.error_box.
-function wait.status(future)
-  if not wait.in_nginx then
-    return lib.tito_future_wait(future, -1, box)
+--- Waits in the calling thread.
+local function plain_status(future, tell)
+  while tell and lib.tito_future_wait(future, TELL_SECONDS * 1e6, nil) == lib.TITO_TIMEOUT
+    and lib.tito_future_ready(future) == 0 do
+    tell()
   end
-  local entry = { semaphore = new_semaphore() }
+  return lib.tito_future_wait(future, -1, box)
+end
+
+--- Waits for a future of the library (with a finalizer): its status. Its error, if any, is in handle.error_box. tell: nil,
+-- or called now and then meanwhile; kept: what must live until the future is ready.
+function wait.status(future, tell, kept)
+  if not wait.in_nginx then
+    return plain_status(future, tell)
+  end
+  local entry = { semaphore = new_semaphore(), kept = kept }
   local status = watch(future, entry, box)
   if status ~= lib.TITO_OK then
     return status
   end
-  if not sleep(entry) then
+  if not sleep(entry, tell) then
     box[0] = nil
     return lib.TITO_CANCELLED
   end
