@@ -72,6 +72,19 @@ tito_future_t *tito_queue_replay(tito_queue_t *queue, const char *filter, size_t
 
 /* ---- a type as a whole ---- */
 
+static ti_status run_repartition(ti_op *op, const ti_call *call, ti_err *err)
+{
+    uint64_t moved = 0;
+    ti_status status =
+        ti_queue_repartition(ti_db_queues(op->db), op->args.type, (uint32_t)op->args.number,
+                             &op->progress, &moved, call, err);
+    op->number = (int64_t)moved;
+    return status;
+}
+
+static const ti_op_kind repartition_kind = {
+    TI_OP_KIND("repartition", TI_WORK_GENERAL, false, run_repartition), .endless = true};
+
 static ti_status run_pause(ti_op *op, const ti_call *call, ti_err *err)
 {
     return ti_queue_set_paused(ti_db_queues(op->db), op->args.type, op->args.number != 0, call,
@@ -105,6 +118,11 @@ static const ti_op_kind census_kind = {
 tito_future_t *tito_queue_set_paused(tito_queue_t *queue, int32_t paused)
 {
     return submit_text(queue, &pause_kind, TI_SLICE(""), paused);
+}
+
+tito_future_t *tito_queue_repartition(tito_queue_t *queue, int32_t partitions)
+{
+    return submit_text(queue, &repartition_kind, TI_SLICE(""), partitions < 0 ? 0 : partitions);
 }
 
 tito_future_t *tito_queue_stats(tito_queue_t *queue)

@@ -58,6 +58,17 @@ TITO_API tito_future_t *tito_queue_replay(tito_queue_t *queue, const char *filte
 /* 1: no worker of any process is given events of the type from now on (others within two seconds);
  * 0: they are again. It is stored. Publishing goes on. Result: none. */
 TITO_API tito_future_t *tito_queue_set_paused(tito_queue_t *queue, int32_t paused);
+/* Gives the type another partition count (1 to 9999) while it is in use. Publishing goes on, by the
+ * new count from the first moment; nothing of the type is delivered until the call ends. Order per
+ * key stays, ids of unfinished events change. Embedded it waits until the handlers end that have
+ * events of the type in hand (so do not call it in one); on a cluster it waits 11 seconds, and the
+ * outcome of a handler that takes longer has no effect: it runs again. Workers that run take the new
+ * count on; who opens the type with `partitions` from now on has to give the new one. Progress:
+ * partitions looked through. A call that did not end (cancelled, killed, an error) leaves the type
+ * without delivery until the next call, which goes on; with another count than before it changes to
+ * that one, so also back. Has no deadline; ends by tito_future_cancel. NOT_FOUND: nobody has used
+ * the type; INVALID_ARGUMENT; INVALID_STATE: another call took over. Result: int, events moved. */
+TITO_API tito_future_t *tito_queue_repartition(tito_queue_t *queue, int32_t partitions);
 /* How the type is now. Result: bytes, a JSON object {paused, pending, parked, failed_stored
  * (counted up to 100,000), lag, handler_p50, handler_p99, handler_max (seconds), and the counters
  * of this process: published, delivered, acknowledged, retried, failed, rescheduled, advanced,
@@ -73,7 +84,7 @@ TITO_API tito_future_t *tito_queue_stats(tito_queue_t *queue);
  * NOT_FOUND: nobody has used the type. */
 TITO_API tito_future_t *tito_queue_partitions(tito_queue_t *queue);
 /* The types of events of the database, by name. Result: bytes, a JSON array of {type, partitions,
- * paused}. */
+ * paused, moving: true while its partition count changes (tito_queue_repartition)}. */
 TITO_API tito_future_t *tito_db_queues(tito_db_t *db);
 
 /* ---- Recurring events ---- */

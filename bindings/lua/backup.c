@@ -1,4 +1,4 @@
-/* Backups, with a function that is told how far they are.
+/* Backups, and waiting for long work with a function that is told how far it is.
  *
  *   future ── wait a moment ──> progress(done, total) ── false or an error: cancel ──┐
  *                ^────────────────────┘                                             v
@@ -28,9 +28,7 @@ static bool tell(lua_State *L, int index, const tito_future_t *future, bool *rai
     return on;
 }
 
-/* Waits for future, telling the function at index (none or nil: nobody); its result, as tl_finish.
- */
-static int finish_told(lua_State *L, int index, tito_future_t *future)
+int tl_finish_told(lua_State *L, int index, tito_future_t *future, tl_push push)
 {
     bool raised = false;
     bool told = lua_isfunction(L, index);
@@ -43,7 +41,7 @@ static int finish_told(lua_State *L, int index, tito_future_t *future)
         }
     if (told)
         (void)tell(L, index, future, &raised);
-    int count = tl_finish(L, tl_state_of(L), future, tl_push_document);
+    int count = tl_finish(L, tl_state_of(L), future, push);
     if (!raised)
         return count;
     lua_pop(L, count);
@@ -65,7 +63,7 @@ static int db_backup(lua_State *L)
     }
     tito_future_t *future = tito_db_backup(db, dir, dir_len, options);
     tito_options_free(options);
-    return finish_told(L, 4, future);
+    return tl_finish_told(L, 4, future, tl_push_document);
 }
 
 /* Pushes a handle of a database that is not open: NULL, and nil and an error are pushed. */
@@ -92,7 +90,8 @@ static int backup_verify(lua_State *L)
     const char *dir = luaL_checklstring(L, 1, &len);
     lua_settop(L, 2);
     tito_db_t *db = push_closed(L, "memory:", 7);
-    return db == NULL ? 2 : finish_told(L, 2, tito_db_verify_backup(db, dir, len));
+    return db == NULL ? 2
+                      : tl_finish_told(L, 2, tito_db_verify_backup(db, dir, len), tl_push_document);
 }
 
 /* backup_restore(dir, target, progress or nil) */
@@ -103,7 +102,7 @@ static int backup_restore(lua_State *L)
     const char *target = luaL_checklstring(L, 2, &target_len);
     lua_settop(L, 3);
     tito_db_t *db = push_closed(L, target, target_len);
-    return db == NULL ? 2 : finish_told(L, 3, tito_db_restore(db, dir, len));
+    return db == NULL ? 2 : tl_finish_told(L, 3, tito_db_restore(db, dir, len), tl_push_document);
 }
 
 const luaL_Reg tl_backup_functions[] = {{"db_backup", db_backup},

@@ -151,6 +151,9 @@ typedef int (*tl_push)(lua_State *L, tl_state *state, tito_future_t *future);
 int tl_finish(lua_State *L, tl_state *state, tito_future_t *future, tl_push push);
 /* The same, but NOT_FOUND pushes nil alone. */
 int tl_finish_absent(lua_State *L, tl_state *state, tito_future_t *future, tl_push push);
+/* The same as tl_finish, telling the function at index (none or nil: nobody) every 0.1 seconds how
+ * far it is; what that raises comes after the end. */
+int tl_finish_told(lua_State *L, int index, tito_future_t *future, tl_push push);
 
 int tl_push_true(lua_State *L, tl_state *state, tito_future_t *future);
 int tl_push_int(lua_State *L, tl_state *state, tito_future_t *future);

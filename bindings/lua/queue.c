@@ -101,6 +101,17 @@ static int queue_pause(lua_State *L)
     return tl_finish(L, tl_state_of(L), future, tl_push_true);
 }
 
+/* queue_repartition(queue, partitions, progress or nil): how many events were moved. */
+static int queue_repartition(lua_State *L)
+{
+    tito_queue_t *queue = tl_handle_get(L, 1, TL_QUEUE);
+    lua_Integer partitions = luaL_checkinteger(L, 2);
+    bool sane = partitions > 0 && partitions <= INT32_MAX;
+    lua_settop(L, 3);
+    tito_future_t *future = tito_queue_repartition(queue, sane ? (int32_t)partitions : 0);
+    return tl_finish_told(L, 3, future, tl_push_int);
+}
+
 static int queue_stats(lua_State *L)
 {
     tito_queue_t *queue = tl_handle_get(L, 1, TL_QUEUE);
@@ -176,12 +187,20 @@ static int queue_drop(lua_State *L)
     return tl_finish(L, tl_state_of(L), tito_queue_drop(queue, id, len), tl_push_true);
 }
 
-const luaL_Reg tl_queue_functions[] = {
-    {"queue_open", queue_open},       {"queue_publish", queue_publish},
-    {"queue_history", queue_history}, {"queue_retry", queue_retry},
-    {"queue_drop", queue_drop},       {"queue_purge", queue_purge},
-    {"queue_replay", queue_replay},   {"queue_pause", queue_pause},
-    {"queue_stats", queue_stats},     {"db_metrics", db_metrics},
-    {"db_schedule", db_schedule},     {"db_unschedule", db_unschedule},
-    {"db_schedules", db_schedules},   {"queue_partitions", queue_partitions},
-    {"db_queues", db_queues},         {NULL, NULL}};
+const luaL_Reg tl_queue_functions[] = {{"queue_open", queue_open},
+                                       {"queue_publish", queue_publish},
+                                       {"queue_history", queue_history},
+                                       {"queue_retry", queue_retry},
+                                       {"queue_drop", queue_drop},
+                                       {"queue_purge", queue_purge},
+                                       {"queue_replay", queue_replay},
+                                       {"queue_pause", queue_pause},
+                                       {"queue_stats", queue_stats},
+                                       {"db_metrics", db_metrics},
+                                       {"db_schedule", db_schedule},
+                                       {"db_unschedule", db_unschedule},
+                                       {"db_schedules", db_schedules},
+                                       {"queue_partitions", queue_partitions},
+                                       {"db_queues", db_queues},
+                                       {"queue_repartition", queue_repartition},
+                                       {NULL, NULL}};

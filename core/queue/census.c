@@ -277,9 +277,10 @@ static ti_status write_types(ti_queues *queues, ti_txn *txn, ti_buf *out, const 
                 return ti_err_set(err, TI_CORRUPT, "a row among the event types is none");
             TI_TRY(ti_queue_meta_open(page.pairs[i].value, page.pairs[i].key, &row, err));
             TI_TRY(ti_buf_append_format(
-                out, err, "%s{\"type\":\"%.*s\",\"partitions\":%llu,\"paused\":%s}",
+                out, err, "%s{\"type\":\"%.*s\",\"partitions\":%llu,\"paused\":%s%s}",
                 first ? "" : ",", (int)parts.name.len, parts.name.data,
-                (unsigned long long)row.partitions, row.paused ? "true" : "false"));
+                (unsigned long long)row.partitions, row.paused ? "true" : "false",
+                row.from > 0 ? ",\"moving\":true" : ""));
             first = false;
         }
         if (page.count == 0)

@@ -258,7 +258,7 @@ ti_status ti_queues_metrics(ti_queues *queues, ti_buf *out, ti_err *err);
  */
 ti_status ti_queue_census(ti_queues *queues, ti_slice type, ti_buf *out, const ti_call *call,
                           ti_err *err);
-/* Appends the stored types, by name, as a JSON array of {type, partitions, paused}. @thread any */
+/* Appends the stored types, by name, as a JSON array of {type, partitions, paused, moving}. @thread any */
 ti_status ti_queue_types(ti_queues *queues, ti_buf *out, const ti_call *call, ti_err *err);
 
 /* Zeroes for a type that nobody has met yet. @thread any */

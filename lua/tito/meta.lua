@@ -517,6 +517,12 @@ function Queue:pause() end
 ---@return boolean?, tito.Error?
 function Queue:resume() end
 
+--- Gives the type another partition count while it is in use: how many events were moved.
+---@param partitions integer
+---@param options { progress: (fun(done: integer, total: integer): boolean?)? }?
+---@return integer?, tito.Error?
+function Queue:repartition(partitions, options) end
+
 ---@return table?, tito.Error?
 function Queue:stats() end
 

@@ -126,6 +126,21 @@ function Queue:resume()
   return driver.queue_pause(self.handle, false)
 end
 
+--- Gives the type another partition count while it is in use: how many events were moved. Nothing of it is delivered
+-- until this ends; one that was cut short goes on when it is called again. options: progress(done, total) in partitions,
+-- which ends it by false.
+function Queue:repartition(partitions, options)
+  if math.type and math.type(partitions) ~= "integer" or type(partitions) ~= "number" then
+    errors.raise("invalid_argument", "repartition: a number of partitions expected, not %s", tostring(partitions))
+  end
+  values.options(options, { progress = "ours" }, "repartition")
+  local progress = options and options.progress
+  if progress ~= nil then
+    errors.expect(progress, "function", "repartition: progress")
+  end
+  return driver.queue_repartition(self.handle, partitions, progress)
+end
+
 --- How the type is now: { paused, pending, parked, lag, handler_p50, … }.
 function Queue:stats()
   return driver.queue_stats(self.handle)

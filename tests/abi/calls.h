@@ -175,6 +175,7 @@ typedef struct outs {
     X(tito_queue_drop, FUTURE, tito_queue_drop(w->queue, L("x")))                                  \
     X(tito_queue_purge, FUTURE, tito_queue_purge(w->queue, L("{\"key\":\"x\"}")))                  \
     X(tito_queue_replay, FUTURE, tito_queue_replay(w->queue, L("{\"key\":\"x\"}")))                \
+    X(tito_queue_repartition, FUTURE, tito_queue_repartition(w->queue, 0))                         \
     X(tito_queue_set_paused, FUTURE, tito_queue_set_paused(w->queue, 0))                           \
     X(tito_queue_stats, FUTURE, tito_queue_stats(w->queue))                                        \
     X(tito_queue_partitions, FUTURE, tito_queue_partitions(w->queue))                              \

@@ -262,6 +262,30 @@ local function resume(context)
   context.out.line("%s goes on", context.words[1])
 end
 
+local function repartition(context)
+  local count = math.tointeger(tonumber(context.words[2]))
+  if not count then
+    return context.misuse("how many partitions? '%s' is no number", context.words[2])
+  end
+  local bar = context.progress(nil, "partitions")
+  local moved, err = queue_of(context):repartition(count, {
+    progress = function(done, total)
+      bar:set(done, total > 0 and total or nil)
+      return not context.interrupted()
+    end,
+  })
+  bar:finish()
+  if not moved and context.interrupted() then
+    return context.stopped(("interrupted: nothing of %s is delivered until this is called again, with %d or another number")
+      :format(context.words[1], count))
+  end
+  context.check(moved, err)
+  context.out.line("%s has %d partitions; %d events were moved", context.words[1], count, moved)
+  if context.out.json then
+    context.out.value { partitions = count, moved = moved }
+  end
+end
+
 local function action(name, operands, summary, run, more)
   local spec = { name = name, operands = operands, summary = summary, run = run, least = 1, most = 1,
     missing = "which type of events?" }
@@ -304,12 +328,15 @@ return {
         { name = "failed", type = "flag", help = "failed events instead of completed ones" }) }),
     action("pause", "TYPE", "holds back the events of a type in every worker", pause),
     action("resume", "TYPE", "lets them go on", resume),
+    action("repartition", "TYPE N", "gives a type N partitions while it is in use", repartition,
+      { least = 2, most = 2, missing = "which type, and how many partitions?" }),
   },
   examples = {
     "tito queue list --db ./data",
     "tito queue stats email --partitions --db ./data",
     "tito queue failed email --db tikv://pd1:2379 --json",
     "tito queue retry email all --db ./data",
+    "tito queue repartition email 64 --db tikv://pd1:2379",
     "tito queue replay email --from 2026-01-31T00:00:00Z --into email_again --db ./data",
   },
   notes = { "An embedded database belongs to one process: these work while no worker has it open." },

@@ -97,6 +97,12 @@ class BaseQueue:
         allow("pause")
         return Pending(lib.tito_queue_set_paused(self._handle, 1 if paused else 0), nothing)
 
+    def _repartition(self, partitions: int) -> Pending[int]:
+        allow("repartition")
+        if isinstance(partitions, bool) or not isinstance(partitions, int) or not 0 < partitions <= 9999:
+            raise InvalidArgument("repartition: 1 to 9999 partitions expected")
+        return Pending(lib.tito_queue_repartition(self._handle, partitions), integer, patient=True)
+
     def _stats(self) -> Pending[Dict[str, Any]]:
         allow("stats")
         return Pending(lib.tito_queue_stats(self._handle), lambda ready: decode(raw(ready)))

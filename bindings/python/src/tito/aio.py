@@ -305,6 +305,11 @@ class Queue(BaseQueue):
     async def resume(self) -> None:
         await drive_async(self._set_paused(False))
 
+    async def repartition(self, partitions: int) -> int:
+        """Gives the type another partition count while it is in use: how many events were moved. Nothing of it is delivered
+        until this ends; one that was cut short goes on when it is called again."""
+        return await drive_async(self._repartition(partitions))
+
     async def stats(self) -> Dict[str, Any]:
         """How the type is now."""
         return await drive_async(self._stats())
@@ -431,16 +436,16 @@ class Database(BaseDatabase):
         """The catalog: tables with their indexes, versions and states."""
         return await drive_async(self._schema())
 
-    async def gc(self, retention: Duration) -> None:
-        """Removes old versions (TiKV)."""
-        await drive_async(self._gc(retention))
-
-    async def close(self) -> None:
     async def cluster(self, regions: bool = False, locks: Optional[Duration] = None, resolve: bool = False) -> Dict[str, Any]:
         """What the cluster looks like (TiKV): members, stores, regions, gc, locks, rounds. locks: those of transactions
         that old; resolve: clears those of them whose owner is gone."""
         return await drive_async(self._cluster(regions, locks, resolve))
 
+    async def gc(self, retention: Duration) -> None:
+        """Removes old versions (TiKV)."""
+        await drive_async(self._gc(retention))
+
+    async def close(self) -> None:
         """Ends everything made from this database. Safe to call again. Cancelled, it goes on closing."""
         allow("close")
         if self._has_ended:

@@ -290,6 +290,11 @@ class Queue(BaseQueue):
     def resume(self) -> None:
         drive(self._set_paused(False))
 
+    def repartition(self, partitions: int) -> int:
+        """Gives the type another partition count while it is in use: how many events were moved. Nothing of it is delivered
+        until this ends; one that was cut short goes on when it is called again."""
+        return drive(self._repartition(partitions))
+
     def stats(self) -> Dict[str, Any]:
         """How the type is now."""
         return drive(self._stats())
@@ -416,16 +421,16 @@ class Database(BaseDatabase):
         """The catalog: tables with their indexes, versions and states."""
         return drive(self._schema())
 
-    def gc(self, retention: Duration) -> None:
-        """Removes old versions (TiKV)."""
-        drive(self._gc(retention))
-
-    def close(self) -> None:
     def cluster(self, regions: bool = False, locks: Optional[Duration] = None, resolve: bool = False) -> Dict[str, Any]:
         """What the cluster looks like (TiKV): members, stores, regions, gc, locks, rounds. locks: those of transactions
         that old; resolve: clears those of them whose owner is gone."""
         return drive(self._cluster(regions, locks, resolve))
 
+    def gc(self, retention: Duration) -> None:
+        """Removes old versions (TiKV)."""
+        drive(self._gc(retention))
+
+    def close(self) -> None:
         """Ends everything made from this database. Safe to call again."""
         self._close()
 
