@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 
+import dashboards
 import looking
 import moving
 import prompting
@@ -50,6 +51,7 @@ def main():
     tests = tests + looking.TESTS + prompting.TESTS
     tests = tests + (looking.ON_CLUSTER if options.cluster else [])
     tests = tests + moving.TESTS + (moving.ON_CLUSTER if options.cluster else moving.EMBEDDED)
+    tests = tests + dashboards.TESTS + ([] if options.cluster else dashboards.EMBEDDED)
     if options.cluster and os.environ.get("TITO_TEST_CONTROL"):
         tests = tests + working.ON_MOCK
     cluster = os.environ["TITO_TEST_PD"] if options.cluster else None

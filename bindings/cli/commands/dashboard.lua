@@ -82,7 +82,7 @@ return {
       .. " ssh -L, or a proxy with TLS.",
     "An embedded database belongs to one process, which is then the dashboard: no worker can have it open.",
   },
-  existing = true,
+  existing = true, most = 0,
   without = { json = true, color = true },
   options = {
     { name = "listen", value = "PLACE", type = "text", default = PLACE, help = "HOST:PORT (port 0: any), or "

@@ -13,7 +13,9 @@
  *     byte, is not here.
  *  2. A request in WAITING is suspended, so libmicrohttpd leaves it alone until the reply; after
  *     the reply nobody but the HTTP thread touches it.
- *  3. One request a connection. */
+ *  3. One request a connection.
+ *  4. A refusal waits for the end of a body that is not too long, so that the client gets to read
+ *     it. */
 #include "server.h"
 
 #include <errno.h>
@@ -138,6 +140,11 @@ static enum MHD_Result answer_stream(tc_server *server, struct MHD_Connection *c
     return answer(server, connection, MHD_HTTP_OK, "text/event-stream", response, 0);
 }
 
+static enum MHD_Result answer_refusal(tc_server *server, const tc_request *request)
+{
+    return answer_text(server, request->connection, request->refusal.code, request->refusal.text);
+}
+
 /* What Lua has answered. */
 static enum MHD_Result answer_reply(tc_server *server, tc_request *request)
 {
@@ -245,13 +252,16 @@ static long body_size(struct MHD_Connection *connection)
 }
 
 /* The one place that decides whether a request is looked at. */
-static tc_refusal refuse(tc_server *server, const tc_request *request, const char *method)
+static tc_refusal refuse(tc_server *server, const tc_request *request, const char *method,
+                         const char *version)
 {
     struct MHD_Connection *connection = request->connection;
     bool is_page = strcmp(request->path, "/") == 0;
     bool is_act = strcmp(request->path, act_path) == 0;
-    if (request->wrong)
+    if (request->wrong || strncmp(version, "HTTP/1.", 7) != 0)
         return (tc_refusal){MHD_HTTP_BAD_REQUEST, "this is no address\n"};
+    if (body_size(connection) > TC_BODY_MAX)
+        return (tc_refusal){MHD_HTTP_CONTENT_TOO_LARGE, "the body is too long\n"};
     tc_refusal refusal = tc_access_origin(&server->access, connection, is_page);
     if (refusal.code == 0 && !(is_page && tc_access_query(&server->access, request->query)))
         refusal = tc_access_token(&server->access, connection);
@@ -267,8 +277,7 @@ static tc_refusal refuse(tc_server *server, const tc_request *request, const cha
         return refusal;
     if (!is_json(connection))
         return (tc_refusal){MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "application/json is expected\n"};
-    return (tc_refusal){body_size(connection) > TC_BODY_MAX ? MHD_HTTP_CONTENT_TOO_LARGE : 0,
-                        "the body is too long\n"};
+    return (tc_refusal){.code = 0};
 }
 
 /* A request that was allowed and is whole. */
@@ -297,20 +306,21 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 {
     tc_server *server = context;
     tc_request *request = *kept;
-    (void)url, (void)version;
+    (void)url;
     if (request == NULL)
         return MHD_NO; /* there was no memory */
     if (!request->met) {
-        tc_refusal refusal = refuse(server, request, method);
         request->met = true;
-        return refusal.code == 0 ? MHD_YES
-                                 : answer_text(server, connection, refusal.code, refusal.text);
+        request->refusal = refuse(server, request, method, version);
+        return body_size(connection) > TC_BODY_MAX ? answer_refusal(server, request) : MHD_YES;
     }
     if (*upload_size > 0) {
         bool kept_all = add_body(request, upload, *upload_size);
         *upload_size = 0;
         return kept_all ? MHD_YES : MHD_NO;
     }
+    if (request->refusal.code != 0)
+        return answer_refusal(server, request);
     if (request->state == TC_ANSWERED)
         return answer_reply(server, request);
     tc_link_allow(server, connection, 0);

@@ -37,7 +37,7 @@ enum {
     TC_URI_MAX = 4096,
     TC_BODY_MAX = 65536,
     TC_IDLE_S = 10,    /* without a byte */
-    TC_RECEIVE_S = 15, /* until a request is there, whole */
+    TC_RECEIVE_S = 10, /* until a request is there, whole */
     TC_ANSWER_S = 30,  /* until its answer is taken */
     TC_STREAMS_MAX = 64,
     TC_WAITING_MAX = 64, /* requests for Lua */
@@ -139,8 +139,9 @@ typedef struct tc_request {
     struct tc_request *next;
     struct MHD_Connection *connection;
     tc_request_state state;
-    bool wrong;  /* the URI is none that is looked at */
-    bool met;    /* the handler was called */
+    bool wrong; /* the URI is none that is looked at */
+    bool met;   /* the handler was called */
+    tc_refusal refusal;
     char *path;  /* into uri */
     char *query; /* into uri, "" when there is none */
     char *body;

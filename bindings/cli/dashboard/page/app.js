@@ -112,7 +112,7 @@ function showSchedules() {
       say(cells[0], item.name)
       say(cells[1], item.type)
       say(cron, `${item.cron} ${item.timezone || "UTC"}`)
-      say(cells[3], item.next == null ? "–" : `in ${seconds(Math.max(0, item.next - figures.time))}`)
+      say(cells[3], item.next == null ? "–" : item.next <= figures.time ? "due" : `in ${seconds(item.next - figures.time)}`)
       cells[3].title = moment(item.next)
     }]
   })
