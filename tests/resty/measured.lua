@@ -2,6 +2,7 @@
 --
 --     resty.tito's modules ──> a function of the same name, which measures ──> libtito
 --
+-- measured.slowest(): { longest, second longest } of all calls, µs of the thread's own processor time
 -- measured.report(): { name = { calls, longest (µs of the thread's own processor time), waits (how often the thread gave up
 -- its processor, inside of the call, to wait for something), wall (the longest by the clock, µs) } }
 local ffi = require "ffi"
@@ -14,7 +15,7 @@ local CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME, RUSAGE_THREAD, VOLUNTARY_SWITCHES =
 local time, usage = ffi.new("int64_t[2]"), ffi.new("int64_t[18]")
 local time_pointer, usage_pointer = ffi.cast("void *", time), ffi.cast("void *", usage)
 
-local measured, real, figures = {}, library.lib, {}
+local measured, real, figures, slowest = {}, library.lib, {}, { 0, 0 }
 
 local function clock_us(clock)
   assert(ffi.C.clock_gettime(clock, time_pointer) == 0)
@@ -36,6 +37,7 @@ local function measuring(name, call)
     figure.wall = math.max(figure.wall, clock_us(CLOCK_MONOTONIC) - wall)
     figure.calls = figure.calls + 1
     figure.longest = math.max(figure.longest, took)
+    slowest[1], slowest[2] = math.max(slowest[1], took), math.max(slowest[2], math.min(slowest[1], took))
     figure.waits = figure.waits + switches() - waits
     return result
   end
@@ -52,9 +54,14 @@ end })
 
 --- Forgets what was measured.
 function measured.reset()
+  slowest[1], slowest[2] = 0, 0
   for _, figure in pairs(figures) do
     figure.calls, figure.longest, figure.waits, figure.wall = 0, 0, 0, 0
   end
+end
+
+function measured.slowest()
+  return slowest
 end
 
 function measured.report()

@@ -14,6 +14,8 @@ import unittest
 from nginx import PATIENCE, Nginx, until
 
 SLOW = 64
+CALL_MAX_US = 2000  # of the event loop's own processor time, for one call of the library
+TRIES = 5
 
 HTTP = """
   init_by_lua_block {
@@ -63,7 +65,7 @@ HTTP = """
     location /state { content_by_lua_block {
       local wait = require "resty.tito.wait"
       ngx.print(cjson.encode { waiting = state.waiting, done = state.done, held = state.held, inflight = wait.inflight(),
-        measured = measured.report() })
+        measured = measured.report(), slowest = measured.slowest() })
     } }
     location /work { content_by_lua_block {                -- one of each
       local id = ngx.var.arg_id
@@ -128,11 +130,16 @@ class Waiting(unittest.TestCase):
         for waiter in waiters:
             waiter.start()
         until(lambda: self.state()["inflight"] >= SLOW, "they are in flight")
-        self.nginx.get("/reset")
-        self.assertEqual({"ok"}, work(self.nginx, range(1, 65)))
-        self.assertEqual("closed", self.nginx.get("/other?id=1"))
-        state = self.state()
-        self.assertGreaterEqual(state["inflight"], SLOW)
+        for number in range(1, TRIES + 1):
+            self.nginx.get("/reset")
+            self.assertEqual({"ok"}, work(self.nginx, range(64 * number, 64 * number + 64)))
+            self.assertEqual("closed", self.nginx.get("/other?id=%d" % number))
+            state = self.state()
+            self.assertGreaterEqual(state["inflight"], SLOW)
+            if state["slowest"][1] <= CALL_MAX_US:
+                break
+        # One call of thousands may be hit by the machine; not two, in each of the tries.
+        self.assertLessEqual(state["slowest"][1], CALL_MAX_US, state["measured"])
         self.nginx.get("/release")
         for waiter in [holder, *waiters]:
             waiter.join(PATIENCE * 2)

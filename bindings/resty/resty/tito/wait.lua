@@ -265,8 +265,8 @@ local function plain_status(future, tell)
   return lib.tito_future_wait(future, -1, box)
 end
 
---- Waits for a future of the library (with a finalizer): its status. Its error, if any, is in handle.error_box. tell: nil,
--- or called now and then meanwhile; kept: what must live until the future is ready.
+--- Waits for a future of the library (with a finalizer): its status. Its error, if any, is in handle.error_box.
+-- tell: nil, or called now and then meanwhile; kept: what must live until the future is ready.
 function wait.status(future, tell, kept)
   if not wait.in_nginx then
     return plain_status(future, tell)
