@@ -6,6 +6,8 @@
  */
 #include "kv/retry.h"
 
+#include <string.h>
+
 #include "base/assert.h"
 #include "base/limits.h"
 
@@ -51,12 +53,22 @@ static ti_status sleep_cancellable(const ti_env *env, int64_t ns, const ti_call 
     return TI_OK;
 }
 
+/* Remembers what a transient failure says. Of those that the time ended, the first had most of it. */
+static void note(ti_retry *r, const ti_err *err)
+{
+    if (ti_status_class_of(err->status) != TI_CLASS_TRANSIENT)
+        r->told[0] = '\0';
+    else if (err->status != TI_TIMEOUT || r->told[0] == '\0')
+        memcpy(r->told, err->message, sizeof(r->told));
+}
+
 /* The attempt's error, with the number of attempts when there was more than one. */
 static ti_status give_up(const ti_retry *r, ti_err *err)
 {
     ti_err last = *err;
     if (r->attempts > 1) {
-        ti_err_set(err, last.status, "%s (after %u attempts)", last.message, r->attempts);
+        const char *why = last.status == TI_TIMEOUT && r->told[0] != '\0' ? r->told : last.message;
+        ti_err_set(err, last.status, "%s (after %u attempts)", why, r->attempts);
         ti_err_where(err, last.table, ti_slice_of(last.table).len, last.index,
                      ti_slice_of(last.index).len);
     }
@@ -69,6 +81,7 @@ ti_status ti_retry_next(ti_retry *r, const ti_kv *kv, const ti_call *call, ti_er
     ti_assert(err->status != TI_OK);
     ti_status_class class = ti_status_class_of(err->status);
     r->attempts++;
+    note(r, err);
     if (class != TI_CLASS_CONFLICT && class != TI_CLASS_TRANSIENT)
         return give_up(r, err);
     if (r->attempts >= r->attempts_max)

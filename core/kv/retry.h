@@ -15,6 +15,7 @@ typedef struct ti_retry {
     int64_t deadline_ns;
     uint32_t attempts; /* failed so far */
     uint32_t attempts_max;
+    char told[TI_ERR_MESSAGE_SIZE]; /* by the first transient failure in a row; "": there is none */
 } ti_retry;
 
 typedef struct ti_retry_options {
@@ -24,8 +25,9 @@ typedef struct ti_retry_options {
 
 void ti_retry_init(ti_retry *r, const ti_kv *kv, const ti_retry_options *options);
 /* After a failed attempt: OK when it slept and the caller should run again; else the status of
- * *err, whose message now says how many attempts were made when more than one. err holds the
- * attempt's error on entry. */
+ * *err, whose message now says how many attempts were made when more than one. An attempt that was
+ * short of time tells less than the transient failures before it: then theirs is the message. err
+ * holds the attempt's error on entry. */
 ti_status ti_retry_next(ti_retry *r, const ti_kv *kv, const ti_call *call, ti_err *err);
 
 typedef ti_status (*ti_transact_fn)(void *context, ti_txn *txn, const ti_call *call, ti_err *err);

@@ -206,6 +206,20 @@ static void apply_effect(const row *r, const error_t_ *e, ti_arena *a, ti_region
     }
 }
 
+/* What the kinds mean that somebody has to do something about; "" for the others, which pass. */
+static const char *advice_of(const error_t_ *e)
+{
+    if (e->disk_full != NULL)
+        return "the disk of its store is full, free space there or add a store; ";
+    if (e->server_is_busy != NULL)
+        return "its store has more to do than it can, send less or add stores; ";
+    if (e->not_leader != NULL && e->not_leader->leader == NULL)
+        return "it has no leader, most of its stores may be down; ";
+    if (e->recovery_in_progress != NULL || e->flashback_in_progress != NULL)
+        return "the cluster is being recovered, try again later; ";
+    return "";
+}
+
 /* The status of a region error that ends the operation, and its words. */
 static void explain(const row *r, const error_t_ *e, const ti_region *region, ti_err *why)
 {
@@ -214,8 +228,8 @@ static void explain(const row *r, const error_t_ *e, const ti_region *region, ti
         status = TI_LIMIT_EXCEEDED;
     else if (e->disk_full != NULL)
         status = TI_UNAVAILABLE;
-    ti_err_set(why, status, "region %llu: %s%s%s", (unsigned long long)region->id, r->name,
-               e->message[0] != '\0' ? ": " : "", e->message);
+    ti_err_set(why, status, "region %llu: %s%s%s%s", (unsigned long long)region->id, advice_of(e),
+               r->name, e->message[0] != '\0' ? ": " : "", e->message);
 }
 
 ti_region_action ti_region_error_apply(ti_slice response, ti_regions *regions, ti_region *region,

@@ -80,6 +80,19 @@ static void submit(ti_cluster *c, ti_request *r, ti_latch *latch, const ti_call 
     atomic_fetch_add(&c->stats.in_flight, 1);
 }
 
+/* Says who has not answered, once what did not come was taken back. */
+static void name_the_silent(const ti_request *requests, size_t count, ti_err *err)
+{
+    for (size_t i = 0; i < count && err != NULL; i++) {
+        const ti_request *r = &requests[i];
+        if (!r->submitted || r->command.err.status != TI_CANCELLED)
+            continue;
+        ti_err_set(err, TI_TIMEOUT, "store %s did not answer %s in time",
+                   ti_tikv_store_address(r->store), ti_command_kind_of(r->kind)->name);
+        return;
+    }
+}
+
 /* Waits for the answers within the call and the round's time; takes back what did not come. */
 static ti_status wait_for_all(ti_cluster *c, ti_request *requests, size_t count, ti_latch *latch,
                               int64_t timeout_us, const ti_backoff *backoff, ti_err *err)
@@ -98,6 +111,8 @@ static ti_status wait_for_all(ti_cluster *c, ti_request *requests, size_t count,
     while (ti_latch_open(latch) > 0)
         c->wire->vt->wait(c->wire, latch, TI_NO_DEADLINE);
     bool only_slow = status == TI_TIMEOUT && limit_ns < call->deadline_ns;
+    if (status == TI_TIMEOUT)
+        name_the_silent(requests, count, err);
     /* A slow store is a trouble of its region's, the caller's deadline is not. */
     return only_slow ? TI_OK : ti_backoff_interrupted(backoff, status, err);
 }

@@ -78,6 +78,34 @@ static void attempts_are_capped_and_told(void **state)
     handle_close(&h);
 }
 
+/* Attempts that were short of time say less than those before them. */
+static void what_was_wrong_is_told_when_time_is_up(void **state)
+{
+    handle h;
+    test_env env;
+    plan p;
+    ti_retry_options options = {.timeout_us = INT64_C(3600000000), .attempts_max = 4};
+    (void)state;
+    test_env_init(&env, INT64_C(1700000000000000), 8);
+    handle_open_with(&h, &env.env, NULL);
+    ti_call call = ti_call_within(&env.env, TI_NO_DEADLINE);
+    fill(&p, TI_TIMEOUT, 80);
+    test_status(ti_kv_transact(&h.kv, NULL, &options, follow_plan, &p, NULL, &call, &h.err),
+                TI_TIMEOUT);
+    assert_string_equal(h.err.message, "attempt 1 (after 4 attempts)");
+    fill(&p, TI_TIMEOUT, 80);
+    p.answers[2] = TI_UNAVAILABLE; /* that one had the time to fail by itself */
+    test_status(ti_kv_transact(&h.kv, NULL, &options, follow_plan, &p, NULL, &call, &h.err),
+                TI_TIMEOUT);
+    assert_string_equal(h.err.message, "attempt 3 (after 4 attempts)");
+    p.runs = 0;
+    p.answers[2] = TI_CONFLICT; /* of another kind: not what the time ran out for */
+    test_status(ti_kv_transact(&h.kv, NULL, &options, follow_plan, &p, NULL, &call, &h.err),
+                TI_TIMEOUT);
+    assert_string_equal(h.err.message, "attempt 4 (after 4 attempts)");
+    handle_close(&h);
+}
+
 static void sleeps_grow_and_end_before_the_deadline(void **state)
 {
     handle h;
@@ -182,6 +210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_conflicts_and_transients_run_again),
         cmocka_unit_test(attempts_are_capped_and_told),
+        cmocka_unit_test(what_was_wrong_is_told_when_time_is_up),
         cmocka_unit_test(sleeps_grow_and_end_before_the_deadline),
         cmocka_unit_test(the_first_sleep_is_short),
         cmocka_unit_test(a_cancelled_call_ends_the_loop),

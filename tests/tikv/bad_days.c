@@ -314,7 +314,7 @@ static void write_against(const char *error, const char *words)
 static void a_full_disk(void **state)
 {
     (void)state;
-    write_against("DiskFull", "DiskFull");
+    write_against("DiskFull", "the disk of its store is full, free space there or add a store");
 }
 
 static void a_region_too_hot(void **state)
@@ -322,7 +322,7 @@ static void a_region_too_hot(void **state)
     (void)state;
     cluster c;
     tk t;
-    write_against("ServerIsBusy", "ServerIsBusy");
+    write_against("ServerIsBusy", "its store has more to do than it can");
     tk_begin(&t, &c);
     tk_put(&t, "k", "before");
     ti_snapshot *s = tk_snapshot(&t);

@@ -545,6 +545,7 @@ static void a_silent_store_ends_with_the_deadline(void **state)
     int64_t began = sim_now_ms(f.sim);
     test_status(get(&f, e, "a", 1500, &err), TI_TIMEOUT);
     assert_in_range(sim_now_ms(f.sim) - began, 1499, 1501);
+    assert_string_equal(err.message, "store s1:1 did not answer Get in time");
     end(&f, e);
 }
 
