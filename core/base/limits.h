@@ -63,7 +63,7 @@
 #define TI_ROCKS_RECENT_SLOTS_MIN 16
 #define TI_ROCKS_RECENT_SLOTS_MAX 1024
 #else
-#define TI_ROCKS_RECENT_SLOTS_MIN 2048
+#define TI_ROCKS_RECENT_SLOTS_MIN (128 * 1024)
 #define TI_ROCKS_RECENT_SLOTS_MAX (256 * 1024) /* 16 bytes each; keys of recent commits */
 #endif
 

@@ -54,6 +54,10 @@ ti_status ti_txn_get(ti_txn *txn, ti_slice key, ti_arena *a, ti_slice *value_out
                      const ti_call *call, ti_err *err);
 ti_status ti_txn_batch_get(ti_txn *txn, const ti_slice *keys, size_t count, ti_arena *a,
                            ti_slice *values_out, const ti_call *call, ti_err *err);
+/* Which keys are known, without reading, to be in the transaction's view as the snapshot at since[i]
+ * (which some earlier transaction had) showed them; takes the snapshot. false says nothing. */
+ti_status ti_txn_unchanged(ti_txn *txn, const ti_slice *keys, const ti_ts *since, size_t count,
+                           bool *unchanged_out, const ti_call *call, ti_err *err);
 /* A page of the merged view, forward or reverse, as ti_scan says; `more` and the last key tell
  * where to go on. */
 ti_status ti_txn_scan(ti_txn *txn, const ti_scan *scan, ti_arena *a, ti_scan_page *page_out,

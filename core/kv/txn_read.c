@@ -5,6 +5,8 @@
  *     (get, batch_get, scan): what is written over it is checked from there, so an older view of it
  *     would lose updates.
  *  2. The snapshot is taken before the first lock, so that locks carry the transaction's start. */
+#include <string.h>
+
 #include "base/assert.h"
 #include "base/limits.h"
 #include "kv/txn_int.h"
@@ -91,6 +93,24 @@ ti_status ti_txn_batch_get(ti_txn *txn, const ti_slice *keys, size_t count, ti_a
     TI_TRY(vt->batch_get(txn->snapshot, rest, n, a, rest_values, call, err));
     for (size_t i = 0; i < n; i++)
         values_out[rest_at[i]] = rest_values[i];
+    return TI_OK;
+}
+
+ti_status ti_txn_unchanged(ti_txn *txn, const ti_slice *keys, const ti_ts *since, size_t count,
+                           bool *unchanged_out, const ti_call *call, ti_err *err)
+{
+    ti_engine *engine = txn->kv->engine;
+    TI_TRY(ti_txn_check(txn, false, err));
+    TI_TRY(ti_txn_need_snapshot(txn, call, err));
+    if (engine->vt->unchanged == NULL) {
+        memset(unchanged_out, 0, count * sizeof(*unchanged_out));
+        return TI_OK;
+    }
+    engine->vt->unchanged(engine, keys, since, count, unchanged_out);
+    for (size_t i = 0; i < count; i++) {
+        if (unchanged_out[i])
+            unchanged_out[i] = since[i] <= txn->start_ts && !ti_txn_decides(txn, keys[i]);
+    }
     return TI_OK;
 }
 

@@ -30,14 +30,12 @@ bool ti_own_commit(ti_committer *c, ti_event *event, ti_result *result_out);
  * one of its own, which is freed. Each has a result; RERUN of one whose batch_max was lowered
  * counts as no conflict. False only when the worker quits. @locks none */
 bool ti_batch_commit(ti_committer *c, ti_event *first, ti_result *results_out);
-/* Re-reads the rows of n events in txn: DONE or DROPPED each. */
+/* Whether the rows of n events are in txn's view what the events were made of: DONE or DROPPED each.
+ * Read again only where the engine does not know it without (ti_txn_unchanged). */
 ti_status ti_rows_check(ti_committer *c, ti_txn *txn, ti_event *const *events, size_t n,
                         ti_result *results_out, const ti_call *call, ti_err *err);
 /* Whether a run may be repeated after that error of its commit. */
 bool ti_commit_may_repeat(ti_status status);
-/* Re-reads an event's row in txn: DONE when it is what the event was made of, else DROPPED. */
-ti_status ti_row_check(ti_committer *c, ti_txn *txn, const ti_event *event, ti_result *result_out,
-                       const ti_call *call, ti_err *err);
 /* Waits before the n-th new attempt; false when the worker quits. @locks none */
 bool ti_committer_wait(ti_committer *c, uint32_t n);
 /* The mutex is held: what a result means in memory. */

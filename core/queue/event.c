@@ -102,10 +102,11 @@ ti_event *ti_event_clone(const ti_event *event)
     ti_slice parked_key = event->from_parked ? event->order : TI_SLICE_NONE;
     ti_event *clone = ti_event_new(event->part, &event->info.place, event->from_parked, parked_key,
                                    event->row_key, event->row_value);
-    if (clone != NULL)
-        clone->conflicts = event->conflicts;
-    if (clone != NULL)
-        clone->batch_max = event->batch_max;
+    if (clone == NULL)
+        return NULL;
+    clone->conflicts = event->conflicts;
+    clone->batch_max = event->batch_max;
+    clone->read_ts = event->read_ts;
     return clone;
 }
 

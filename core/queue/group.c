@@ -1,4 +1,5 @@
-/* A group of outcomes in one transaction: rows re-read on its own snapshot, mutations, commit.
+/* A group of outcomes in one transaction: rows checked on its own snapshot (read again where the
+ * engine does not know them to be as they were), mutations, commit.
  *
  *   OK                      all decided: DONE; DROPPED where the row was gone or had changed; LOST
  *                           where the partition is not ours any more
@@ -33,36 +34,59 @@ bool ti_committer_wait(ti_committer *c, uint32_t n)
     return go_on;
 }
 
+/* Rows of a group that have to be read. */
+typedef struct rows_left {
+    ti_slice *keys;
+    size_t *at; /* their places in the group */
+    size_t count;
+} rows_left;
+
 static bool is_same_row(const ti_event *event, ti_slice value)
 {
     return value.data != NULL && ti_slice_equal(value, event->row_value);
 }
 
-ti_status ti_row_check(ti_committer *c, ti_txn *txn, const ti_event *event, ti_result *result_out,
-                       const ti_call *call, ti_err *err)
+/* What is known to be as it was read is DONE; the others are left. */
+static ti_status leave_unchanged(ti_committer *c, ti_txn *txn, ti_event *const *events, size_t n,
+                                 ti_result *results, rows_left *left, const ti_call *call,
+                                 ti_err *err)
 {
-    ti_slice value;
-    ti_status status = ti_txn_get(txn, event->row_key, &c->arena, &value, call, err);
-    *result_out = TI_RESULT_DROPPED;
-    if (status == TI_NOT_FOUND)
-        return TI_OK;
-    if (status == TI_OK && is_same_row(event, value))
-        *result_out = TI_RESULT_DONE;
-    return status;
+    ti_ts *since = ti_arena_alloc(&c->arena, n * sizeof(*since));
+    bool *unchanged = ti_arena_alloc(&c->arena, n * sizeof(*unchanged));
+    left->keys = ti_arena_alloc(&c->arena, n * sizeof(*left->keys));
+    left->at = ti_arena_alloc(&c->arena, n * sizeof(*left->at));
+    if (since == NULL || unchanged == NULL || left->keys == NULL || left->at == NULL)
+        return ti_err_no_memory(err);
+    for (size_t i = 0; i < n; i++) {
+        left->keys[i] = events[i]->row_key;
+        since[i] = events[i]->read_ts;
+    }
+    TI_TRY(ti_txn_unchanged(txn, left->keys, since, n, unchanged, call, err));
+    for (size_t i = 0; i < n; i++) {
+        results[i] = TI_RESULT_DONE;
+        if (unchanged[i])
+            continue;
+        left->keys[left->count] = events[i]->row_key;
+        left->at[left->count++] = i;
+    }
+    return TI_OK;
 }
 
 ti_status ti_rows_check(ti_committer *c, ti_txn *txn, ti_event *const *events, size_t n,
                         ti_result *results, const ti_call *call, ti_err *err)
 {
-    ti_slice *keys = ti_arena_alloc(&c->arena, n * sizeof(*keys));
-    ti_slice *values = ti_arena_alloc(&c->arena, n * sizeof(*values));
-    if (keys == NULL || values == NULL)
+    rows_left left = {.count = 0};
+    TI_TRY(leave_unchanged(c, txn, events, n, results, &left, call, err));
+    if (left.count == 0)
+        return TI_OK;
+    ti_slice *values = ti_arena_alloc(&c->arena, left.count * sizeof(*values));
+    if (values == NULL)
         return ti_err_no_memory(err);
-    for (size_t i = 0; i < n; i++)
-        keys[i] = events[i]->row_key;
-    TI_TRY(ti_txn_batch_get(txn, keys, n, &c->arena, values, call, err));
-    for (size_t i = 0; i < n; i++)
-        results[i] = is_same_row(events[i], values[i]) ? TI_RESULT_DONE : TI_RESULT_DROPPED;
+    TI_TRY(ti_txn_batch_get(txn, left.keys, left.count, &c->arena, values, call, err));
+    for (size_t i = 0; i < left.count; i++) {
+        size_t at = left.at[i];
+        results[at] = is_same_row(events[at], values[i]) ? TI_RESULT_DONE : TI_RESULT_DROPPED;
+    }
     return TI_OK;
 }
 

@@ -9,7 +9,7 @@
  *   damaged     row deleted, FAILED row put that holds its bytes
  *
  * INVARIANTS
- *  1. The row has been re-read in the same transaction and is what the event was made of.
+ *  1. The row has been checked in the same transaction and is what the event was made of.
  *  2. Only a retry, a move and a reschedule write rows that workers read. A reschedule keeps the
  *     rule of places (queue.h, invariant 1) with `now` for T. */
 #include <string.h>

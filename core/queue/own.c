@@ -22,7 +22,7 @@ static ti_status commit(ti_committer *c, ti_event *event, ti_result *result_out,
     ti_txn *txn = event->txn;
     ti_outcome_write write = {.worker = w, .txn = txn, .arena = &c->arena, .sealer = &c->sealer};
     TI_TRY(ti_txn_check(txn, true, err));
-    TI_TRY(ti_row_check(c, txn, event, result_out, call, err));
+    TI_TRY(ti_rows_check(c, txn, &event, 1, result_out, call, err));
     if (*result_out == TI_RESULT_DROPPED)
         return TI_OK;
     TI_TRY(ti_worker_now(w, txn, &write.now, call, err));
@@ -38,7 +38,7 @@ static ti_status commit(ti_committer *c, ti_event *event, ti_result *result_out,
 }
 
 /* What the row says after an unknown outcome; false when the worker quits. */
-static bool settle_unknown(ti_committer *c, const ti_event *event, ti_result *result_out)
+static bool settle_unknown(ti_committer *c, ti_event *event, ti_result *result_out)
 {
     for (uint32_t tries = 1;; tries++) {
         ti_txn *txn = NULL;
@@ -48,7 +48,7 @@ static bool settle_unknown(ti_committer *c, const ti_event *event, ti_result *re
         ti_status status =
             ti_txn_begin(c->worker->queues->kv, &(ti_txn_options){.read_only = true}, &txn, &err);
         if (status == TI_OK)
-            status = ti_row_check(c, txn, event, result_out, &call, &err);
+            status = ti_rows_check(c, txn, &event, 1, result_out, &call, &err);
         ti_txn_free(txn);
         if (status == TI_OK) {
             *result_out = *result_out == TI_RESULT_DROPPED ? TI_RESULT_DONE : TI_RESULT_RERUN;

@@ -19,6 +19,7 @@ typedef struct key_load {
     ti_txn *txn;
     ti_call call;
     ti_event_place from;
+    ti_ts snapshot;
     size_t max;
     ti_scan_page page;
     ti_event **events;
@@ -73,6 +74,7 @@ static ti_status make_parked(key_load *l, ti_err *err)
         ti_event *event = ti_event_new(l->key->part, &place, true, text, pair->key, pair->value);
         if (event == NULL)
             return ti_err_no_memory(err);
+        event->read_ts = l->snapshot;
         l->events[l->made] = event;
     }
     return TI_OK;
@@ -127,13 +129,12 @@ static ti_status load(key_load *l, ti_err *err)
 ti_status ti_key_load(ti_worker *w, ti_key *key, ti_arena *a, ti_err *err)
 {
     key_load l = {.w = w, .key = key, .a = a, .call = ti_worker_call(w)};
-    ti_ts snapshot;
     if (!begin_load(&l))
         return TI_OK;
     ti_status status =
         ti_txn_begin(w->queues->kv, &(ti_txn_options){.read_only = true}, &l.txn, err);
     if (status == TI_OK)
-        status = ti_txn_start_ts(l.txn, &snapshot, &l.call, err);
+        status = ti_txn_start_ts(l.txn, &l.snapshot, &l.call, err);
     if (status == TI_OK) {
         status = load(&l, err);
         ti_txn_free(l.txn);

@@ -229,6 +229,7 @@ static ti_status make_events(part_read *r, ti_err *err)
                                        pair->key, pair->value);
         if (event == NULL)
             return ti_err_no_memory(err);
+        event->read_ts = r->snapshot;
         r->events[r->made] = event;
     }
     return TI_OK;

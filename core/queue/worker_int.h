@@ -93,6 +93,7 @@ struct ti_event {
     ti_slice order;   /* what it is ordered by */
     size_t size;      /* of the block, and of the text of its outcome */
     uint64_t hash;    /* of its place */
+    ti_ts read_ts;    /* of the snapshot that showed its row; TI_TS_NONE: none did */
     uint64_t holding; /* of its partition, when it came into memory */
     ti_timer deadline;
     ti_gate *gate;    /* that it has passed, while it is with the host */

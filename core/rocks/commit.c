@@ -55,6 +55,25 @@ ti_ts ti_rocks_newest_commit(const ti_rocks *e, uint64_t hash)
     return ts > e->recent.floor ? ts : e->recent.floor;
 }
 
+void ti_rocks_unchanged(ti_engine *engine, const ti_slice *keys, const ti_ts *since, size_t count,
+                        bool *unchanged_out)
+{
+    ti_rocks *e = ti_rocks_of(engine);
+    uint64_t hashes[FEW];
+    memset(unchanged_out, 0, count * sizeof(*unchanged_out));
+    if (ti_process_guard_forked(&e->guard))
+        return;
+    for (size_t from = 0; from < count; from += FEW) {
+        size_t n = count - from < FEW ? count - from : FEW;
+        for (size_t i = 0; i < n; i++)
+            hashes[i] = ti_recent_hash(&e->recent, keys[from + i]);
+        ti_mutex_lock(&e->mutex);
+        for (size_t i = 0; i < n; i++)
+            unchanged_out[from + i] = ti_rocks_newest_commit(e, hashes[i]) <= since[from + i];
+        ti_mutex_unlock(&e->mutex);
+    }
+}
+
 static bool must_be_absent(const ti_mutation *m)
 {
     return m->kind == TI_MUTATION_INSERT || m->kind == TI_MUTATION_ABSENT;

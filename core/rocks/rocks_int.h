@@ -232,6 +232,8 @@ ti_status ti_rocks_check_key(ti_slice key, ti_err *err);
 /* The last commit that may have changed a key with this hash: it is pending when greater than
  * e->settled. With the mutex held. */
 ti_ts ti_rocks_newest_commit(const ti_rocks *e, uint64_t hash);
+void ti_rocks_unchanged(ti_engine *engine, const ti_slice *keys, const ti_ts *since, size_t count,
+                        bool *unchanged_out);
 
 /* ---- group.c */
 

@@ -334,6 +334,43 @@ static void calls_end_when_told(void **state)
     db_close(&d);
 }
 
+/* Random commits; what is said to be unchanged since a snapshot reads as it did there. */
+static void what_is_unchanged_reads_the_same(void **state)
+{
+    enum { KEYS = 40, SNAPSHOTS = 200 };
+    db d;
+    ti_slice keys[KEYS];
+    char names[KEYS][8];
+    ti_ts changed[KEYS] = {0}; /* the last commit of each */
+    size_t known = 0;
+    test_random random = test_random_start(43);
+    (void)state;
+    db_open(&d);
+    for (unsigned i = 0; i < KEYS; i++) {
+        snprintf(names[i], sizeof(names[i]), "u%02u", i);
+        keys[i] = ti_slice_of(names[i]);
+    }
+    for (unsigned n = 0; n < SNAPSHOTS && d.vt->unchanged != NULL; n++) {
+        ti_ts since[KEYS];
+        bool unchanged[KEYS];
+        ti_snapshot *s = db_begin(&d);
+        for (unsigned i = 0; i < KEYS; i++)
+            since[i] = db_ts(&d, s);
+        d.vt->release(s);
+        for (unsigned k = (unsigned)test_random_below(&random, 60); k > 0; k--) {
+            unsigned i = (unsigned)test_random_below(&random, KEYS);
+            changed[i] = db_set(&d, names[i], "x");
+        }
+        d.vt->unchanged(d.e, keys, since, KEYS, unchanged);
+        for (unsigned i = 0; i < KEYS; i++) {
+            assert_true(!unchanged[i] || changed[i] <= since[i]);
+            known += unchanged[i];
+        }
+    }
+    assert_true(d.vt->unchanged == NULL || known > 0);
+    db_close(&d);
+}
+
 static void statistics_are_an_object(void **state)
 {
     db d;
@@ -368,6 +405,7 @@ int main(void)
         cmocka_unit_test(many_scans_of_one_snapshot),
         cmocka_unit_test(destroyed_ranges_are_gone),
         cmocka_unit_test(calls_end_when_told),
+        cmocka_unit_test(what_is_unchanged_reads_the_same),
         cmocka_unit_test(statistics_are_an_object),
     };
     return TEST_RUN(tests);
