@@ -381,5 +381,10 @@ suite_install() {
 }
 
 suite_bench() {
-    build_release all && script build/log/bench.log python3 tests/bench/smoke.py build/release
+    build_release all || return
+    script build/log/bench.log python3 tests/bench/smoke.py build/release
+    sh .ci/packages bench || { could_not_run "wrk could not be installed"; return; }
+    # shellcheck disable=SC2046
+    script build/log/bench-resty.log $(on_cluster bench) python3 tests/bench/resty/run.py build/release 1 4
+    clear_cluster bench
 }

@@ -9,6 +9,8 @@ nginx worker, one thread of wrk; ids are random among 1,000 posts of about 600 b
     constant   content_by_lua_block says such a post's text
     posts      finds the post by its id and says its text
     thread     has a thread of nginx's pool answer that text (no database at all): what that way costs at least
+
+A location passes when it has answered and no request failed; the last line is `tests: N passed, N failed, 0 skipped`.
 """
 
 import os
@@ -66,28 +68,32 @@ def measure(nginx, path, seconds, connections):
     script = nginx.folder / "wrk.lua"
     script.write_text(WRK)
     url = "http://127.0.0.1:%d%s" % (nginx.port, path)
-    command = ["wrk", "-t", "1", "-c", str(connections), "-d", "%ds" % seconds, "-s", str(script), url]
+    command = ["wrk", "-t", "1", "-c", str(connections), "-d", "%ds" % seconds, "--timeout", "60s", "-s", str(script), url]
     output = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
     return tuple(map(int, re.search(r"^figures: (\d+) (\d+) (\d+) (\d+)$", output, re.M).groups()))
 
 
 def run(target, options, seconds, connections):
+    """How many locations passed, and how many did not."""
     from nginx import Nginx, until
 
     http = HTTP.replace("TARGET", target).replace("OPTIONS", options).replace("POSTS", str(POSTS))
     folder = tempfile.TemporaryDirectory(prefix="tito-bench-")
     pathlib.Path(folder.name, "answer.lua").write_text(ANSWER)
+    passed, locations = 0, (("constant", "/constant?"), ("posts", "/posts/p"), ("thread", "/thread/p"))
     nginx = Nginx(http, main="thread_pool bench threads=4;", lua_path=folder.name)
     try:
         nginx.start()
         until(lambda: nginx.get("/fill") == "ok\n", "the posts are there")
-        for name, path in (("constant", "/constant?"), ("posts", "/posts/p"), ("thread", "/thread/p")):
+        for name, path in locations:
             measure(nginx, path, 1, connections)
             rate, half, most, failed = measure(nginx, path, seconds, connections)
             print("%-10s %8d requests/s   p50 %6d us   p99 %6d us   failed %d" % (name, rate, half, most, failed), flush=True)
+            passed += rate > 0 and failed == 0
     finally:
         nginx.close()
         folder.cleanup()
+    return passed, len(locations) - passed
 
 
 def main():
@@ -100,12 +106,16 @@ def main():
     seconds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     connections = int(sys.argv[3]) if len(sys.argv) > 3 else 16
     print("%d connections, %d s each; embedded" % (connections, seconds), flush=True)
-    run("{data}", "{}", seconds, connections)
+    passed, failed = run("{data}", "{}", seconds, connections)
     if os.environ.get("TITO_TEST_PD"):
         print("on the cluster at %s" % os.environ["TITO_TEST_PD"], flush=True)
-        namespace = "titotest.bench%d" % os.getpid()
-        run("tikv://" + os.environ["TITO_TEST_PD"], '{ namespace = "%s" }' % namespace, seconds, connections)
+        namespace = os.environ.get("TITO_TEST_NAMESPACE", "titotest.bench.") + str(os.getpid())
+        options = '{ namespace = "%s" }' % namespace
+        more = run("tikv://" + os.environ["TITO_TEST_PD"], options, seconds, connections)
+        passed, failed = passed + more[0], failed + more[1]
+    print("tests: %d passed, %d failed, 0 skipped" % (passed, failed))
+    return failed > 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
