@@ -340,8 +340,9 @@ suite_resty() {
 
 suite_browser() {
     sh .ci/browser build/chromium || { could_not_run "there is no headless Chromium"; return; }
-    build_test tito tito_resty &&
-        script build/log/browser.log sh tests/resty/run build/test test_browser
+    build_test tito tito_resty tito_cli tito_lua || return
+    script build/log/browser.log sh tests/resty/run build/test test_browser
+    script build/log/browser-cli.log python3 tests/cli/pages.py build/test
 }
 
 # ---- The program `tito`

@@ -10,6 +10,7 @@ import time
 import traceback
 
 import dashboards
+import enduring
 import looking
 import moving
 import prompting
@@ -45,17 +46,20 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("build")
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--module", help="only the tests of this file")
     parser.add_argument("--cluster", action="store_true", help="on the TiKV of TITO_TEST_PD")
     options = parser.parse_intermixed_args()
     tests = working.ON_CLUSTER if options.cluster else working.TESTS + serving.TESTS + looking.EMBEDDED + prompting.EMBEDDED
     tests = tests + looking.TESTS + prompting.TESTS
     tests = tests + (looking.ON_CLUSTER if options.cluster else [])
     tests = tests + moving.TESTS + (moving.ON_CLUSTER if options.cluster else moving.EMBEDDED)
+    tests = tests + enduring.TESTS + ([] if options.cluster else enduring.EMBEDDED)
     tests = tests + dashboards.TESTS + ([] if options.cluster else dashboards.EMBEDDED)
     if options.cluster and os.environ.get("TITO_TEST_CONTROL"):
         tests = tests + working.ON_MOCK
     cluster = os.environ["TITO_TEST_PD"] if options.cluster else None
-    chosen = [test for test in tests if not options.names or test.__name__ in options.names]
+    chosen = [test for test in tests if (not options.names or test.__name__ in options.names)
+              and options.module in (None, test.__module__)]
     where = "on TiKV: " if options.cluster else ""
     passed = sum(run(where + test.__name__.replace("_", " "), test, os.path.abspath(options.build), cluster)
                  for test in chosen)
