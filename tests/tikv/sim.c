@@ -61,9 +61,10 @@ typedef struct sim_inside {
     ti_unary *unaries;
     ti_stream *streams;
     waiting *waits;
-    int senders;       /* threads inside send */
-    uint64_t activity; /* changes whenever something happens */
-    bool looks;        /* somebody looks at the threads */
+    int senders;           /* threads inside send */
+    uint64_t activity;     /* changes whenever something happens */
+    bool looks;            /* somebody looks at the threads */
+    _Atomic(int) entering; /* threads that sleep on the mutex, perhaps, on their way in */
     ti_thread thread;
     bool busy; /* a handler runs */
     bool stop;
@@ -78,6 +79,14 @@ static int64_t now_ns(const sim *s)
 int64_t sim_now_ms(const sim *s)
 {
     return now_ns(s) / 1000000;
+}
+
+/* Locks the mutex for a call: who sleeps on it only since somebody has it does not wait for time. */
+static void enter(sim_inside *in)
+{
+    atomic_fetch_add(&in->entering, 1);
+    ti_mutex_lock(&in->mutex);
+    atomic_fetch_sub(&in->entering, 1);
 }
 
 /* Enters an event behind those of the same time. Called with the mutex held. */
@@ -203,7 +212,7 @@ static bool is_anyone_over(const sim *s, const waiting *mine)
 }
 
 /* Whether all threads wait for time to move, or for something that is not the simulator's. One
- * thread looks, without the mutex: who wants it runs, and is seen. */
+ * thread looks, without the mutex; who sleeps on that is on his way in. */
 static bool is_calm(sim *s, const waiting *mine)
 {
     sim_inside *in = s->inside;
@@ -219,7 +228,8 @@ static bool is_calm(sim *s, const waiting *mine)
     bool calm = calm_but_for(waiting_ones, count);
     ti_mutex_lock(&in->mutex);
     in->looks = false;
-    return calm && in->activity == activity && !is_at_work(s) && !is_anyone_over(s, mine);
+    return calm && in->activity == activity && atomic_load(&in->entering) == 0 && !is_at_work(s) &&
+           !is_anyone_over(s, mine);
 }
 
 /* Moves time to the next event, or to the end of somebody's wait; false when there is none. */
@@ -281,7 +291,7 @@ static bool sim_wait(ti_wire *w, ti_latch *latch, int64_t deadline_ns)
 {
     sim *s = (sim *)w;
     waiting mine = {.until_ns = deadline_ns, .latch = latch};
-    ti_mutex_lock(&s->inside->mutex);
+    enter(s->inside);
     wait_on(s, &mine);
     bool done = ti_latch_open(latch) == 0;
     ti_mutex_unlock(&s->inside->mutex);
@@ -291,7 +301,7 @@ static bool sim_wait(ti_wire *w, ti_latch *latch, int64_t deadline_ns)
 static void sim_sleep(ti_wire *w, int64_t ns)
 {
     sim *s = (sim *)w;
-    ti_mutex_lock(&s->inside->mutex);
+    enter(s->inside);
     waiting mine = {.until_ns = now_ns(s) + ns};
     wait_on(s, &mine);
     ti_mutex_unlock(&s->inside->mutex);
@@ -321,7 +331,7 @@ static ti_status sim_unary(ti_wire *w, const char *address, const char *method, 
     sim_reply reply = {.status = TI_UNSUPPORTED};
     if (s->on_unary != NULL)
         s->on_unary(s->context, s, address, method, request, &reply);
-    ti_mutex_lock(&s->inside->mutex);
+    enter(s->inside);
     u->next = s->inside->unaries;
     s->inside->unaries = u;
     if (!reply.silent)
@@ -339,7 +349,7 @@ static ti_status sim_unary(ti_wire *w, const char *address, const char *method, 
 static void sim_cancel(ti_wire *w, ti_unary *call)
 {
     sim *s = (sim *)w;
-    ti_mutex_lock(&s->inside->mutex);
+    enter(s->inside);
     schedule(s, UNARY_DONE, 0, TI_CANCELLED, TI_SLICE_NONE)->unary = call;
     ti_mutex_unlock(&s->inside->mutex);
 }
@@ -377,7 +387,7 @@ static ti_status sim_open(ti_wire *w, const char *address, unsigned lane, const 
     snprintf(stream->address, sizeof(stream->address), "%s", address);
     snprintf(stream->method, sizeof(stream->method), "%s", method);
     atomic_fetch_add(&s->opened, 1);
-    ti_mutex_lock(&s->inside->mutex);
+    enter(s->inside);
     stream->next = s->inside->streams;
     s->inside->streams = stream;
     ti_mutex_unlock(&s->inside->mutex);
@@ -389,7 +399,7 @@ static ti_status sim_send(ti_wire *w, ti_stream *stream, ti_slice message, ti_er
 {
     sim *s = (sim *)w;
     ti_status status = TI_OK;
-    ti_mutex_lock(&s->inside->mutex);
+    enter(s->inside);
     s->inside->activity++;
     if (stream->ended)
         status = ti_err_set(err, TI_UNAVAILABLE, "the stream has ended");
@@ -403,7 +413,7 @@ static ti_status sim_send(ti_wire *w, ti_stream *stream, ti_slice message, ti_er
     atomic_fetch_add(&s->sent, 1);
     if (s->on_message != NULL)
         s->on_message(s->context, s, stream, message);
-    ti_mutex_lock(&s->inside->mutex);
+    enter(s->inside);
     if (!atomic_load(&s->hold_sent))
         schedule(s, STREAM_SENT, 0, TI_OK, TI_SLICE_NONE)->stream = stream;
     s->inside->senders--;
@@ -415,7 +425,7 @@ static ti_status sim_send(ti_wire *w, ti_stream *stream, ti_slice message, ti_er
 void sim_answer(ti_stream *stream, ti_slice message, int64_t delay_ms)
 {
     sim_inside *in = stream->sim->inside;
-    ti_mutex_lock(&in->mutex);
+    enter(in);
     schedule(stream->sim, STREAM_MESSAGE, delay_ms, TI_OK, message)->stream = stream;
     ti_mutex_unlock(&in->mutex);
 }
@@ -423,14 +433,14 @@ void sim_answer(ti_stream *stream, ti_slice message, int64_t delay_ms)
 void sim_end(ti_stream *stream, ti_status status, int64_t delay_ms)
 {
     sim_inside *in = stream->sim->inside;
-    ti_mutex_lock(&in->mutex);
+    enter(in);
     schedule(stream->sim, STREAM_END, delay_ms, status, TI_SLICE_NONE)->stream = stream;
     ti_mutex_unlock(&in->mutex);
 }
 
 void sim_refuse(ti_stream *stream, int64_t delay_ms)
 {
-    ti_mutex_lock(&stream->sim->inside->mutex);
+    enter(stream->sim->inside);
     stream->refused = true;
     ti_mutex_unlock(&stream->sim->inside->mutex);
     sim_end(stream, TI_UNAVAILABLE, delay_ms);
@@ -444,9 +454,10 @@ static void sim_end_now(ti_wire *w, ti_stream *stream)
 
 static void sim_drop(ti_wire *w, ti_stream *stream)
 {
-    (void)w;
+    enter(((sim *)w)->inside);
     ti_require(stream->ended);
     stream->dropped = true;
+    ti_mutex_unlock(&((sim *)w)->inside->mutex);
 }
 
 /* ---- The whole ---- */
