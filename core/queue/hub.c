@@ -175,6 +175,8 @@ void ti_hub_meta_set(ti_hub *hub, ti_hub_type *type, ti_hub_meta meta)
     bool changed = newer && atomic_load(&type->layout) != layout;
     if (newer)
         type->meta = meta;
+    if (type->agreed == 0 && type->declared.partitions == meta.partitions)
+        type->agreed = meta.partitions;
     if (changed)
         atomic_store(&type->layout, layout);
     for (const ti_listener *l = type->listeners; changed && l != NULL; l = l->next) {

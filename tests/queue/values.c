@@ -71,6 +71,7 @@ static void golden_rows(void **state)
     const ti_hint hints[] = {{.partition = 3, .place_us = 1700000000000000, .number = 7},
                              {.partition = 1023, .place_us = 1700000000000001, .number = 8}};
     const ti_hint_head head = {.written_us = 1700000000500000, .number = 8};
+    ti_queue_meta_row moving = {.partitions = 64, .from = 1024, .since_us = 1700000000000000};
     ti_event_sealer sealer;
     ti_slice value;
     ti_err err;
@@ -85,6 +86,11 @@ static void golden_rows(void **state)
     test_ok(ti_queue_meta_seal(&b, TI_SLICE("key"), (ti_queue_meta_row){.partitions = 1024}, &err),
             &err);
     golden_row(&b, "meta.running");
+    test_ok(ti_queue_meta_seal(&b, TI_SLICE("key"), moving, &err), &err);
+    golden_row(&b, "meta.moving");
+    moving.paused = true;
+    test_ok(ti_queue_meta_seal(&b, TI_SLICE("key"), moving, &err), &err);
+    golden_row(&b, "meta.moving.paused");
     test_ok(ti_schedule_seal(&b, TI_SLICE("key"), &recurring, &err), &err);
     golden_row(&b, "schedule");
     test_ok(ti_hint_seal(&b, TI_SLICE("key"), head, hints, 2, &err), &err);
@@ -119,6 +125,15 @@ static void rows_open_as_they_were(void **state)
     test_ok(ti_queue_meta_open(ti_buf_slice(&b), TI_SLICE("key"), &meta, &err), &err);
     assert_true(meta.paused);
     assert_int_equal(meta.partitions, 77);
+    assert_int_equal(meta.from, 0);
+    ti_buf_clear(&b);
+    ti_queue_meta_row moving = {.partitions = 3, .from = 9, .since_us = 5};
+    test_ok(ti_queue_meta_seal(&b, TI_SLICE("key"), moving, &err), &err);
+    test_ok(ti_queue_meta_open(ti_buf_slice(&b), TI_SLICE("key"), &meta, &err), &err);
+    assert_false(meta.paused);
+    assert_int_equal(meta.partitions, 3);
+    assert_int_equal(meta.from, 9);
+    assert_int_equal(meta.since_us, 5);
     ti_buf_clear(&b);
     test_ok(ti_queue_number_seal(&b, TI_SLICE("key"), 5, &err), &err);
     test_ok(ti_queue_meta_open(ti_buf_slice(&b), TI_SLICE("key"), &meta, &err), &err);
