@@ -4,12 +4,14 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import stat
 
 import apps
 from serving import _samples
+from working import _control
 from support import WAIT, check, equal, until
 
 # Keys that begin with x fail for good, those with y wait for a retry.
@@ -381,6 +383,17 @@ def bears_what_is_no_request(place):
 def bears_idle_and_slow_clients(place):
     place.publish(1)
     server = Server(place)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit[0], min(limit[1], 4096)) if limit[1] > 0 else 4096, limit[1]))
+    try:
+        _crowd(server)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    equal(1, server.job()["pending"], "it still answers")
+    server.process.send(signal.SIGTERM).ends(0)
+
+
+def _crowd(server):
     idle = [server.connect() for _ in range(1000)]
     slow = [server.connect() for _ in range(20)]
     streams = [server.stream() for _ in range(60)]
@@ -410,11 +423,8 @@ def bears_idle_and_slow_clients(place):
     until("slow clients are shut", trickles)
     for connection in idle:
         equal(b"", connection.recv(1), "what an idle client gets")
-        connection.close()
-    equal(1, server.job()["pending"], "it still answers")
-    server.process.send(signal.SIGTERM).ends(0)
-    for file in streams:
-        file.close()
+    for thing in [*idle, *more, *streams]:
+        thing.close()
 
 
 def ends_while_requests_are_open(place):
@@ -468,6 +478,36 @@ def a_worker_serves_it(place):
     stream.close()
 
 
+def bears_a_silent_store(place):
+    """On a mock cluster alone: figures stay with the problem beside them, and the end comes all the same."""
+    with_failed(place)
+    server = Server(place, "--db-option", "timeout_us=1000000")
+    worker = place.worker("--dashboard", "unix:" + place.path("socket"), "--drain-timeout", "1").ready()
+    stream = server.stream()
+    stores = json.loads(_control("/state"))["stores"]
+    for store in stores:
+        _control("/store/freeze?id=" + store)
+    try:
+        until("the problem", lambda: "problem" in figures_of(stream))
+        figures = server.json("/api/hello")["figures"]
+        equal(4, [row["failed"] for row in figures["types"] if row["type"] == "job"][0], "the last figures")
+        equal(0, _samples(server.ask("/metrics")[2])["tito_dashboard_up"])
+        for store in stores:
+            _control("/store/thaw?id=" + store)
+        until("the problem has gone", lambda: "problem" not in figures_of(stream))
+        for store in stores:
+            _control("/store/freeze?id=" + store)
+        server.process.send(signal.SIGTERM).ends(0)
+        worker.send(signal.SIGTERM)
+        until("the worker's end", lambda: worker.process.poll() is not None)
+        check(worker.process.returncode in (0, 3), "exit code %s" % worker.process.returncode)
+    finally:
+        for store in stores:
+            _control("/store/thaw?id=" + store)
+    stream.close()
+
+
 TESTS = [tells_what_the_library_tells, streams_what_changes, acts_where_it_may, serves_at_a_unix_socket, a_worker_serves_it]
 EMBEDDED = [refuses_strangers, writes_only_when_told, keeps_its_token_in_a_file, bears_what_is_no_request, bears_idle_and_slow_clients,
             ends_while_requests_are_open]
+ON_MOCK = [bears_a_silent_store]

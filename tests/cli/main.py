@@ -56,7 +56,7 @@ def main():
     tests = tests + enduring.TESTS + ([] if options.cluster else enduring.EMBEDDED)
     tests = tests + dashboards.TESTS + ([] if options.cluster else dashboards.EMBEDDED)
     if options.cluster and os.environ.get("TITO_TEST_CONTROL"):
-        tests = tests + working.ON_MOCK
+        tests = tests + working.ON_MOCK + dashboards.ON_MOCK
     cluster = os.environ["TITO_TEST_PD"] if options.cluster else None
     chosen = [test for test in tests if (not options.names or test.__name__ in options.names)
               and options.module in (None, test.__module__)]

@@ -26,7 +26,7 @@
 #ifndef TITO_CLI_DASHBOARD_SERVER_H
 #define TITO_CLI_DASHBOARD_SERVER_H
 
-#include "../cli.h"
+#include "cli.h"
 
 #include <microhttpd.h>
 #include <pthread.h>
