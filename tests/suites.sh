@@ -190,6 +190,9 @@ suite_asan() {
     # The interpreter itself is not instrumented: the runtime is put in front of it.
     preload="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so.6)"
     busted_in asan "$small_scale" "$preload"
+    # Of the program `tito` what speaks to strangers.
+    script build/log/cli-asan.log env PYTHONDONTWRITEBYTECODE=1 TITO_TEST_PRELOAD="$preload" "TITO_TEST_SCALE=$small_scale" \
+        python3 tests/cli/main.py build/asan --module dashboards
     # Python frees little of its own at its end. What builds packages and runs programs has no place here.
     ASAN_OPTIONS="$ASAN_OPTIONS:detect_leaks=0"
     script build/log/python-asan.log env TITO_VENV="$root/build/python/asan" TITO_TEST_PRELOAD="$preload" \
@@ -342,7 +345,7 @@ suite_browser() {
     sh .ci/browser build/chromium || { could_not_run "there is no headless Chromium"; return; }
     build_test tito tito_resty tito_cli tito_lua || return
     script build/log/browser.log sh tests/resty/run build/test test_browser
-    script build/log/browser-cli.log python3 tests/cli/pages.py build/test
+    script build/log/browser-cli.log env PYTHONDONTWRITEBYTECODE=1 python3 tests/cli/pages.py build/test
 }
 
 # ---- The program `tito`
