@@ -8,6 +8,7 @@
 
 #define LOOK_AHEAD_KEYS_MIN 2
 #define LOOKS_AHEAD_MAX 64
+#define LOOK_AHEAD_RANGES_MAX 64
 
 typedef struct round {
     ti_arena arena;
@@ -47,30 +48,68 @@ static void round_free(round *r)
     ti_arena_free(&r->arena);
 }
 
-/* The lowest and the highest of the keys from `from` on. */
-static void bounds(const round *r, const ti_fan *fan, size_t from, ti_slice *low, ti_slice *high)
+static int compare_keys(const void *a, const void *b)
 {
-    *low = *high = fan->keys[r->order[from]];
-    for (size_t i = from + 1; i < r->order_count; i++) {
-        ti_slice key = fan->keys[r->order[i]];
-        if (ti_slice_compare(key, *low) < 0)
-            *low = key;
-        if (ti_slice_compare(key, *high) > 0)
-            *high = key;
+    return ti_slice_compare(*(const ti_slice *)a, *(const ti_slice *)b);
+}
+
+/* The keys from `from` on, ascending; NULL without memory. */
+static ti_slice *sorted_keys(round *r, const ti_fan *fan, size_t from)
+{
+    bool sorted = true;
+    size_t count = r->order_count - from;
+    ti_slice *keys = ti_arena_alloc(&r->arena, count * sizeof(*keys));
+    for (size_t i = 0; keys != NULL && i < count; i++) {
+        keys[i] = fan->keys[r->order[from + i]];
+        sorted = sorted && (i == 0 || ti_slice_compare(keys[i - 1], keys[i]) <= 0);
     }
+    if (!sorted)
+        qsort(keys, count, sizeof(*keys), compare_keys);
+    return keys;
+}
+
+/* The first key after this one; NULL without memory. */
+static ti_slice key_after(ti_slice key, ti_arena *a)
+{
+    char *bytes = ti_arena_alloc_zero(a, key.len + 1);
+    if (bytes == NULL)
+        return TI_SLICE_NONE;
+    memcpy(bytes, key.data, key.len);
+    return (ti_slice){.data = bytes, .len = key.len + 1};
+}
+
+/* Few keys are a range each; of many, neighbours share one. Answers how many ranges; 0 without
+ * memory. */
+static size_t make_ranges(round *r, const ti_fan *fan, size_t from, ti_range *ranges)
+{
+    size_t n = 0;
+    size_t count = r->order_count - from;
+    size_t groups = count < LOOK_AHEAD_RANGES_MAX ? count : LOOK_AHEAD_RANGES_MAX;
+    const ti_slice *keys = sorted_keys(r, fan, from);
+    for (size_t g = 0; keys != NULL && g < groups; g++) {
+        ti_slice first = keys[g * count / groups];
+        ti_slice to = key_after(keys[(g + 1) * count / groups - 1], &r->arena);
+        if (to.data == NULL)
+            return 0;
+        if (n > 0 && ti_slice_compare(first, ranges[n - 1].to) < 0) /* the same key twice */
+            ranges[n - 1].to = to;
+        else
+            ranges[n++] = (ti_range){.from = first, .to = to};
+    }
+    return n;
 }
 
 /* Where many keys are still to be located and this one's region is not cached: loads a batch of
  * regions by one request instead of each by its own. */
 static void look_ahead(round *r, const ti_fan *fan, size_t from, const ti_call *call)
 {
-    ti_slice low;
-    ti_slice high;
+    ti_range ranges[LOOK_AHEAD_RANGES_MAX];
     if (r->order_count - from < LOOK_AHEAD_KEYS_MIN ||
         ti_regions_knows(fan->cluster->regions, fan->keys[r->order[from]]))
         return;
-    bounds(r, fan, from, &low, &high);
-    ti_regions_preload(fan->cluster->regions, low, high, call);
+    size_t count = make_ranges(r, fan, from, ranges);
+    if (count > 0)
+        ti_regions_preload(fan->cluster->regions, ranges, count, call);
 }
 
 /* The region of each key; consecutive keys of one region share a lookup. */

@@ -14,6 +14,7 @@
 #ifndef TI_TIKV_PD_H
 #define TI_TIKV_PD_H
 
+#include "kv/engine.h"
 #include "tikv/backoff.h"
 #include "tikv/wire.h"
 
@@ -96,6 +97,12 @@ ti_status ti_pd_region(ti_pd *pd, ti_slice key, bool before, ti_arena *a, ti_reg
 ti_status ti_pd_regions(ti_pd *pd, ti_slice from, ti_slice to, size_t limit, ti_arena *a,
                         ti_region_info **infos_out, size_t *count_out, const ti_call *call,
                         ti_err *err);
+/* The regions of many ranges (ascending, apart, bounded), at most limit, by one request. Each is what
+ * PD knows; there may be gaps. UNSUPPORTED: this PD does not offer it (before 8.5), and is not asked
+ * for it again. @thread any */
+ti_status ti_pd_regions_of(ti_pd *pd, const ti_range *ranges, size_t range_count, size_t limit,
+                           ti_arena *a, ti_region_info **infos_out, size_t *count_out,
+                           const ti_call *call, ti_err *err);
 /* NOT_FOUND when PD does not know it. */
 ti_status ti_pd_store(ti_pd *pd, uint64_t id, ti_arena *a, ti_tikv_store_info *info_out,
                       const ti_call *call, ti_err *err);

@@ -2,6 +2,8 @@
 #ifndef TI_TIKV_PD_INT_H
 #define TI_TIKV_PD_INT_H
 
+#include <stdatomic.h>
+
 #include "pdpb.pb-c.h"
 #include "tikv/pb.h"
 #include "tikv/pd.h"
@@ -22,6 +24,7 @@ struct ti_pd {
     char leader[TI_PD_ADDRESS_SIZE]; /* "" = not known */
     uint64_t requests;
     uint64_t leader_changes;
+    _Atomic(bool) no_batch_scan; /* this PD is older than BatchScanRegions; no mutex */
 };
 
 /* Copies the leader's address, looking for it when it is not known. */

@@ -140,6 +140,53 @@ ti_status ti_pd_regions(ti_pd *pd, ti_slice from, ti_slice to, size_t limit, ti_
     return ti_err_set(err, TI_UNAVAILABLE, "PD's answer leaves a gap between regions");
 }
 
+/* The request's list of ranges; NULL without memory. */
+static Pdpb__KeyRange **encode_ranges(const ti_range *ranges, size_t count, ti_arena *a)
+{
+    Pdpb__KeyRange **list = ti_arena_alloc(a, count * sizeof(*list));
+    Pdpb__KeyRange *each = ti_arena_alloc(a, count * sizeof(*each));
+    for (size_t i = 0; list != NULL && each != NULL && i < count; i++) {
+        ti_slice from = ti_region_key_encode(a, ranges[i].from);
+        ti_slice to = ti_region_key_encode(a, ranges[i].to);
+        if (from.data == NULL || to.data == NULL)
+            return NULL;
+        pdpb__key_range__init(&each[i]);
+        each[i].start_key = ti_pb_bytes(from);
+        each[i].end_key = ti_pb_bytes(to);
+        list[i] = &each[i];
+    }
+    return each == NULL ? NULL : list;
+}
+
+ti_status ti_pd_regions_of(ti_pd *pd, const ti_range *ranges, size_t range_count, size_t limit,
+                           ti_arena *a, ti_region_info **infos_out, size_t *count_out,
+                           const ti_call *call, ti_err *err)
+{
+    *infos_out = NULL;
+    *count_out = 0;
+    if (atomic_load(&pd->no_batch_scan))
+        return ti_err_set(err, TI_UNSUPPORTED, "this PD does not offer BatchScanRegions");
+    Pdpb__RequestHeader header = HEADER(pd);
+    Pdpb__BatchScanRegionsRequest request = PDPB__BATCH_SCAN_REGIONS_REQUEST__INIT;
+    request.header = &header;
+    request.limit = (int32_t)limit;
+    request.n_ranges = range_count;
+    request.ranges = encode_ranges(ranges, range_count, a);
+    if (request.ranges == NULL)
+        return ti_err_no_memory(err);
+    void *answer = NULL;
+    ti_status status = ask(pd, "/pdpb.PD/BatchScanRegions", &request.base,
+                           &pdpb__batch_scan_regions_response__descriptor, a, &answer, call, err);
+    if (status == TI_UNSUPPORTED)
+        atomic_store(&pd->no_batch_scan, true);
+    TI_TRY(status);
+    const Pdpb__BatchScanRegionsResponse *r = answer;
+    Pdpb__ScanRegionsResponse same = PDPB__SCAN_REGIONS_RESPONSE__INIT;
+    same.n_regions = r->n_regions;
+    same.regions = r->regions;
+    return fill_regions(&same, a, infos_out, count_out, err);
+}
+
 static ti_status fill_store(const Metapb__Store *store, ti_arena *a, ti_tikv_store_info *info_out,
                             ti_err *err)
 {

@@ -382,18 +382,21 @@ bool ti_regions_knows(ti_regions *c, ti_slice key)
     return r != NULL;
 }
 
-void ti_regions_preload(ti_regions *c, ti_slice from, ti_slice to, const ti_call *call)
+void ti_regions_preload(ti_regions *c, const ti_range *ranges, size_t count, const ti_call *call)
 {
     ti_arena a;
     ti_region_info *infos = NULL;
-    size_t count = 0;
+    size_t info_count = 0;
+    ti_assert(count > 0);
     ti_arena_init(&a);
-    if (ti_pd_regions(c->pd, from, to, TI_REGION_LOAD_BATCH, &a, &infos, &count, call, NULL) ==
-        TI_OK) {
-        for (size_t i = 0; i < count; i++) {
-            if (infos[i].peer_count > 0 && infos[i].leader.id != 0)
-                ti_regions_insert(c, &infos[i], 0);
-        }
+    ti_status status = ti_pd_regions_of(c->pd, ranges, count, TI_REGION_LOAD_BATCH, &a, &infos,
+                                        &info_count, call, NULL);
+    if (status != TI_OK)
+        status = ti_pd_regions(c->pd, ranges[0].from, ranges[count - 1].to, TI_REGION_LOAD_BATCH,
+                               &a, &infos, &info_count, call, NULL);
+    for (size_t i = 0; status == TI_OK && i < info_count; i++) {
+        if (infos[i].peer_count > 0 && infos[i].leader.id != 0)
+            ti_regions_insert(c, &infos[i], 0);
     }
     ti_arena_free(&a);
 }

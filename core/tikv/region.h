@@ -65,8 +65,9 @@ ti_status ti_regions_locate(ti_regions *c, ti_slice key, bool before, ti_backoff
                             ti_region **region_out, ti_err *err);
 /* Whether key's region is cached. */
 bool ti_regions_knows(ti_regions *c, ti_slice key);
-/* Loads what is not cached of [from, to), up to one batch of regions. Best effort. */
-void ti_regions_preload(ti_regions *c, ti_slice from, ti_slice to, const ti_call *call);
+/* Loads the regions of ranges (ascending, apart, bounded), up to one batch of them, by one request
+ * to PD: all that lies between, where PD can not be asked for several ranges. Best effort. */
+void ti_regions_preload(ti_regions *c, const ti_range *ranges, size_t count, const ti_call *call);
 void ti_regions_invalidate(ti_regions *c, ti_region *r);
 /* Makes the peer lead; one that the region does not have joins it, in a new entry. false: r is
  * invalid, and nothing took its place. */

@@ -155,6 +155,44 @@ static void put_regions(fake *f, ti_slice request, ti_arena *a, sim_reply *reply
     *reply = (sim_reply){.bytes = ti_pb_pack(&out.base, a)};
 }
 
+/* The regions of all ranges, each once; the ranges must ascend and be apart, as PD demands. */
+static void put_regions_of(fake *f, ti_slice request, ti_arena *a, sim_reply *reply)
+{
+    ti_err err;
+    ti_slice from;
+    ti_slice to = TI_SLICE("");
+    Pdpb__BatchScanRegionsRequest *r =
+        ti_pb_unpack(&pdpb__batch_scan_regions_request__descriptor, request, a, &err);
+    ti_require(r != NULL);
+    Pdpb__BatchScanRegionsResponse out = PDPB__BATCH_SCAN_REGIONS_RESPONSE__INIT;
+    Pdpb__Region *list[FAKE_REGIONS_MAX];
+    size_t next = 0;
+    f->batch_scan_ranges += (int)r->n_ranges;
+    for (size_t k = 0; k < r->n_ranges; k++) {
+        ti_slice before = to;
+        ti_require(ti_region_key_decode(a, ti_pb_slice(r->ranges[k]->start_key), &from, &err) ==
+                   TI_OK);
+        ti_require(ti_region_key_decode(a, ti_pb_slice(r->ranges[k]->end_key), &to, &err) == TI_OK);
+        ti_require(ti_slice_compare(before, from) <= 0 && ti_slice_compare(from, to) < 0);
+        for (size_t i = region_of(f, from); i < f->region_count; i++) {
+            const fake_region *one = &f->regions[i];
+            if (ti_slice_compare(ti_slice_of(one->start), to) >= 0 ||
+                out.n_regions == (size_t)r->limit)
+                break;
+            if (i < next)
+                continue;
+            Pdpb__Region *m = ti_arena_alloc(a, sizeof(*m));
+            m[0] = (Pdpb__Region)PDPB__REGION__INIT;
+            m->region = fake_region_message(one, a);
+            m->leader = m->region->peers[one->leader - 1];
+            list[out.n_regions++] = m;
+            next = i + 1;
+        }
+    }
+    out.regions = list;
+    *reply = (sim_reply){.bytes = ti_pb_pack(&out.base, a)};
+}
+
 static void put_store(fake *f, ti_slice request, ti_arena *a, sim_reply *reply)
 {
     ti_err err;
@@ -296,6 +334,13 @@ static void pd_unary(fake *f, int index, const char *method, ti_slice request, t
         return;
     if (kind != FAKE_PD_GET_MEMBERS && index != f->leader) {
         *reply = (sim_reply){.status = TI_UNAVAILABLE};
+        return;
+    }
+    if (strcmp(method, "/pdpb.PD/BatchScanRegions") == 0) {
+        f->batch_scans++;
+        *reply = (sim_reply){.status = TI_UNSUPPORTED};
+        if (f->offers_batch_scans)
+            put_regions_of(f, request, a, reply);
         return;
     }
     pd_says(f, index, kind, request, a, reply);

@@ -95,6 +95,9 @@ struct fake {
     _Atomic(int) asked[TI_COMMAND_COUNT];
     _Atomic(int) lookups; /* GetRegion and GetPrevRegion */
     _Atomic(int) scans;   /* ScanRegions */
+    bool offers_batch_scans;
+    _Atomic(int) batch_scans;       /* BatchScanRegions, offered or not */
+    _Atomic(int) batch_scan_ranges; /* of them all */
     _Atomic(int) members_asked;
     _Atomic(int) pd_asked[FAKE_PD_KINDS];
     uint64_t safe_point;

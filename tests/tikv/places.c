@@ -230,33 +230,60 @@ static void idle_regions_are_loaded_again(void **state)
     end(&f, e);
 }
 
-static void many_regions_are_loaded_by_ranges(void **state)
+/* Reads a key of every so many-th of 61 regions, twice, with an empty cache. */
+static void read_scattered(fake *f, size_t every, bool backwards)
 {
     static char cuts[61][8];
     const char *list[62] = {0};
-    ti_slice keys[62];
-    ti_slice values[62];
-    (void)state;
-    fake f;
+    ti_slice keys[61];
+    ti_slice values[61];
+    size_t count = 0;
     ti_err err;
     ti_arena a;
     ti_snapshot *s = NULL;
-    for (int i = 0; i < 61; i++) {
-        snprintf(cuts[i], sizeof(cuts[i]), "k%03d", i);
+    bool offers = f->offers_batch_scans;
+    for (size_t i = 0; i < 61; i++) {
+        snprintf(cuts[i], sizeof(cuts[i]), "k%03zu", i);
         list[i] = cuts[i];
-        keys[i] = ti_slice_of(cuts[i]);
     }
-    fake_begin(&f, list);
-    ti_engine *e = fake_open(&f);
-    ti_call call = call_ms(&f, 60000);
+    for (size_t i = 0; i < 61; i += every)
+        keys[count++] = ti_slice_of(cuts[backwards ? 60 - i : i]);
+    fake_begin(f, list);
+    f->offers_batch_scans = offers;
+    ti_engine *e = fake_open(f);
+    ti_call call = call_ms(f, 60000);
     ti_arena_init(&a);
-    test_ok(e->vt->begin(e, TI_TS_NONE, &s, &call, &err), &err);
-    test_ok(e->vt->batch_get(s, keys, 61, &a, values, &call, &err), &err);
-    assert_int_equal(atomic_load(&f.asked[TI_COMMAND_BATCH_GET]), 61);
-    assert_true(atomic_load(&f.lookups) + atomic_load(&f.scans) <= 4);
-    e->vt->release(s);
+    for (int again = 0; again < 2; again++) {
+        test_ok(e->vt->begin(e, TI_TS_NONE, &s, &call, &err), &err);
+        test_ok(e->vt->batch_get(s, keys, count, &a, values, &call, &err), &err);
+        e->vt->release(s);
+    }
+    assert_int_equal(atomic_load(&f->asked[TI_COMMAND_BATCH_GET]), 2 * count);
     ti_arena_free(&a);
-    end(&f, e);
+    end(f, e);
+}
+
+static void many_regions_are_loaded_by_ranges(void **state)
+{
+    (void)state;
+    fake f = {0};
+    read_scattered(&f, 1, false);
+    assert_true(atomic_load(&f.lookups) + atomic_load(&f.scans) <= 4);
+    assert_int_equal(atomic_load(&f.batch_scans), 1); /* not offered, and not asked for again */
+}
+
+/* A newer PD is asked for what is between the keys by one request, and for nothing else. */
+static void scattered_regions_are_one_request(void **state)
+{
+    (void)state;
+    for (int backwards = 0; backwards < 2; backwards++) {
+        fake f = {.offers_batch_scans = true};
+        read_scattered(&f, 6, backwards != 0);
+        assert_int_equal(atomic_load(&f.lookups), 1); /* the first key's */
+        assert_int_equal(atomic_load(&f.scans), 0);
+        assert_int_equal(atomic_load(&f.batch_scans), 1);
+        assert_int_equal(atomic_load(&f.batch_scan_ranges), 10);
+    }
 }
 
 /* ---- region errors, kind by kind ---- */
@@ -562,6 +589,7 @@ int main(void)
         cmocka_unit_test(newer_regions_evict_and_older_do_not_enter),
         cmocka_unit_test(idle_regions_are_loaded_again),
         cmocka_unit_test(many_regions_are_loaded_by_ranges),
+        cmocka_unit_test(scattered_regions_are_one_request),
         cmocka_unit_test(each_kind_has_its_action),
         cmocka_unit_test(a_named_leader_is_asked_at_once),
         cmocka_unit_test(leaders_that_name_each_other_are_asked_slowly),
