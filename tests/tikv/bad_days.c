@@ -284,6 +284,63 @@ static void one_store_down(void **state)
     tk_end(&t);
 }
 
+#define STUCK 8
+
+typedef struct stuck {
+    tk t; /* the engine is the main thread's, the rest its own */
+    pthread_t thread;
+    ti_status status;
+} stuck;
+
+static void *read_from_the_silent(void *context)
+{
+    stuck *one = context;
+    ti_snapshot *s = tk_snapshot(&one->t);
+    one->status = read_within(&one->t, s, "a", SHORT_US + SHORT_US / 2);
+    one->t.vt->release(s);
+    return NULL;
+}
+
+/* A store takes requests and does not answer: who asks it is told so in time, by its address; who
+ * asks others is served meanwhile, over the same handle. */
+static void a_half_dead_store_holds_nobody_back(void **state)
+{
+    (void)state;
+    cluster c;
+    tk t;
+    uint64_t ids[8];
+    stuck all[STUCK];
+    tk_begin(&t, &c);
+    assert_int_equal(cluster_stores(&c, ids, 8), 3);
+    cluster_at_key(&c, "split", TI_SLICE("m"));
+    cluster_do(&c, "/leader?key=61&store=%d", (int)ids[0]); /* "a" */
+    cluster_do(&c, "/leader?key=7a&store=%d", (int)ids[1]); /* "z" */
+    tk_put(&t, "a", "1");
+    tk_put(&t, "z", "1");
+    ti_snapshot *s = tk_snapshot(&t);
+    cluster_do(&c, "/store/freeze?id=%d", (int)ids[0]);
+    for (size_t i = 0; i < STUCK; i++) {
+        all[i] = (stuck){.t = {.e = t.e, .vt = t.vt, .cluster = &c}};
+        ti_arena_init(&all[i].t.a);
+        assert_int_equal(pthread_create(&all[i].thread, NULL, read_from_the_silent, &all[i]), 0);
+    }
+    usleep(100000); /* they wait by now */
+    for (int i = 0; i < 50; i++)
+        tk_expect_at(&t, s, "z", "1");
+    int64_t began = ti_env_mono_ns(ti_env_real());
+    expect_ill(&t, read_within(&t, s, "a", SHORT_US), began, "did not answer Get in time");
+    assert_non_null(strstr(t.err.message, "store 127.0.0.1:"));
+    for (size_t i = 0; i < STUCK; i++) {
+        assert_int_equal(pthread_join(all[i].thread, NULL), 0);
+        assert_int_equal(all[i].status, TI_TIMEOUT);
+        ti_arena_free(&all[i].t.a);
+    }
+    cluster_do(&c, "/store/thaw?id=%d", (int)ids[0]);
+    tk_expect_at(&t, s, "a", "1");
+    t.vt->release(s);
+    tk_end(&t);
+}
+
 /* What a store answers with for ever, and the words. */
 static void write_against(const char *error, const char *words)
 {
@@ -415,12 +472,18 @@ static void a_clock_that_jumps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nobody_is_there),       cmocka_unit_test(servers_of_another_kind),
-        cmocka_unit_test(a_web_server_is_no_pd), cmocka_unit_test(a_store_is_no_pd),
-        cmocka_unit_test(two_clusters),          cmocka_unit_test(a_pd_without_leader),
-        cmocka_unit_test(all_stores_down),       cmocka_unit_test(one_store_down),
-        cmocka_unit_test(a_full_disk),           cmocka_unit_test(a_region_too_hot),
+        cmocka_unit_test(nobody_is_there),
+        cmocka_unit_test(servers_of_another_kind),
+        cmocka_unit_test(a_web_server_is_no_pd),
+        cmocka_unit_test(a_store_is_no_pd),
+        cmocka_unit_test(two_clusters),
+        cmocka_unit_test(a_pd_without_leader),
+        cmocka_unit_test(all_stores_down),
+        cmocka_unit_test(one_store_down),
+        cmocka_unit_test(a_full_disk),
+        cmocka_unit_test(a_region_too_hot),
         cmocka_unit_test(a_clock_that_jumps),
+        cmocka_unit_test(a_half_dead_store_holds_nobody_back),
     };
     return TEST_RUN(tests);
 }

@@ -1,5 +1,5 @@
 /* Whole database handles on TiKV, through the interface: closing with a thousand operations under
- * way, forking, opening and closing a thousand times, memory, statistics, namespaces.
+ * way, forking, opening and closing a thousand times, memory, statistics.
  *
  *   test_tikv_handles                 the tests
  *   test_tikv_handles --memory PD     a process of its own: prints what one handle holds, in KiB */
@@ -547,23 +547,6 @@ static void statistics_are_right(void **state)
     cluster_stop(&c);
 }
 
-static void namespaces_do_not_see_each_other(void **state)
-{
-    (void)state;
-    tito_db_t *one = open_handle(&shared, "one");
-    tito_db_t *two = open_handle(&shared, "two");
-    build(one, "a");
-    assert_int_equal(find(two, "a"), TITO_NOT_FOUND);
-    build(two, "a");
-    tito_model_t *items = declare(one, model_spec);
-    RUN(tito_model_delete(items, NULL, TEXT("a"), NULL));
-    tito_model_free(items);
-    assert_int_equal(find(one, "a"), TITO_NOT_FOUND);
-    assert_int_equal(find(two, "a"), TITO_OK);
-    tito_db_free(one);
-    tito_db_free(two);
-}
-
 /* ---- log lines ---- */
 
 #define CANARY "canary-4711"
@@ -678,7 +661,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_child_is_told_and_the_parent_goes_on),
         cmocka_unit_test(a_child_that_opens_anew),
         cmocka_unit_test(statistics_are_right),
-        cmocka_unit_test(namespaces_do_not_see_each_other),
         cmocka_unit_test(log_lines_have_no_values),
         cmocka_unit_test(tls_by_options),
         cmocka_unit_test(a_thousand_openings_are_flat),
