@@ -82,13 +82,12 @@ int tc_listen_unix(const char *option, const char *path)
     (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
     remove_left_over(&address);
     int fd = socket(AF_UNIX, KIND, 0);
-    mode_t before = umask(0177);
-    bool bound = fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
-    int why = errno;
-    (void)umask(before);
+    /* The file gets the mode that the socket has before. */
+    bool bound = fd >= 0 && fchmod(fd, S_IRUSR | S_IWUSR) == 0 &&
+                 bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
     if (bound && listen(fd, SOMAXCONN) == 0)
         return fd;
-    why = bound ? errno : why;
+    int why = errno;
     if (bound)
         (void)unlink(path);
     return fail(option, path, fd, strerror(why));

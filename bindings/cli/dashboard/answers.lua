@@ -197,20 +197,20 @@ local looks = { ["/api/hello"] = hello, ["/api/partitions"] = partitions, ["/api
 
 local function answer(self, request)
   if request.path == "/api/act" then
-    return act(self, request)
+    return check(driver.encode(act(self, request)))
   end
   local look = looks[request.path]
   if not look then
     error({ code = "not_found", message = "there is nothing here" }, 0)
   end
-  return look(self, fields_of(request.query))
+  return check(driver.encode(look(self, fields_of(request.query))))
 end
 
 --- Answers a request: an HTTP status and JSON. Whether something was changed comes third.
 function answers.to(self, request)
   local ok, result = pcall(answer, self, request)
   if ok then
-    return 200, check(driver.encode(result)), request.path == "/api/act"
+    return 200, result, request.path == "/api/act"
   end
   local code = type(result) == "table" and result.code or "internal"
   local text = driver.encode { error = { code = tostring(code), message = self.text_of(result) } }

@@ -17,12 +17,13 @@ local SHARE, IDLE_S = 5, 15
 
 local function publish(self, server)
   local state = self.figures:sample()
-  local own = self.db:metrics()
   local text, err = driver.encode(state)
-  if not text then
-    error(err, 0)
+  if text then
+    server:publish(text, prometheus.text(state, self.db:metrics()))
+  else
+    self.log("error", "dashboard: the figures can not be told: " .. self.text_of(err))
   end
-  server:publish(text, prometheus.text(state, own))
+  self.published_at = self.clock()
 end
 
 --- Until the server ends. settings: db, interval (seconds), clock, log, text_of, class_of, version, target, writes,
@@ -32,10 +33,9 @@ function loop.run(server, settings)
   self.figures = figures.new(settings)
   publish(self, server)
   settings.ready()
-  local last = self.clock()
   while true do
     local interval = server:viewers() > 0 and self.interval or math.max(self.interval, IDLE_S)
-    local due = last + math.max(interval, self.figures.cost * SHARE)
+    local due = self.published_at + math.max(interval, self.figures.cost * SHARE)
     local request, ended = server:wait(due - self.clock())
     if ended then
       return
@@ -43,12 +43,10 @@ function loop.run(server, settings)
       local code, text, changed = answers.to(self, request)
       if changed then
         publish(self, server)
-        last = self.clock()
       end
       server:reply(code, text)
     elseif self.clock() >= due then
       publish(self, server)
-      last = self.clock()
     end
   end
 end

@@ -427,6 +427,8 @@ static void leave(tc_server *server)
     (void)poll(&fd, 1, TC_LEAVE_MS);
     if (!atomic_load(&server->ended)) {
         tc_log(TC_INFO, "the store keeps it waiting: the process ends without it");
+        if (server->is_unix)
+            (void)unlink(server->place);
         _exit(TC_EXIT_OK); /* nothing is under way that a crash would not end as well */
     }
 }
