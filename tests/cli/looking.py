@@ -226,6 +226,13 @@ def looks_at_types(place):
     process = place.start("queue", "stats", "job", "--watch", "0.1", *place.db())
     until("changes", lambda: "pending_change" in process.stdout())
     process.send(signal.SIGINT).ends(0)
+    moved = _json(place, "queue", "repartition", "job", "5")[0]
+    equal((5, True), (moved["partitions"], moved["moved"] > 0))
+    check("has 5 partitions; 0 events were moved" in _run(place, "queue", "repartition", "job", "5")[0], "moved again")
+    equal(5, {line["type"]: line for line in _json(place, "queue", "list")}["job"]["partitions"])
+    equal((1, stats["parked"]), tuple(_json(place, "queue", "stats", "job")[0][n] for n in ("pending", "parked")))
+    _run(place, "queue", "repartition", "job", "few", code=2)
+    _run(place, "queue", "repartition", "job", "0", code=11)
     _run(place, "queue", "peek", "job", "--from", "monday", code=2)
     _run(place, "queue", "history", "job", "--state", "lost", code=2)
 

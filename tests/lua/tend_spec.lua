@@ -140,6 +140,30 @@ describe("tending a queue", function()
     assert.matches('tito_queue_published_total{type="job"} 5\n', assert(db:metrics()), 1, true)
   end)
 
+  it("gets another number of partitions", function()
+    publish(20)
+    local last, all
+    local moved = assert(queue:repartition(7, { progress = function(done, total)
+      last, all = done, total
+    end }))
+    assert.is_true(moved > 0)
+    assert.same({ 14, 14 }, { last, all })
+    assert.equal(7, assert(db:queues())[1].partitions)
+    assert.equal(20, assert(queue:stats()).pending)
+    assert.equal(0, assert(queue:repartition(7)))
+    handle(20)
+    assert.equal(0, assert(queue:stats()).pending)
+    for _, wrong in ipairs { 0, 10000 } do
+      local none, err = queue:repartition(wrong)
+      assert.is_nil(none)
+      assert.equal("invalid_argument", err.code)
+    end
+    assert.has_error(function() queue:repartition("seven") end)
+    local none, err = db:queue({ type = "unknown" }):repartition(2)
+    assert.is_nil(none)
+    assert.equal("not_found", err.code)
+  end)
+
   it("tells how its partitions are", function()
     publish(5)
     assert(queue:publish { key = "later", payload = 1, delay = 3600 })

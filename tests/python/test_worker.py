@@ -489,6 +489,9 @@ def test_tending(db):
     assert queue.stats()["pending"] == 2 and "job" in db.metrics()
     assert sum(item["pending"] for item in queue.partitions()["items"]) == 2
     assert [known["type"] for known in db.queues()] == ["job"]
+    assert queue.repartition(9) >= 1 and queue.repartition(9) == 0 and db.queues()[0]["partitions"] == 9
+    with pytest.raises(tito.InvalidArgument):
+        queue.repartition(0)
     queue.pause()
     assert queue.stats()["paused"] is True
     queue.resume()

@@ -36,8 +36,9 @@ local function teller(future, progress)
   end, raised
 end
 
---- Waits for a future and tells progress: its document; or nil and an error. ptr: its database's.
-local function finish(ptr, future, progress)
+--- Waits for a future and tells progress: what push makes of it (its document); or nil and an error. ptr: its
+-- database's.
+local function finish(ptr, future, progress, push)
   if future ~= nil then
     ffi.gc(future, lib.tito_future_free)
   end
@@ -45,7 +46,7 @@ local function finish(ptr, future, progress)
   local status = wait.status(future, progress and tell, ptr)
   local value, err
   if status == lib.TITO_OK then
-    value, err = operations.results.document(future)
+    value, err = (push or operations.results.document)(future)
   else
     value, err = handle.fail_box(status)
   end
@@ -61,12 +62,17 @@ end
 
 function backups.db_backup(db, dir, base, progress)
   check(db, "db")
-  local ok, err = database.ready(db, "backup")
+  local options = handle.options(base and { base = base })
+  return backups.told(db, "backup", function() return lib.tito_db_backup(db.ptr, dir, #dir, options) end, progress)
+end
+
+--- The same for other long work on an open database; make() gives the future.
+function backups.told(db, name, make, progress, push)
+  local ok, err = database.ready(db, name)
   if not ok then
     return nil, err
   end
-  local options = handle.options(base and { base = base })
-  return finish(db.ptr, lib.tito_db_backup(db.ptr, dir, #dir, options), progress)
+  return finish(db.ptr, make(), progress, push)
 end
 
 --- make(pointer of a database that is not open) gives the future.

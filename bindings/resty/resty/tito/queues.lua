@@ -1,5 +1,6 @@
 --- Queues: publishing, history and tending, as bindings/lua/README.md lists them. Workers are in worker.lua.
 local library = require "resty.tito.library"
+local backups = require "resty.tito.backups"
 local database = require "resty.tito.database"
 local handle = require "resty.tito.handle"
 local operations = require "resty.tito.operations"
@@ -110,9 +111,14 @@ end
 of_queue("queue_pause", function(ptr, whether)
   return lib.tito_queue_set_paused(ptr, whether and 1 or 0)
 end, results.yes)
-of_queue("queue_repartition", function(ptr, partitions)
-  return lib.tito_queue_repartition(ptr, partitions)
-end, whole)
+--- How many events were moved; or nil and an error.
+function queues.queue_repartition(queue, partitions, progress)
+  check(queue, "queue")
+  local function make()
+    return lib.tito_queue_repartition(queue.ptr, partitions)
+  end
+  return backups.told(queue.db, "repartition", make, progress, whole)
+end
 of_queue("queue_stats", operations.of_pointer "tito_queue_stats", results.document)
 of_queue("queue_partitions", operations.of_pointer "tito_queue_partitions", results.document)
 of_queue("queue_retry", function(ptr, id) return lib.tito_queue_retry(ptr, id, #id) end, results.yes)
