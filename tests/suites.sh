@@ -197,6 +197,8 @@ suite_asan() {
     ASAN_OPTIONS="$ASAN_OPTIONS:detect_leaks=0"
     script build/log/python-asan.log env TITO_VENV="$root/build/python/asan" TITO_TEST_PRELOAD="$preload" \
         TITO_TEST_SCALE="$small_scale" sh tests/python/run build/asan --deselect test_package.py --deselect test_examples.py
+    script build/log/resty-asan.log env TITO_TEST_PRELOAD="$preload" TITO_TEST_SCALE="$small_scale" \
+        sh tests/resty/run build/asan test_specs test_exit
     unset ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS
 }
 

@@ -254,7 +254,7 @@ end)
 describe("bad databases", function()
   after_each(support.clean)
 
-  it("can not be connected to", function()
+  support.only_54(it)("can not be connected to", function()
     support.raised("invalid_argument", function() return tito.connect() end)
     support.raised("invalid_argument", function() return tito.connect(5) end)
     support.raised("invalid_argument", function() return tito.connect({}) end)
@@ -333,7 +333,7 @@ describe("bad databases", function()
     db:close()
   end)
 
-  it("that another process has open name its number", function()
+  support.only_54(it)("that another process has open name its number", function()
     local path = support.folder()
     local pipe, pid = support.start([[
       local db = assert(require("tito").connect(arg[1]))
@@ -381,7 +381,7 @@ describe("bad databases", function()
     end
   end
 
-  it("on a full disk say so, and keep what was acknowledged", function()
+  support.only_54(it)("on a full disk say so, and keep what was acknowledged", function()
     on_own_disk("12m", function(path, remount)
       local logged, other_logged = {}, {}
       local other = support.open(path .. "/db", { log = function(...) table.insert(other_logged, { ... }) end })
@@ -427,7 +427,7 @@ describe("bad databases", function()
     end)
   end)
 
-  it("can not be made on a full disk, and can later", function()
+  support.only_54(it)("can not be made on a full disk, and can later", function()
     on_own_disk("64k", function(path, remount)
       assert(os.execute(("head -c 60000 /dev/zero > '%s/filler'"):format(path)))
       local err = refused("io", tito.connect(path .. "/db"))
@@ -439,7 +439,7 @@ describe("bad databases", function()
     end)
   end)
 
-  it("in a read-only place say so", function()
+  support.only_54(it)("in a read-only place say so", function()
     on_own_disk("50m", function(path, remount)
       local db = support.open(path .. "/db")
       assert(db:model { table = "t" }:build { id = "x" })

@@ -201,7 +201,7 @@ describe("a program", function()
   }
 
   for name, ending in pairs(endings) do
-    it("that " .. name .. " leaves a whole database", function()
+    support.only_54(it)("that " .. name .. " leaves a whole database", function()
       local path = support.folder()
       local output, how, code = support.run(SETUP .. [[
         for i = 1, 5 do assert(Thing:build_with_options({ id = "t" .. i, n = i }, tito.with_events("INSERT"))) end
@@ -230,7 +230,7 @@ describe("a program", function()
     end)
   end
 
-  it("may start other programs", function()
+  support.only_54(it)("may start other programs", function()
     local output = support.run(SETUP .. [[
       assert(Thing:build { id = "x", n = 1 })
       local child = io.popen("echo from a child")

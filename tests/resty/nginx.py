@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ["TITO_BUILD"]).resolve()
 NGINX = pathlib.Path(os.environ["TITO_NGINX"]).resolve()  # made by .ci/nginx
 PATIENCE = 60.0
+PRELOAD = os.environ.get("TITO_TEST_PRELOAD", "")  # what LuaJIT is started with, the runtime of a sanitizer
 CLUSTER = os.environ.get("TITO_TEST_PD", "")  # the PDs of a TiKV cluster to test on
 
 MAIN = """
@@ -60,6 +61,21 @@ def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
+
+
+def luajit(arguments, modules=(), **options):
+    """Runs LuaJIT with resty.tito: what subprocess.run answers."""
+    folders = [ROOT / "bindings/resty", BUILD / "bindings/resty", ROOT / "lua", *modules]
+    environment = dict(os.environ)
+    environment["LUA_PATH"] = ";".join(str(folder / "?.lua") for folder in folders) + ";;"
+    environment["LUA_CPATH"] = "%s/?.so;;" % (BUILD / "abi")
+    environment.pop("TITO_TEST_PD", None)
+    if PRELOAD:
+        environment["LD_PRELOAD"] = PRELOAD
+    return subprocess.run(
+        ["luajit", *map(str, arguments)], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        timeout=PATIENCE * 10, **options,
+    )
 
 
 class Nginx:

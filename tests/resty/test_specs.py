@@ -1,14 +1,13 @@
 """The specs of tests/lua that run on both hosts: in LuaJIT by busted, and in a light thread of nginx.
 
-With TITO_TEST_PD those of nginx run, and their databases are namespaces of that cluster.
+With TITO_TEST_PD those of nginx run, and their databases are namespaces of that cluster. With TITO_TEST_PRELOAD those of LuaJIT.
 """
 
-import os
 import subprocess
 
-from nginx import BUILD, CLUSTER, PATIENCE, ROOT, Nginx, namespace
+from nginx import CLUSTER, PRELOAD, ROOT, Nginx, luajit, namespace
 
-SHARED = ("host", "model", "query", "queue", "transaction", "tend", "worker", "batch", "backup")
+SHARED = ("host", "model", "query", "queue", "transaction", "tend", "worker", "batch", "backup", "bad_input", "lifetime")
 OWN = ("json", "misuse")
 
 
@@ -37,15 +36,8 @@ HTTP = """
 
 def in_luajit(name):
     """The output of busted in LuaJIT, with its counts in the last line."""
-    folders = [ROOT / "bindings/resty", BUILD / "bindings/resty", ROOT / "lua", ROOT / "tests/lua"]
-    environment = dict(os.environ)
-    environment["LUA_PATH"] = ";".join(str(folder / "?.lua") for folder in folders) + ";;"
-    environment["LUA_CPATH"] = "%s/?.so;;" % (BUILD / "abi")
-    done = subprocess.run(
-        ["luajit", str(ROOT / "tests/resty/in_luajit.lua"), "-o", "TAP", str(spec(name))],
-        env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        timeout=PATIENCE * 10, text=True, errors="replace",
-    )
+    arguments = [ROOT / "tests/resty/in_luajit.lua", "-o", "TAP", spec(name)]
+    done = luajit(arguments, [ROOT / "tests/lua"], stderr=subprocess.STDOUT, text=True, errors="replace")
     lines = done.stdout.splitlines()
     passed = sum(1 for line in lines if line.startswith("ok "))
     failed = sum(1 for line in lines if line.startswith("not ok "))
@@ -74,10 +66,10 @@ def in_nginx(name):
 def run_all():
     if CLUSTER:
         for name in SHARED + OWN:
-            if name not in ("backup", "json"):
+            if name not in ("backup", "bad_input", "json"):
                 yield in_nginx(name)
         return
     for name in SHARED + OWN:
         yield in_luajit(name)
-    for name in SHARED + OWN:
+    for name in () if PRELOAD else SHARED + OWN:
         yield in_nginx(name)

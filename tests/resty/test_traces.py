@@ -2,13 +2,12 @@
 TITO_TEST_PD on that cluster."""
 
 import json
-import os
 import pathlib
 import subprocess
 import tempfile
 import unittest
 
-from nginx import BUILD, CLUSTER, PATIENCE, ROOT, Nginx, namespace
+from nginx import CLUSTER, ROOT, Nginx, luajit, namespace
 
 TRACES = ROOT / "tests/traces"
 HTTP = """
@@ -46,19 +45,11 @@ class Traces(unittest.TestCase):
         return ("memory:", None), (str(self.folder / "data"), None)
 
     def test_in_luajit(self):
-        folders = [ROOT / "bindings/resty", BUILD / "bindings/resty", ROOT / "lua"]
-        environment = dict(
-            os.environ,
-            LUA_PATH=";".join(str(folder / "?.lua") for folder in folders) + ";;",
-            LUA_CPATH="%s/?.so;;" % (BUILD / "abi"),
-        )
         for path, expected in scenarios():
             for where in self.targets():
                 with self.subTest(scenario=path.name, where=where):
-                    done = subprocess.run(
-                        ["luajit", "-l", "resty.tito", str(TRACES / "run.lua"), str(path), *filter(None, where)], env=environment,
-                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE * 4,
-                    )
+                    arguments = ["-l", "resty.tito", TRACES / "run.lua", path, *filter(None, where)]
+                    done = luajit(arguments, stderr=subprocess.PIPE)
                     self.assertEqual((0, expected), (done.returncode, done.stdout.decode()), done.stderr.decode())
 
     def test_in_nginx(self):

@@ -68,7 +68,8 @@ def measure(nginx, path, seconds, connections):
     script = nginx.folder / "wrk.lua"
     script.write_text(WRK)
     url = "http://127.0.0.1:%d%s" % (nginx.port, path)
-    command = ["wrk", "-t", "1", "-c", str(connections), "-d", "%ds" % seconds, "--timeout", "60s", "-s", str(script), url]
+    command = ["wrk", "-t", "1", "-c", str(connections), "-d", "%ds" % seconds, "--timeout", "60s",
+               "-s", str(script), url]
     output = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
     return tuple(map(int, re.search(r"^figures: (\d+) (\d+) (\d+) (\d+)$", output, re.M).groups()))
 

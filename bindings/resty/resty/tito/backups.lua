@@ -78,6 +78,7 @@ end
 --- make(pointer of a database that is not open) gives the future.
 local function apart(name, target, make, progress)
   errors.expect(target, "string", name .. ": the target")
+  handle.expect_life()
   wait.expect(name)
   local out = ffi.new("tito_db_t *[1]")
   local status = lib.tito_db_new(target, #target, nil, out, box)

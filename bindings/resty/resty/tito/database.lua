@@ -26,6 +26,7 @@ local OPEN_WAIT_US, AGAIN_SECONDS, QUIET_TICKS = 30 * 1000000, 1, 2
 -- ---- Pointers
 
 local function new_pointer(self)
+  handle.expect_life()
   local out = ffi.new("tito_db_t *[1]")
   local options = handle.options(self.options)
   local status = lib.tito_db_new(self.target, #self.target, options, out, box)

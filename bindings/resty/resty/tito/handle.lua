@@ -5,6 +5,8 @@
 -- INVARIANTS
 --  1. A pointer is released once: by its finalizer, or by take() and its own function.
 --  2. While a function of a model runs, no handle can be used in its coroutine.
+--  3. Once the Lua state is being closed no pointer is used: LuaJIT then runs the finalizers of pointers, all of them,
+--     before those of other objects, which may call tito.
 local library = require "resty.tito.library"
 local errors = require "tito.errors"
 local json = require "resty.tito.json"
@@ -15,7 +17,9 @@ local handle = {}
 
 errors.own_folder(debug.getinfo(1, "S").source:match("^(.*[/\\\\])handle%.lua$") or "@resty/tito/")
 
-local Handle = { __name = "tito.handle" }
+local closing = false
+--- witness: a pointer like those of handles; it is collected with the last of them, or when the state is closed.
+local Handle = { __name = "tito.handle", witness = ffi.gc(ffi.new("char[1]"), function() closing = true end) }
 
 function Handle.__tostring(self)
   return ("tito.%s%s"):format(self.kind, self.ptr == nil and " (released)" or "")
@@ -81,8 +85,16 @@ function handle.encode(value)
   return text
 end
 
+--- Raises when the Lua state is being closed.
+function handle.expect_life()
+  if closing then
+    errors.raise("closed", "the Lua state is being closed: tito can not be called by finalizers that run then")
+  end
+end
+
 --- The value of bytes: the value; or nil and an error. Bytes that hold null give tito.null.
 function handle.decode(data, len)
+  handle.expect_life()
   local ok, value, message = json.decode(data, len)
   if not ok then
     return handle.fail_text(value, message)
@@ -140,6 +152,7 @@ local NOUNS = { txn = "transaction", db = "database", steps = "maintenance run" 
 
 --- Raises unless h is a handle of the kind that has not ended; returns it.
 function handle.check(h, kind)
+  handle.expect_life()
   if getmetatable(h) ~= Handle or h.kind ~= kind then
     errors.raise("invalid_argument", "%s expected, got %s", NOUNS[kind] or kind, type(h))
   end
