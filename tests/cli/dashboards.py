@@ -326,6 +326,9 @@ def keeps_its_token_in_a_file(place):
     for arguments in (("--listen", "8080"), ("--listen", "host"), ("--listen", "unix:" + path, "--token-file", path), ("extra",),
                       ("--interval", "0"), ("--json",)):
         place.run("dashboard", *place.db(), *arguments, code=2)
+    open_to_all = place.start("dashboard", *place.db(), "--listen", "0.0.0.0:0")
+    open_to_all.says("others can reach this address")
+    open_to_all.send(signal.SIGTERM).ends(0)
 
 
 # ---- Attacks on the server itself

@@ -39,6 +39,9 @@ end
 local function tell_place(context, server, token)
   if token then
     context.out.write(("http://%s/?token=%s\n"):format(server:place(), token))
+    if not server:place():find "^127%." and not server:place():find "^%[::1%]" then
+      context.log("warn", "others can reach this address, and whoever is between can read the token: it is plain HTTP")
+    end
   else
     context.out.write(("unix:%s\n"):format(server:place()))
   end
