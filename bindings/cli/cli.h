@@ -7,6 +7,7 @@
  *   generation.c  its Lua states and their threads   signals.c     SIGTERM, SIGINT, SIGHUP
  *   state.c       a Lua state with tito at hand      log.c         log lines
  *   edit.c        lines from a terminal              machine.c     what `tito doctor` asks
+ *   bench.c       the loads of `tito bench`
  *   metrics.c     the HTTP server of the worker      notify.c      what a service manager is told
  *   listen.c      sockets                            dashboard/    `tito dashboard`
  *   transfer.h    streams of dumps: transfer.c, transfer_read.c, transfer_write.c
@@ -232,6 +233,11 @@ void tc_sleep(double seconds);
 /* Pushes the table of functions that `tito doctor` asks. */
 void tc_machine_push(lua_State *L);
 
+/* ---- The loads of `tito bench` (bench.c) ---- */
+
+/* Pushes a table with open() and drop(). */
+void tc_bench_push(lua_State *L);
+
 /* ---- The prompt (edit.c) ---- */
 
 /* Pushes the function that makes an editor. */
@@ -243,6 +249,8 @@ int tc_interruptible(lua_State *L);
 
 int tc_work(const tc_setup *setup);
 int tc_program(int argc, char **argv);
+/* The program's database, borrowed; NULL while it is not open. */
+tito_db_t *tc_program_db(lua_State *L);
 /* Pushes the table that frame/program.lua calls cli. */
 void tc_program_push_functions(lua_State *L);
 

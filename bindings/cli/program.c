@@ -21,6 +21,7 @@ typedef struct program {
     int argc;
     char **argv;
     tl_db *db;
+    tito_db_t *handle; /* of db, borrowed */
     int code;
 } program;
 
@@ -34,16 +35,20 @@ static program *program_of(lua_State *L)
     return p;
 }
 
+tito_db_t *tc_program_db(lua_State *L)
+{
+    return program_of(L)->handle;
+}
+
 /* open(target, options): a handle for tito.database, or nil, the status's name and a text. */
 static int open_database(lua_State *L)
 {
     program *p = program_of(L);
-    tito_db_t *db = NULL;
     tito_error_t *error = NULL;
     tc_setup setup = {.target = luaL_checkstring(L, 1), .db_options = tito_options_new()};
     luaL_checktype(L, 2, LUA_TTABLE);
     tc_options_fill(L, 2, setup.db_options);
-    int32_t status = tc_database_connect(&setup, &p->db, &db, &error);
+    int32_t status = tc_database_connect(&setup, &p->db, &p->handle, &error);
     tc_setup_free(&setup);
     if (status == TITO_OK) {
         tl_db_push(L, p->db);
@@ -185,6 +190,8 @@ void tc_program_push_functions(lua_State *L)
     lua_setfield(L, -2, "editor");
     tc_machine_push(L);
     lua_setfield(L, -2, "machine");
+    tc_bench_push(L);
+    lua_setfield(L, -2, "bench");
     tc_dashboard_push(L);
     lua_setfield(L, -2, "dashboard");
     tc_compiled_push_commands(L);

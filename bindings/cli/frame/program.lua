@@ -165,8 +165,9 @@ local function new_context(command, action, given, words)
     return opened
   end
 
-  --- A bar; see progress.lua.
+  --- A bar; see progress.lua. What has one looks at context.interrupted().
   function context.progress(total, what)
+    cli.interrupted()
     return progress.new(cli, total, what, given.json or given.log_level == "error")
   end
 

@@ -1,0 +1,219 @@
+"""What takes long: bars on a terminal, Ctrl-C, and `tito bench`."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import time
+
+from moving import ITEMS, check_all, dump, other
+from support import WAIT, Failed, check, equal, times
+
+BAR = r"\d[\d.kM]* [\w ]+  \d[\d.kM]*/s"
+LEFT = r"\[#*\.*\] +\d+%  [\d.kM]+ of [\d.kM]+ bytes  [\d.kM]+/s  (\d+:)?[-\d]+:\d\d left|-:-- left"
+
+
+class Watched:
+    """A command whose stderr is a terminal. Its stdout is a pipe: nobody reads it before rest() does."""
+
+    def __init__(self, place, *arguments):
+        self.read_end, write_end = os.pipe()
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            try:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+                os.dup2(write_end, 1)
+                os.chdir(place.folder)
+                os.execve(place.program, [place.program, *arguments], dict(place.env, TERM="xterm"))
+            finally:
+                os._exit(127)
+        os.close(write_end)
+        self.shown = ""
+
+    def sees(self, pattern):
+        """Waits until the terminal has shown it; false when the command has ended without it."""
+        end = time.monotonic() + WAIT
+        while not re.search(pattern, self.shown):
+            if time.monotonic() > end:
+                raise Failed("no %s in %r" % (pattern, self.shown[-2000:]))
+            if select.select([self.fd], [], [], 0.5)[0]:
+                try:
+                    self.shown += os.read(self.fd, 65536).decode(errors="replace")
+                except OSError:  # it has ended
+                    return re.search(pattern, self.shown) is not None
+        return True
+
+    def send(self, number):
+        os.kill(self.pid, number)
+        return self
+
+    def code(self, rest=True):
+        """Waits for the end; the exit code. rest: what it writes is taken."""
+        end = time.monotonic() + WAIT
+        while time.monotonic() < end:
+            for fd in select.select([self.fd] + ([self.read_end] if rest else []), [], [], 0.02)[0]:
+                try:
+                    part = os.read(fd, 65536)
+                    self.shown += part.decode(errors="replace") if fd == self.fd else ""
+                    rest = rest and (fd == self.fd or part != b"")
+                except OSError:  # the other end is closed
+                    pass
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            if done:
+                self.pid = None
+                return os.waitstatus_to_exitcode(status)
+        raise Failed("it did not end: %r" % self.shown[-2000:])
+
+    def close(self):
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        os.close(self.read_end)
+
+
+def watched(place, *arguments, sees=BAR, signals=1, rest=True):
+    """Runs a command on a terminal, interrupts it when the terminal shows the pattern: (exit code, what was shown)."""
+    command = Watched(place, *arguments)
+    try:
+        seen = command.sees(sees)
+        for _ in range(signals if seen else 0):
+            command.send(signal.SIGINT)
+            time.sleep(0.05)  # two at once would be one
+        return command.code(rest), command.shown
+    finally:
+        command.close()
+
+
+def interrupted(place, *arguments, before=lambda: None, **options):
+    """As watched, and again, after before(), when it was faster than the signal; the exit code is 130 in the end."""
+    for _ in range(20):
+        before()
+        code, shown = watched(place, *arguments, **options)
+        if code != 0:
+            equal(130, code, "exit code of %s (%r)" % (arguments[0], shown[-500:]))
+            return shown
+    raise Failed("%s was never interrupted: %r" % (arguments[0], shown[-500:]))
+
+
+def remove(path):
+    if os.path.exists(path):
+        os.remove(path)
+
+
+def ends_at_a_consistent_point(place):
+    count = times(3000, 1000) if place.cluster else times(10000, 3000)
+    place.lua(ITEMS % (count, count))
+    whole = dump(place, place.db(), "all.jsonl")
+
+    # A dump stands still, as nobody reads it: the first signal lets it end, the second ends it at once.
+    shown = interrupted(place, "dump", *place.db())
+    check(re.search(BAR, shown) and "interrupted" in shown, shown)
+    interrupted(place, "dump", *place.db(), signals=2, rest=False)
+    interrupted(place, "dump", *place.db(), "--output", "half.jsonl", before=lambda: remove(place.path("half.jsonl")))
+    check(not os.path.exists(place.path("half.jsonl")), "half of a dump")
+
+    copy = other(place, "copy")
+    shown = interrupted(place, "load", "all.jsonl", *copy, "--batch", "20", sees=LEFT)
+    check("left" in shown, shown)
+    check_all(place, copy)
+    place.run("load", "all.jsonl", *copy)
+    equal(whole, dump(place, copy, "copy.jsonl"), "the copy")
+
+    interrupted(place, "check", *place.db())
+
+
+# An index whose condition takes its time, when it is told to.
+SLOW = """
+  local slow = os.getenv "SLOW"
+  require "tito".db:model { table = "item", indexes = { { name = "late", fields = { { name = "k", type = "number" } },
+    condition = function(item)
+      local began = os.clock()
+      while slow and os.clock() - began < 0.001 do end
+      return item.k < 5
+    end } } }
+  return function() end
+"""
+
+
+def reindexes_on_from_where_it_was(place):
+    place.lua(ITEMS % (2000, 2000))
+    place.write("app.lua", SLOW)
+    place.env["SLOW"] = "yes"
+    shown = interrupted(place, "reindex", "item", "--app", "app.lua", *place.db())
+    check("the next reindex goes on from here" in shown, shown)
+    del place.env["SLOW"]
+    place.run("reindex", "item", "--app", "app.lua", *place.db())
+    out, _ = place.run("check", "item", "--app", "app.lua", *place.db())
+    check(", 0 findings" in out, out)
+
+
+def leaves_no_half_of_a_backup(place):
+    count = times(10000, 3000)
+    place.lua(ITEMS % (count, count))
+    folder = place.path("backup")
+    for _ in range(5):
+        code, shown = watched(place, "backup", "backup", *place.db())
+        check(code in (0, 130), "exit code %d: %s" % (code, shown))
+        if code == 0:
+            place.run("backup", "backup", "--verify", "--db", place.target)
+            return
+        check(not os.path.exists(folder), "half of a backup")
+
+
+def is_quiet_without_a_terminal(place):
+    place.lua(ITEMS % (500, 500))
+    for command in (["dump", "--output", "a.jsonl"], ["check"], ["load", "a.jsonl"]):
+        equal("", place.run(*command, *place.db())[1], "stderr of " + command[0])
+
+
+# ---- tito bench
+
+SMALL = ("--ops", "40", "--callers", "1", "--callers", "4")
+
+
+def left_over(place):
+    """What tito bench has left: tables and events."""
+    namespace = (place.namespace + "." if place.cluster else "") + "tito-bench"
+    db = ["--db", place.target, "--db-option", "namespace=" + namespace]
+    tables = place.run("schema", *db, "--json")[0].splitlines()
+    queues = [json.loads(line) for line in place.run("queue", "list", *db, "--json")[0].splitlines()]
+    return tables, sum(queue.get("pending", 0) + queue.get("completed", 0) for queue in queues)
+
+
+def measures(place):
+    place.lua("assert(db:model { table = 'mine' }:save { id = 'a' })")
+    out, err = place.run("bench", *place.db(), *SMALL, "--json", "--save", "run.json")
+    results = [json.loads(line) for line in out.splitlines()]
+    equal([(load, callers) for callers in (1, 4) for load in ("insert", "find", "query", "publish", "drain")],
+          [(result["load"], result["callers"]) for result in results])
+    check(all(result["ops"] == 40 and result["per_second"] > 0 for result in results) and err == "", results)
+    check(all(0 < r["p50_us"] <= r["p99_us"] * 1.05 for r in results if r["load"] in ("insert", "publish")), results)
+    equal(([], 0), left_over(place))
+    with open(place.path("run.json")) as file:
+        saved = json.load(file)
+    for result in saved["results"]:  # as on a machine that is a thousand times as fast, but for one load
+        result["per_second"] *= 1e-3 if result["load"] == "find" else 1e3
+    place.write("fast.json", json.dumps(saved))
+    out, _ = place.run("bench", *place.db(), *SMALL, "--compare", "fast.json", code=1)
+    check(re.match(r"load +callers +ops +ops/s +p50 +p99 +most +before +change", out), out)
+    equal(8, len(re.findall(r" -\d+ %  slower$", out, re.M)), "slower ones in " + out)
+    equal(2, len(re.findall(r"^find .*\+\d+ %$", out, re.M)), "faster ones in " + out)
+    place.write("none.json", "[]")
+    check("holds no run of tito bench" in place.run("bench", *place.db(), "--compare", "none.json", code=1)[1], "no text")
+    check("No such file" in place.run("bench", *place.db(), "--compare", "absent.json", code=1)[1], "no text")
+    equal("a", json.loads(place.run("get", "mine", "a", *place.db())[0])["id"])
+
+
+def measures_until_interrupted(place):
+    place.lua("assert(db:model { table = 'mine' }:save { id = 'a' })")
+    shown = interrupted(place, "bench", *place.db(), "--seconds", "600", "--callers", "2",
+                        sees=r"insert, 2 callers: \d+ done, \d+/s, p50 [\d.]+ ms, p99 [\d.]+ ms, \d+ s left")
+    check("interrupted" in shown, shown)
+    equal(([], 0), left_over(place))
+
+
+TESTS = [ends_at_a_consistent_point, measures_until_interrupted]
+EMBEDDED = [measures, reindexes_on_from_where_it_was, leaves_no_half_of_a_backup, is_quiet_without_a_terminal]
