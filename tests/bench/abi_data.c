@@ -117,6 +117,7 @@ static long timestamp_requests(tito_db_t *db)
 
 void bench_c_write(const bench_options *options)
 {
+    static const bench_histogram none;
     data d = {.b = bench_db_open(options, "c")};
     for (int i = 0; i < BENCH_TAGS; i++) {
         char text[64];
@@ -129,10 +130,11 @@ void bench_c_write(const bench_options *options)
         long n = level == 0 ? options->posts : ops;
         d.offset = (long)callers * BENCH_ID_STRIDE;
         long requests = timestamp_requests(d.b.db);
+        uint64_t began = bench_now_ns();
         bench_measure(&(bench_run){"c", "insert", callers, n, insert, &d});
         if (options->target)
-            printf("c insert c=%d: %.3f timestamp requests per transaction\n", callers,
-                   (double)(timestamp_requests(d.b.db) - requests) / (double)n);
+            bench_result("c", "timestamp_requests", callers, timestamp_requests(d.b.db) - requests,
+                         (double)(bench_now_ns() - began) / 1e9, 0, &none);
         bench_measure(&(bench_run){"c", "publish", callers, ops, bench_publish, &d.b});
     }
     bench_db_close(&d.b);

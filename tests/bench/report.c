@@ -10,7 +10,15 @@
 typedef struct goal {
     const char *engine;
     const char *workload;
-    enum { GOAL_RATIO, GOAL_RATE, GOAL_P50_US, GOAL_RSS_MIB, GOAL_P50, GOAL_CPU_US } kind;
+    enum {
+        GOAL_RATIO,
+        GOAL_RATE,
+        GOAL_P50_US,
+        GOAL_RSS_MIB,
+        GOAL_P50,
+        GOAL_CPU_US,
+        GOAL_PER_INSERT
+    } kind;
     double wanted; /* rates: at least; latencies, memory, processor time: at most */
     int callers;   /* 0: one, on the embedded engine; else on a cluster */
     bool queue;    /* of the queue's own run */
@@ -33,6 +41,7 @@ static const goal goals[] = {
     {"c", "open", GOAL_RSS_MIB, 10, 0, false},
     {"c", "insert", GOAL_P50, 0.35, 1, false},
     {"c", "insert", GOAL_RATIO, 4, 64, false},
+    {"c", "timestamp_requests", GOAL_PER_INSERT, 0.125, 64, false},
     {"c", "find_by_id", GOAL_P50, 0.8, 1, false},
     {"c", "find_by_id", GOAL_RATIO, 1.2, 64, false},
     {"c", "find_by_id", GOAL_CPU_US, 25, 64, false},
@@ -81,6 +90,8 @@ static const char *unit_of(const goal *g)
         return strstr(g->workload, "_aged") != NULL ? "of a fresh queue's p50" : "of peer's p50";
     case GOAL_CPU_US:
         return "us of processor time";
+    case GOAL_PER_INSERT:
+        return "per insert";
     }
     return "";
 }
@@ -176,6 +187,8 @@ static bool reached(const bench_rows *rows, const goal *g, double *value_out)
     const bench_row *row =
         bench_rows_find(rows, g->engine, g->workload, g->callers > 0 ? g->callers : 1);
     const bench_row *base = row ? base_of(rows, row) : NULL;
+    if (row && g->kind == GOAL_PER_INSERT)
+        base = bench_rows_find(rows, g->engine, "insert", row->callers);
     bool alone = g->kind == GOAL_RATE || g->kind == GOAL_P50_US || g->kind == GOAL_CPU_US;
     *value_out = 0;
     if (!row || (!base && !alone) || (g->kind == GOAL_P50 && base->p50_us <= 0))
@@ -198,6 +211,9 @@ static bool reached(const bench_rows *rows, const goal *g, double *value_out)
         break;
     case GOAL_CPU_US:
         *value_out = row->cpu_us;
+        break;
+    case GOAL_PER_INSERT:
+        *value_out = (double)row->n / (double)base->n;
         break;
     }
     return true;
