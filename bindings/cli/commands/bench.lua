@@ -1,4 +1,5 @@
---- `tito bench`: how fast a database is here. The loads are bench.c's; which run, for how long, and what is told is here.
+--- `tito bench`: how fast a database is here. The loads are bench.c's; which run, for how long, and what is told is
+-- here.
 local output = require "tito.cli.output"
 
 local NAMESPACE = "tito-bench"
@@ -73,7 +74,8 @@ local function save_run(path, results)
     error(why, 0)
   end
   local ok
-  ok, why = file:write(output.json({ tito_bench = 1, made_by = require("tito.driver").version, results = results }), "\n")
+  ok, why = file:write(output.json { tito_bench = 1, made_by = require("tito.driver").version, results = results },
+    "\n")
   if ok then
     ok, why = file:close()
   end
@@ -97,8 +99,8 @@ end
 --- Shows the figures while it runs, on a terminal's stderr.
 local function show(context, load, callers, figures, limit)
   if context.live then
-    io.stderr:write(("\r\27[K%s, %d %s: %d done, %.0f/s%s%s"):format(load, callers, callers == 1 and "caller" or "callers",
-      figures.ops, figures.seconds > 0 and figures.ops / figures.seconds or 0,
+    io.stderr:write(("\r\27[K%s, %d %s: %d done, %.0f/s%s%s"):format(load, callers,
+      callers == 1 and "caller" or "callers", figures.ops, figures.seconds > 0 and figures.ops / figures.seconds or 0,
       figures.p50_us and (", p50 %s, p99 %s"):format(milliseconds(figures.p50_us), milliseconds(figures.p99_us)) or "",
       limit and (", %.0f s left"):format(math.max(0, limit - figures.seconds)) or ""))
   end
@@ -226,11 +228,12 @@ return {
   name = "bench",
   summary = "measures how fast a database is here",
   text = {
-    "Runs each load with 1, 16 and 64 callers at once: insert (a post of 450 bytes with two indexes), find (by its id), "
-      .. "query (ten posts of an author, with the tags of each), publish (an event), drain (handlers that do nothing take "
-      .. "what was published). Each runs for --seconds, or does --ops; a drain ends with the last event.",
+    "Runs each load with 1, 16 and 64 callers at once: insert (a post of 450 bytes with two indexes), find (by its "
+      .. "id), query (ten posts of an author, with the tags of each), publish (an event), drain (handlers that do "
+      .. "nothing take what was published). Each runs for --seconds, or does --ops; a drain ends with the last event.",
     "It works in a namespace of its own, 'tito-bench' (inside of the one that --db-option names), and removes all "
-      .. "records and events at its end, Ctrl-C included; what a killed run has left is removed by the next. One at a time.",
+      .. "records and events at its end, Ctrl-C included; what a killed run has left is removed by the next. One at a "
+      .. "time.",
     "--compare FILE shows what a run that was saved with --save FILE had, and marks what is slower now by more than "
       .. "--tolerance per cent. Figures of different machines, or of a busy one, say little.",
   },

@@ -44,7 +44,8 @@ local STATES = { up = "green", offline = "yellow", tombstone = "red" }
 local function show_stores(out, found)
   local rows = out.rows { { name = "id", title = "store", align = "right" }, { name = "address" },
     { name = "state", color = function(cell) return STATES[cell] end }, { name = "version" },
-    { name = "leads", title = "leads here", align = "right" }, { name = "available", align = "right", text = gibibytes },
+    { name = "leads", title = "leads here", align = "right" },
+    { name = "available", align = "right", text = gibibytes },
     { name = "capacity", align = "right", text = gibibytes }, { name = "heard", align = "right", text = age } }
   for _, store in ipairs(found.stores) do
     rows:add { id = store.id, address = store.address, state = store.state, version = store.version,
@@ -152,7 +153,8 @@ return {
   text = {
     "Shows PD's members and leader; the stores, with how many regions of this namespace each leads and how much room "
       .. "PD says it has; how far back old versions can be read, and whose safe point holds their collection back (PD "
-      .. "tells the lowest one alone); and how long PD and each store take to answer, measured now. Nothing is written.",
+      .. "tells the lowest one alone); and how long PD and each store take to answer, measured now. Nothing is "
+      .. "written.",
     "--locks SECONDS lists the locks of transactions that began that long ago: their age, how long their owner says it "
       .. "lives without another sign, and the primary key that tells their fate. --resolve clears those whose owner is "
       .. "gone: what it has committed stays, the rest is rolled back; owners that live are left alone. Keys that are "
