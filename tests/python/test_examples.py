@@ -61,6 +61,21 @@ def test_service(tmp_path):
         assert server.wait(30) == 0
 
 
+def test_readme(tmp_path):
+    """The first program of the binding's README, as it stands there, until SIGTERM."""
+    with open(os.path.join(ROOT, "bindings", "python", "README.md"), encoding="utf-8") as file:
+        program = re.search(r"```python\n(.*?)```", file.read(), re.DOTALL).group(1)
+    (tmp_path / "first.py").write_text(program, encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, "-u", "first.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert [process.stdout.readline() for _ in range(2)] == ["Intro\n", "INSERT Intro\n"]
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=60)[1] == "" and process.returncode == 0
+
+
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="mypy is no longer made for this Python")
 def test_types(tmp_path):
     """mypy --strict, on the package as it is installed, on the examples and on what must be found wrong."""

@@ -12,7 +12,7 @@ import unittest
 import test_specs
 from nginx import CLUSTER
 
-EMBEDDED = ["test_traces", "test_exit", "test_phases", "test_life", "test_waiting", "test_service"]
+EMBEDDED = ["test_traces", "test_exit", "test_phases", "test_life", "test_waiting", "test_service", "test_readme"]
 ON_CLUSTER = ["test_traces", "test_cluster"]
 COUNTS = re.compile(r"^tests: (\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
 
