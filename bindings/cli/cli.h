@@ -69,6 +69,7 @@ typedef struct tc_setup {
     size_t concurrency; /* of all threads */
     int64_t drain_us;
     bool once;
+    const char *leader_file; /* works while it is there; NULL: always */
 } tc_setup;
 
 /* Fills setup from the table at index `table`, whose texts it borrows. Raises. */
@@ -156,6 +157,8 @@ tc_phase tc_generation_phase(tc_generation *g);
 void tc_generation_go(tc_generation *g);
 /* Ends it, in whatever phase; may be called again to end sooner. Does not block. */
 void tc_generation_stop(tc_generation *g, int64_t drain_us);
+/* Whether its worker takes events now. */
+void tc_generation_lead(tc_generation *g, bool leads);
 /* Why it failed, NULL when it has not. After TC_ENDED; borrowed. */
 const char *tc_generation_failure(const tc_generation *g);
 /* Whether every handler had ended in time. After TC_ENDED. */

@@ -431,6 +431,11 @@ void tc_generation_stop(tc_generation *g, int64_t drain_us)
     tl_crew_stop(g->crew, drain_us);
 }
 
+void tc_generation_lead(tc_generation *g, bool leads)
+{
+    (void)tito_worker_set_leader(g->crew->worker, leads ? 1 : 0);
+}
+
 const char *tc_generation_failure(const tc_generation *g)
 {
     return g->failed ? g->failure : NULL;

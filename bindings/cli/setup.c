@@ -96,6 +96,7 @@ void tc_setup_fill(lua_State *L, int table, tc_setup *setup)
     setup->concurrency = (size_t)int_field(L, table, "concurrency");
     setup->drain_us = int_field(L, table, "drain_us");
     setup->once = flag_field(L, table, "once");
+    setup->leader_file = text_field(L, table, "leader_file");
     setup->db_options = tito_options_new();
     fill_field(L, table, "db_options", setup->db_options);
     setup->worker_options = tito_options_new();

@@ -5,6 +5,7 @@
  *               SIGHUP: next loads  │   │ go, when current has ended
  *               next LOADED ── stop current (drain) ── or its time is up: it is set aside
  *               next failed ── told; current goes on
+ *   leader file there, or not: current works, or rests
  *   SIGTERM, SIGINT: stop current (drain), drop next; ended, or out of time ──> exit
  *
  * INVARIANTS
@@ -39,6 +40,7 @@ typedef struct supervisor {
     tc_generation *aside[SET_ASIDE_MAX]; /* stuck; NULL: free */
     bool told_ready;                     /* of current */
     bool stopping;                       /* current was told to stop */
+    bool leads;                          /* as current was told */
     int64_t stop_limit_us;               /* when current is given up; INT64_MAX: not stopping */
     bool draining;                       /* the process ends */
     unsigned reloads_seen;
@@ -68,6 +70,20 @@ static void tell_ready(supervisor *s)
            (long)getpid(), s->setup->threads, s->setup->concurrency, number, types);
     (void)snprintf(note, sizeof(note), "READY=1\nMAINPID=%ld\nSTATUS=working", (long)getpid());
     tc_notify(note);
+}
+
+/* The leader file tells whether current works. It begins resting. */
+static void look_at_leader(supervisor *s)
+{
+    const char *file = s->setup->leader_file;
+    if (file == NULL)
+        return;
+    bool leads = access(file, F_OK) == 0;
+    if (leads == s->leads)
+        return;
+    s->leads = leads;
+    tc_log(TC_INFO, leads ? "works: '%s' is there" : "rests: '%s' is not there", file);
+    tc_generation_lead(s->current, leads);
 }
 
 /* Every thread of current has ended: what that means for the process. */
@@ -149,6 +165,7 @@ static void swap(supervisor *s)
     s->told_ready = false;
     s->stopping = false;
     s->stop_limit_us = INT64_MAX;
+    s->leads = false;
     atomic_fetch_add(&s->status.reloads, 1);
     tc_generation_go(s->current);
 }
@@ -226,7 +243,7 @@ static void rest(const supervisor *s)
     enum { LOOK_MS = 1000 };
     uint64_t count;
     struct pollfd fd = {.fd = s->fd, .events = POLLIN};
-    bool waits = s->stop_limit_us != INT64_MAX;
+    bool waits = s->stop_limit_us != INT64_MAX || s->setup->leader_file != NULL;
     (void)poll(&fd, 1, waits ? LOOK_MS : -1);
     while (read(s->fd, &count, sizeof(count)) > 0)
         continue;
@@ -238,6 +255,7 @@ static void supervise(supervisor *s)
         look_at_signals(s);
         look_at_next(s);
         look_at_current(s);
+        look_at_leader(s);
         (void)sweep_aside(s);
         if (s->code < 0 && !wants_reload(s))
             rest(s);

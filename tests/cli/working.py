@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import socket
+import time
 import urllib.request
 
 import apps
@@ -81,6 +82,22 @@ def works_on_a_range_of_partitions(place):
     until("all of it", lambda: len(place.lines("log")) >= times(100, 40))
     place.processes[-1].send(signal.SIGTERM).ends(0)
     place.check_exactly_once(times(100, 40))
+
+
+def works_while_it_leads(place):
+    place.write("app.lua", apps.PLAIN)
+    place.publish(times(100, 40))
+    file = place.path("leader")
+    worker = place.worker("--leader-file", file).ready()
+    time.sleep(1.2)
+    equal([], place.lines("log"))
+    place.write("leader", "")
+    until("all of it", lambda: len(place.lines("log")) >= times(100, 40))
+    os.unlink(file)
+    worker.says("rests: ")
+    worker.send(signal.SIGTERM).ends(0)
+    place.check_exactly_once(times(100, 40))
+    place.worker("--leader-file", file, "--once").ends(2)
 
 
 def a_handler_that_takes_too_long_fails(place):
@@ -364,7 +381,8 @@ ON_CLUSTER = [
 ON_MOCK = [ends_though_the_store_is_silent]
 TESTS = [
     handles_what_is_due_once, waits_for_retries_that_are_due, a_handler_ends_it, options_reach_the_worker,
-    works_on_a_range_of_partitions, a_handler_that_takes_too_long_fails, drains, drains_under_overload, drains_whenever_the_signal_comes,
+    works_on_a_range_of_partitions, works_while_it_leads, a_handler_that_takes_too_long_fails, drains,
+    drains_under_overload, drains_whenever_the_signal_comes,
     gives_up_when_the_time_to_drain_has_passed, ends_though_a_handler_is_stuck, a_second_signal_ends_at_once,
     ends_though_nobody_reads_its_log, programs_of_handlers_begin_as_usual, nothing_is_lost_by_sigkill,
     a_signal_while_it_loads, a_signal_while_it_connects, reloads, a_broken_app_is_not_taken,

@@ -9,6 +9,9 @@ local function worker_options(options)
   if options.partitions then
     out.partition_from, out.partition_to = options.partitions.from, options.partitions.to
   end
+  if options.leader_file then
+    out.leader = "false" -- until the file is seen
+  end
   return out
 end
 
@@ -33,6 +36,9 @@ local function run(context)
   if options.once and options.partitions then
     return context.misuse("--once does not go with --partitions")
   end
+  if options.once and options.leader_file then
+    return context.misuse("--once does not go with --leader-file")
+  end
   local token, wrong = token_of(context)
   if wrong then
     return context.misuse("%s", wrong)
@@ -49,7 +55,7 @@ local function run(context)
   return context.cli.work {
     app = context.words[1], target = options.db or os.getenv "TITO_DB", db_options = db_options, worker_options = own,
     threads = threads, concurrency = concurrency, drain_us = own.drain_timeout_us, metrics = options.metrics,
-    once = options.once or false, dashboard = options.dashboard, dashboard_token = token,
+    once = options.once or false, leader_file = options.leader_file, dashboard = options.dashboard, dashboard_token = token,
     dashboard_writes = options.allow_writes or false, dashboard_values = options.show_values or false,
   }
 end
@@ -80,6 +86,8 @@ return {
       help = "after which the partitions of a silent worker are taken over (default: 10)" },
     { name = "partitions", value = "FROM-TO", type = "range", max = 9999,
       help = "only these, TO excluded, without leases" },
+    { name = "leader-file", value = "FILE", type = "file",
+      help = "work while FILE is there (looked at each second), rest while it is not" },
     { name = "gc-retention", value = "S", type = "seconds", help = "have old versions removed (TiKV)" },
     { name = "once", type = "flag", help = "end when no event is due" },
     { name = "drain-timeout", value = "S", type = "seconds", default = 30,
