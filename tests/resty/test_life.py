@@ -95,6 +95,17 @@ HTTP = """
       assert(Post:save({ id = "never" .. ngx.var.arg_id }, tx))
       ngx.exit(204)
     } }
+    location /impatient { content_by_lua_block {            -- gives up an operation that takes too long
+      local tx = assert(db:begin())
+      local waits = ngx.thread.spawn(function()
+        state.started = state.started + 1
+        Post:find_by_id("held", { lock = true }, tx)
+        state.ended = state.ended + 1
+      end)
+      ngx.sleep(0.05)
+      local ok, why = ngx.thread.kill(waits)
+      ngx.print(ok and "gave up" or why)
+    } }
     location /numbers { content_by_lua_block {
       collectgarbage()
       collectgarbage()
@@ -241,6 +252,8 @@ class Life(unittest.TestCase):
                 started = self.numbers()["started"]
                 sock.sendall(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
                 until(lambda: self.numbers()["started"] == started + 1, "it waits")
+        for _ in range(3):
+            self.assertEqual("gave up", self.nginx.get("/impatient"))
         for i in range(20):
             self.assertEqual(204, self.nginx.request("GET", "/forget?id=%d" % i)[0])
         self.nginx.get("/release")
