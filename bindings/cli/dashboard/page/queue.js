@@ -69,7 +69,8 @@ function partitionRow() {
   return [tr, item => {
     const age = time => time == null ? "–" : seconds(Math.max(0, page.now - time))
     const texts = [String(item.partition), count(item.pending), count(item.parked), count(item.parked_keys), age(item.oldest),
-      age(item.checkpoint), item.worker ? item.worker + (item.alive ? "" : " (gone)") : "–"]
+      age(item.checkpoint), item.worker ? item.worker.slice(0, 8) + (item.alive ? "" : " (gone)") : "–"]
+    cells[6].title = item.worker || ""
     texts.forEach((text, i) => say(cells[i], text))
   }]
 }
