@@ -175,6 +175,9 @@ def looks_at_schemas(place):
     post = _json(place, "schema", "post", "--size")[0]
     equal((30, ["by_author", "live", "slug"]), (post["records"], [index["name"] for index in post["indexes"]]))
     check(1000 < post["bytes"] < 10000, post)
+    equal([30, 15, 30], [index["entries"] for index in post["indexes"]], "entries")
+    check(all(20 * index["entries"] < index["bytes"] < 100 * index["entries"] for index in post["indexes"]), post)
+    check(re.search(r"^post +slug .* slug string +30 +\d+$", _run(place, "schema", "post", "--size")[0], re.M), "no sizes")
     _run(place, "schema", "nothing", code=10)
     equal("post: index live is dropped\n", _run(place, "drop-index", "post", "live")[0])
     equal(["by_author", "slug"], [index["name"] for index in _json(place, "schema", "post")[0]["indexes"]])
