@@ -496,6 +496,13 @@ static void a_handle_on_four_stores_is_small(void **state)
 
 /* ---- statistics ---- */
 
+/* All requests to stores but those of the background. */
+static uint64_t requests_of(tito_db_t *db)
+{
+    return number_of(db, "Get") + number_of(db, "BatchGet") + number_of(db, "Scan") +
+           number_of(db, "Prewrite") + number_of(db, "Commit");
+}
+
 static void statistics_are_right(void **state)
 {
     (void)state;
@@ -525,8 +532,25 @@ static void statistics_are_right(void **state)
     assert_true(number_of(db, "bytes_received") > received + 100);
     assert_int_equal(number_of(db, "commits"), commits); /* reads commit nothing */
     assert_int_equal(number_of(db, "in_flight"), 0);
+    /* A record is built by one timestamp and one Prewrite, and nothing is read. */
+    uint64_t requests = requests_of(db);
+    uint64_t prewrites = number_of(db, "Prewrite");
+    uint64_t timestamps = number_of(db, "timestamps");
     RUN(build_item(items, NULL, "b", "x", 1));
     assert_int_equal(number_of(db, "commits"), commits + 1);
+    assert_int_equal(requests_of(db), requests + 1);
+    assert_int_equal(number_of(db, "Prewrite"), prewrites + 1);
+    assert_int_equal(number_of(db, "timestamps"), timestamps + 1);
+    /* A transaction that only reads commits without any request. */
+    tito_txn_t *txn = NULL;
+    OK(tito_txn_begin(db, NULL, &txn, &error));
+    RUN(tito_model_find(items, txn, TEXT("b"), NULL));
+    requests = requests_of(db);
+    timestamps = number_of(db, "timestamps");
+    RUN(tito_txn_commit(txn));
+    tito_txn_free(txn);
+    assert_int_equal(requests_of(db), requests);
+    assert_int_equal(number_of(db, "timestamps"), timestamps);
     /* Trouble shows under its kind. */
     assert_int_equal(number_of(db, "server_busy"), 0);
     uint64_t errors = number_of(db, "region_errors");
