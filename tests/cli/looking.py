@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 
 from support import check, equal, until
 
@@ -392,8 +393,40 @@ def finds_old_locks(place):
     equal(0, _json(place, "cluster", "--locks", "3600")[0]["locks"]["count"], "old locks")
 
 
+# What tests/model/plant.h has planted: kind, index, id; whether it can be mended.
+DAMAGE = [("entry_missing", "by_name", "u00", True), ("entry_missing", "u_mail", "u01", True),
+          ("entry_stale", "cover", "u03", True), ("entry_extra", "by_name", "u04", True),
+          ("entry_extra", "by_name", "ghost", True), ("entry_extra", "gone", None, True),
+          ("unique_owner", "u_mail", "u05", True), ("key_foreign", "by_name", None, True),
+          ("list_stale", "by_name", "u10", True), ("record_corrupt", None, "u12", False),
+          ("record_corrupt", None, "u13", False), ("record_unreadable", None, "u14", False),
+          ("record_unreadable", None, "u15", False)]
+
+
+def finds_planted_damage(place):
+    subprocess.run([os.path.join(place.build, "tests/model/check_plant"), place.target], check=True, env=place.env)
+
+    def found(*arguments):
+        line = _json(place, "check", *arguments, code=1)[0]
+        check(line["complete"] and line["table"] == "user", line)
+        return {(f["kind"], f.get("index") or None, f.get("id") or None): f for f in line["findings"]}
+
+    first = found()
+    for kind, index, id, _ in DAMAGE:
+        check((kind, index, id) in first, "%s %s %s is not in %s" % (kind, index, id, sorted(map(str, first))))
+    out, _ = _run(place, "check", "user", code=1)
+    check(re.search(r"^user: entry_missing by_name u00: \w.*$", out, re.M), out)
+    check(re.search(r"^user: record_corrupt u12: \w.*$", out, re.M), out)
+    repaired = found("--repair")
+    for kind, index, id, mends in DAMAGE:
+        equal(mends, repaired[(kind, index, id)].get("repaired", False), "repaired: %s %s %s" % (kind, index, id))
+    equal({(kind, index, id) for kind, index, id, mends in DAMAGE if not mends}, set(found()), "what nobody can mend")
+    check("checksum" in _run(place, "get", "user", "u12", code=15)[1], "no text")
+    equal("n0", _json(place, "get", "user", "u00")[0]["name"])
+
+
 TESTS = [gets_records, queries_by_indexes, pages_by_cursors, counts_and_explains, writes_records, asks_the_app_where_it_must,
          watches_until_interrupted, looks_at_schemas, looks_at_types, tells_what_is_wrong]
 ON_CLUSTER = [sees_who_has_leases, describes_the_cluster, finds_old_locks]
-EMBEDDED = [short_commands_leave_the_clock_alone, says_where_its_modules_are_to_be, tells_what_is_wrong_with_files,
+EMBEDDED = [finds_planted_damage, short_commands_leave_the_clock_alone, says_where_its_modules_are_to_be, tells_what_is_wrong_with_files,
             writes_to_a_full_disk, completes_in_shells]

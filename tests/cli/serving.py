@@ -375,7 +375,7 @@ def looks_after_indexes(place):
     out, _ = place.run("check", "--app", place.path("other.lua"), "thing", *place.db(), code=1)
     check(re.search(r"thing: \d+ records and entries, [1-9]\d* findings\n$", out), out)
     out, _ = place.run("check", "--app", place.path("other.lua"), "--repair", *place.db(), code=1)
-    check(out.endswith("findings, mended\n"), out)
+    check(re.search(r"findings, [1-9]\d* mended\n$", out), out)
     equal("thing: 15 records and entries, 0 findings\n", place.run("check", "--app", place.path("other.lua"), *place.db())[0])
     # declared in the function, and new
     place.write("new.lua", INDEXED % ("_new", "", "declare()"))

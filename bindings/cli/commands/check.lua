@@ -2,6 +2,16 @@
 local models = require "tito.cli.models"
 local output = require "tito.cli.output"
 
+--- What is wrong, and where: "post: entry_missing by_author p1: …", "mended" when it is right now.
+local function told(name, finding)
+  local place = {}
+  for _, word in ipairs { finding.kind, finding.index or "", output.plain(finding.id or "") } do
+    place[#place + 1] = word ~= "" and word or nil
+  end
+  return ("%s: %s: %s%s"):format(name, table.concat(place, " "), finding.what or "wrong",
+    finding.repaired and "; mended" or "")
+end
+
 --- Checks a table; whether nothing is wrong, or nil when it was interrupted.
 local function check_table(context, db, name)
   local bar = context.progress(nil, "records and entries of " .. name)
@@ -16,11 +26,14 @@ local function check_table(context, db, name)
   }))
   bar:finish()
   local findings = #summary.findings
+  local mended = 0
   for _, finding in ipairs(summary.findings) do
-    context.out.line("%s: %s", name, type(finding) == "table" and output.json(finding) or tostring(finding))
+    mended = mended + (finding.repaired and 1 or 0)
+    context.out.line("%s", told(name, finding))
   end
   context.out.line("%s: %d records and entries, %d findings%s%s", name, summary.done, findings,
-    context.options.repair and findings > 0 and ", mended" or "", summary.stopped and ", not to its end" or "")
+    context.options.repair and findings > 0 and (", %d mended"):format(mended) or "",
+    summary.stopped and ", not to its end" or "")
   if context.out.json then
     context.out.value { table = name, done = summary.done, findings = output.list(summary.findings),
       repaired = context.options.repair or false, complete = not summary.stopped }
