@@ -202,12 +202,51 @@ static void what_follows_a_step_waits(void **state)
     qdb_close(&d);
 }
 
+/* ---- another partition count ---- */
+
+/* Changes the count while a worker runs, the n-th allocation from then on failing; what was cut
+ * short is gone on with. Grows each time: a worker needs memory for it. */
+static void change_without_memory(qdb *d, ti_worker *w, uint64_t n)
+{
+    uint32_t count = 3 + (uint32_t)n;
+    uint64_t moved;
+    for (int i = 0; i < 6; i++)
+        publish(d, "user", i % 2 == 0 ? "a" : "b", "1");
+    ti_mem_fail_at(n);
+    ti_status status =
+        ti_queue_repartition(d->queues, S("user"), count, NULL, &moved, &d->call, &d->err);
+    ti_mem_fail_at(0);
+    assert_true(status == TI_OK || status == TI_OUT_OF_MEMORY);
+    if (status != TI_OK)
+        OK(d, ti_queue_repartition(d->queues, S("user"), count, NULL, &moved, &d->call, &d->err));
+    for (int i = 0; i < 6; i++)
+        ack(take_one(w));
+    wait_committed(w);
+    assert_int_equal(unfinished(d), 0);
+}
+
+static void partitions_change(void **state)
+{
+    qdb d;
+    (void)state;
+    qdb_open(&d, NULL, NULL);
+    declare(&d, "user", 2, 3600000000, TI_ORDERING_KEY);
+    publish(&d, "user", "a", "1");
+    ti_worker *w = start_worker(&d, "user", &quick);
+    ack(take_one(w));
+    for (uint64_t n = 1; n <= 60; n++)
+        change_without_memory(&d, w, n);
+    finish_worker(w);
+    assert_int_equal(count_of(&d, "user", TI_EVENT_COMPLETED), 361);
+    qdb_close(&d);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_is_lost),
-                                       cmocka_unit_test(nothing_of_batches_is_lost),
-                                       cmocka_unit_test(what_follows_an_abandoned_event_waits),
-                                       cmocka_unit_test(what_follows_a_step_waits)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_is_lost), cmocka_unit_test(nothing_of_batches_is_lost),
+        cmocka_unit_test(what_follows_an_abandoned_event_waits),
+        cmocka_unit_test(what_follows_a_step_waits), cmocka_unit_test(partitions_change)};
     int64_t before = ti_mem_live();
     int failed = TEST_RUN(tests);
     if (ti_mem_live() != before) {
