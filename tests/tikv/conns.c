@@ -1,4 +1,5 @@
-/* Connections on the simulated wire: commands, their messages, their answers. */
+/* Connections on the simulated wire: commands, their messages, their answers, and how their callers
+ * are woken. */
 #include "tikv/sim.h"
 
 #include "base/assert.h"
@@ -376,6 +377,47 @@ static void closing_ends_what_is_under_way(void **state)
     end_sim(s);
 }
 
+/* ---- held wakes ---- */
+
+typedef struct sleeper {
+    ti_latch latch;
+    ti_thread thread;
+} sleeper;
+
+static void *sleep_until_down(void *context)
+{
+    sleeper *one = context;
+    while (ti_latch_open(&one->latch) > 0)
+        ti_latch_sleep(&one->latch, ti_env_real(), TI_NO_DEADLINE);
+    return NULL;
+}
+
+static void held_wakes_wake_all_in_the_end(void **state)
+{
+    (void)state;
+    enum { SLEEPERS = TI_WAKES_MAX + 6 };
+    static sleeper list[SLEEPERS];
+    ti_err err;
+    for (int i = 0; i < SLEEPERS; i++) {
+        ti_latch_init(&list[i].latch, 1);
+        test_ok(ti_thread_start(&list[i].thread, "sleeper", sleep_until_down, &list[i], &err),
+                &err);
+    }
+    for (int i = 0; i < SLEEPERS; i++) {
+        while ((atomic_load(&list[i].latch.open) & TI_LATCH_SLEEPS) == 0)
+            ti_thread_yield();
+    }
+    ti_wakes_hold();
+    for (int i = 0; i < SLEEPERS; i++) {
+        ti_latch_done(&list[i].latch);
+        assert_int_equal(ti_wakes_held(), i < TI_WAKES_MAX ? i + 1 : TI_WAKES_MAX);
+    }
+    ti_wakes_release();
+    assert_int_equal(ti_wakes_held(), 0);
+    for (int i = 0; i < SLEEPERS; i++) /* would sleep for ever */
+        ti_thread_join(&list[i].thread);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +430,7 @@ int main(void)
         cmocka_unit_test(an_answer_of_another_kind_is_corrupt),
         cmocka_unit_test(truncated_messages_end_the_stream),
         cmocka_unit_test(closing_ends_what_is_under_way),
+        cmocka_unit_test(held_wakes_wake_all_in_the_end),
     };
     return TEST_RUN(tests);
 }
