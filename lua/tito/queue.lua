@@ -127,8 +127,8 @@ function Queue:resume()
 end
 
 --- Gives the type another partition count while it is in use: how many events were moved. Nothing of it is delivered
--- until this ends; one that was cut short goes on when it is called again. options: progress(done, total) in partitions,
--- which ends it by false.
+-- until this ends; one that was cut short goes on when it is called again. options: progress(done, total) in
+-- partitions, which ends it by false.
 function Queue:repartition(partitions, options)
   if math.type and math.type(partitions) ~= "integer" or type(partitions) ~= "number" then
     errors.raise("invalid_argument", "repartition: a number of partitions expected, not %s", tostring(partitions))

@@ -276,8 +276,8 @@ local function repartition(context)
   })
   bar:finish()
   if not moved and context.interrupted() then
-    return context.stopped(("interrupted: nothing of %s is delivered until this is called again, with %d or another number")
-      :format(context.words[1], count))
+    return context.stopped(("interrupted: nothing of %s is delivered until this is called again, with %d or another "
+      .. "number"):format(context.words[1], count))
   end
   context.check(moved, err)
   context.out.line("%s has %d partitions; %d events were moved", context.words[1], count, moved)

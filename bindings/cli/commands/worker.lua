@@ -55,7 +55,8 @@ local function run(context)
   return context.cli.work {
     app = context.words[1], target = options.db or os.getenv "TITO_DB", db_options = db_options, worker_options = own,
     threads = threads, concurrency = concurrency, drain_us = own.drain_timeout_us, metrics = options.metrics,
-    once = options.once or false, leader_file = options.leader_file, dashboard = options.dashboard, dashboard_token = token,
+    once = options.once or false, leader_file = options.leader_file,
+    dashboard = options.dashboard, dashboard_token = token,
     dashboard_writes = options.allow_writes or false, dashboard_values = options.show_values or false,
   }
 end
