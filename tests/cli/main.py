@@ -11,6 +11,7 @@ import traceback
 
 import dashboards
 import enduring
+import golden
 import looking
 import moving
 import prompting
@@ -53,7 +54,7 @@ def main():
     tests = tests + looking.TESTS + prompting.TESTS
     tests = tests + (looking.ON_CLUSTER if options.cluster else [])
     tests = tests + moving.TESTS + (moving.ON_CLUSTER if options.cluster else moving.EMBEDDED)
-    tests = tests + enduring.TESTS + ([] if options.cluster else enduring.EMBEDDED)
+    tests = tests + golden.TESTS + enduring.TESTS + ([] if options.cluster else enduring.EMBEDDED)
     tests = tests + dashboards.TESTS + ([] if options.cluster else dashboards.EMBEDDED)
     if options.cluster and os.environ.get("TITO_TEST_CONTROL"):
         tests = tests + working.ON_MOCK + dashboards.ON_MOCK
