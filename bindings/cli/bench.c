@@ -367,9 +367,11 @@ static int bench_look(lua_State *L)
     lua_setfield(L, -2, "running");
     set_number(L, "seconds", (double)((ended > 0 ? ended : tl_clock_us()) - l->began_us) / 1e6);
     if (l->act != NULL && done > 0) {
-        set_number(L, "p50_us", share_us(l, 0.5));
-        set_number(L, "p99_us", share_us(l, 0.99));
-        set_number(L, "most_us", (double)atomic_load(&l->most_us));
+        double most = (double)atomic_load(&l->most_us), p50 = share_us(l, 0.5),
+               p99 = share_us(l, 0.99);
+        set_number(L, "p50_us", p50 < most ? p50 : most); /* a bucket's middle may be above */
+        set_number(L, "p99_us", p99 < most ? p99 : most);
+        set_number(L, "most_us", most);
     }
     return 1;
 }

@@ -302,6 +302,9 @@ def tells_what_is_wrong(place):
     for name in ("tito", "open_files", "processors", "database", "clock_skew", "round_trip", "indexes"):
         check(found[name]["state"] in ("ok", "warn") and found[name]["found"], found[name])
     equal("ok", found["database"]["state"])
+    stores = [line["found"] for name, line in found.items() if name.startswith("store ")]
+    check(all(re.match(r"\S+:\d+, up(, .* of .* free)?$", text) for text in stores), stores)
+    equal(place.cluster is not None, len(stores) > 0, "stores")
     equal(1 if not place.cluster else 0, len([name for name in found if name == "disk"]))
     place.lua("db:model { table = 'post', indexes = { { name = 'new', fields = { { name = 'x', type = 'string' } } } } }"
               ":save { id = 'late' } assert(queue:publish { key = 'k' }) assert(queue:pause())")

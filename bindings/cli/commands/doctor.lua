@@ -159,6 +159,22 @@ function checks.clock(d)
     "asking for the time takes long: is PD far away, or busy?")
 end
 
+--- The stores of a cluster: whether they are up, and have room.
+function checks.stores(d)
+  if not d.target:find "^tikv://" then
+    return
+  end
+  for _, store in ipairs(d.context.check(d.db:cluster()).stores) do
+    local share = store.capacity and store.capacity > 0 and store.available / store.capacity or 1
+    local down = store.state ~= "up"
+    d.add(("store %d"):format(store.id), (down or share < 0.02) and "bad" or share < 0.1 and "warn" or "ok",
+      ("%s, %s%s"):format(store.address, store.state,
+        store.capacity and (", %s of %s free"):format(bytes_text(store.available), bytes_text(store.capacity))
+          or ""),
+      down and "its regions are being moved away: is that wanted?" or "make room, or add a store")
+  end
+end
+
 -- ---- The data
 
 function checks.indexes(d)
@@ -215,7 +231,8 @@ end
 
 -- ---- The run
 
-local BEFORE, WITH_STORE = { "versions", "limits", "threads", "disk", "permissions" }, { "clock", "indexes", "queues" }
+local BEFORE = { "versions", "limits", "threads", "disk", "permissions" }
+local WITH_STORE = { "clock", "stores", "indexes", "queues" }
 
 local COLORS = { ok = "green", warn = "yellow", bad = "red" }
 
@@ -255,9 +272,8 @@ return {
   name = "doctor",
   summary = "looks for what is wrong with machine, store and data, and says what to do",
   text = {
-    "Checks versions, limits of the process, threads, disk space, permissions, the clock against PD's, indexes that "
-      .. "are not "
-      .. "readable, and queues that are paused, late or have failed events. Changes nothing.",
+    "Checks versions, limits of the process, threads, disk space, permissions, the clock against PD's, the stores, "
+      .. "indexes that are not readable, and queues that are paused, late or have failed events. Changes nothing.",
   },
   existing = true,
   operands = "", most = 0,
