@@ -1,7 +1,7 @@
 /* Maintenance in steps: core's machine, one step an operation.
  *
  * INVARIANTS
- *  1. The core machine is touched only by the step that runs (busy), or by let_go.
+ *  1. The core machine is touched only by who has set busy, or by let_go when the database closes.
  *  2. Documents that wait for the host are copies: they stay what they are when the database is
  *     closed.
  *
@@ -19,7 +19,7 @@ struct tito_steps {
     uint32_t magic;
     ti_db *db;              /* one reference */
     _Atomic(uint32_t) refs; /* the host's, and one of every step */
-    _Atomic(bool) busy;     /* a step runs */
+    _Atomic(bool) busy;     /* a step runs, or none will any more: freed */
     ti_db_child child;      /* adopted */
     ti_steps *core;         /* owned; NULL when let go */
     tito_host_fn host;      /* or NULL */
@@ -160,11 +160,23 @@ static void unref_steps(void *object)
         ti_db_release(steps->db, &steps->child);
 }
 
+/* Unless a step runs, the work has ended when the handle is freed, whoever keeps futures of it:
+ * others may begin. Steps that wait to run find it busy for ever. */
+static void end_now(tito_steps_t *steps)
+{
+    if (ti_db_forked(steps->db) || atomic_exchange(&steps->busy, true) ||
+        ti_db_enter(steps->db, NULL) != TI_OK)
+        return;
+    let_go(&steps->child);
+    ti_db_leave(steps->db);
+}
+
 void tito_steps_free(tito_steps_t *steps)
 {
     if (ti_handle_check(steps, TI_MAGIC_STEPS, "steps", NULL) != TI_OK)
         return;
     steps->magic = TI_MAGIC_FREED;
+    end_now(steps);
     unref_steps(steps);
 }
 
@@ -224,7 +236,7 @@ static ti_status run_next(ti_op *op, const ti_call *call, ti_err *err)
 {
     tito_steps_t *steps = op->args.object;
     if (atomic_exchange(&steps->busy, true))
-        return ti_err_set(err, TI_INVALID_STATE, "another step runs");
+        return ti_err_set(err, TI_INVALID_STATE, "another step runs, or the steps were freed");
     ti_status status = do_step(steps, op, call, err);
     atomic_store(&steps->busy, false);
     return status;

@@ -623,6 +623,30 @@ static void host_functions(void **state)
     tito_db_free(db);
 }
 
+/* Freed steps have ended, also while somebody keeps a future of theirs. */
+static void freed_steps_let_others_begin(void **state)
+{
+    (void)state;
+    tito_db_t *db = open_memory();
+    tito_model_t *items = declare(db, model_spec);
+    tito_steps_t *first = NULL;
+    tito_steps_t *second = NULL;
+    OK(tito_reindex_open(items, NULL, &first, &error));
+    tito_future_t *kept = DONE(tito_steps_next(first));
+    tito_future_t *late = tito_steps_next(first);
+    OK(tito_reindex_open(items, NULL, &second, &error));
+    FAILS(tito_steps_next(second), TITO_BUSY);
+    tito_steps_free(second);
+    tito_steps_free(first);
+    OK(tito_reindex_open(items, NULL, &second, &error));
+    RUN(tito_steps_next(second));
+    FAILS(late, TITO_INVALID_STATE);
+    tito_future_free(kept);
+    tito_steps_free(second);
+    tito_model_free(items);
+    tito_db_free(db);
+}
+
 static void an_embedded_database_has_no_cluster(void **state)
 {
     (void)state;
@@ -660,6 +684,7 @@ int main(void)
         cmocka_unit_test(completions_by_descriptor),
         cmocka_unit_test(completions_by_socket),
         cmocka_unit_test(host_functions),
+        cmocka_unit_test(freed_steps_let_others_begin),
         cmocka_unit_test(an_embedded_database_has_no_cluster),
     };
     return TEST_RUN(tests);
