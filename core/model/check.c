@@ -15,7 +15,10 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "codec/cursor.h"
 #include "model/check_int.h"
+
+#define PHASE_FIRST '0' /* a cursor's key: this and the phase, then where it goes on */
 
 static const char *const phase_names[] = {"records", "entries", "uniques", "done"};
 static const char *const kind_names[] = {"record_corrupt", "record_unreadable", "list_stale",
@@ -149,6 +152,57 @@ static ti_status work(ti_check *c, ti_step *step_out, const ti_call *call, ti_er
     return TI_OK;
 }
 
+/* ---- cursors ---- */
+
+static ti_cursor_scope scope_of(const ti_model *model)
+{
+    return (ti_cursor_scope){
+        .name_space = ti_keyspace_name(&model->store->keyspace),
+        .table = model->table,
+        .extra = TI_SLICE("check"),
+    };
+}
+
+static ti_slice secret_of(const ti_model *model)
+{
+    return (ti_slice){.data = (const char *)ti_store_secret(model->store),
+                      .len = TI_CURSOR_SECRET_SIZE};
+}
+
+/* Where another check would go on. */
+static ti_status write_cursor(const ti_check *c, ti_json_writer *w, ti_err *err)
+{
+    const ti_model *model = c->base.model;
+    const ti_cursor_scope scope = scope_of(model);
+    ti_arena *a = &c->base.s->arena;
+    size_t len = c->from.len + 1;
+    char *key = ti_arena_alloc(a, len);
+    ti_slice token;
+    if (key == NULL)
+        return ti_err_no_memory(err);
+    key[0] = (char)(PHASE_FIRST + (int)c->at);
+    if (c->from.len > 0)
+        memcpy(key + 1, c->from.data, c->from.len);
+    TI_TRY(ti_cursor_seal(a, secret_of(model), &scope, (ti_slice){.data = key, .len = len}, &token,
+                          err));
+    ti_json_write_key(w, TI_SLICE("cursor"));
+    ti_json_write_string(w, token);
+    return w->status;
+}
+
+static ti_status open_cursor(ti_check *c, ti_slice cursor, ti_err *err)
+{
+    const ti_model *model = c->base.model;
+    const ti_cursor_scope scope = scope_of(model);
+    ti_slice key;
+    TI_TRY(ti_cursor_open(&c->base.s->arena, secret_of(model), &scope, cursor, &key, err));
+    int phase = key.data[0] - PHASE_FIRST;
+    if (phase < (int)TI_CHECK_RECORDS || phase >= (int)TI_CHECK_DONE)
+        return ti_err_set(err, TI_INVALID_ARGUMENT, "this cursor is not of a check");
+    c->at = (ti_check_phase)phase;
+    return ti_buf_append_slice(&c->from, (ti_slice){.data = key.data + 1, .len = key.len - 1}, err);
+}
+
 /* ---- the machine ---- */
 
 static void write_uint(ti_json_writer *w, const char *name, uint64_t value)
@@ -175,7 +229,7 @@ static ti_status check_next(ti_steps *steps, ti_step *step_out, ti_json_writer *
     write_uint(w, "repaired", c->repaired);
     if (c->at == TI_CHECK_DONE)
         *step_out = TI_STEP_DONE;
-    return TI_OK;
+    return *step_out == TI_STEP_MORE ? write_cursor(c, w, err) : TI_OK;
 }
 
 static void check_close(ti_steps *steps)
@@ -206,6 +260,12 @@ ti_status ti_check_open(ti_model *model, const ti_check_options *options, ti_ste
     ti_buf_init(&c->from, TI_KEY_SIZE_MAX * 2);
     c->repair = options != NULL && options->repair;
     c->batch = options != NULL && options->batch > 0 ? options->batch : TI_REINDEX_BATCH;
+    if (options != NULL && options->cursor.len > 0)
+        status = open_cursor(c, options->cursor, err);
+    if (status != TI_OK) {
+        ti_steps_free(&c->base);
+        return status;
+    }
     *steps_out = &c->base;
     return TI_OK;
 }

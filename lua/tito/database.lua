@@ -183,7 +183,7 @@ end
 
 --- Compares every record with its index entries: { done, total, findings }. options: repair, progress.
 function Database:check(name, options)
-  local out = values.options(options, { repair = "boolean", progress = "ours" }, "check")
+  local out = values.options(options, { repair = "boolean", cursor = "string", progress = "ours" }, "check")
   return maintenance.run(declared_model(self, name, "check"), "check", out, options and options.progress)
 end
 

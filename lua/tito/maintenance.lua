@@ -25,7 +25,7 @@ local function reply(steps, functions)
 end
 
 local function run(steps, functions, progress)
-  local findings = {}
+  local findings, cursor = {}, nil
   while true do
     local step, info, err = driver.steps_next(steps)
     if not step then
@@ -42,9 +42,10 @@ local function run(steps, functions, progress)
         return nil, why
       end
     end
+    cursor = info.cursor or cursor
     local stopped = progress and progress(info) == false and step ~= "done"
     if step == "done" or stopped then
-      info.findings, info.stopped = findings, stopped or nil
+      info.findings, info.stopped, info.cursor = findings, stopped or nil, stopped and cursor or nil
       return info
     end
   end

@@ -234,7 +234,7 @@ function Database:worker(options) end
 function Database:reindex(table_name, progress) end
 
 ---@param table_name string
----@param options { repair: boolean?, progress: (fun(info: table): boolean?)? }? # progress as of reindex
+---@param options { repair: boolean?, cursor: string?, progress: (fun(info: table): boolean?)? }? # progress as of reindex; a summary with stopped has a cursor: another check goes on there
 ---@return table?, tito.Error?
 function Database:check(table_name, options) end
 

@@ -122,7 +122,14 @@ def ends_at_a_consistent_point(place):
     place.run("load", "all.jsonl", *copy)
     equal(whole, dump(place, copy, "copy.jsonl"), "the copy")
 
-    interrupted(place, "check", *place.db())
+    shown = interrupted(place, "check", "item", *place.db())
+    more = re.search(r"more: tito check item(?: --cursor ([\w-]+))?", shown)
+    check(more, shown)
+    cursor = ["--cursor", more.group(1)] if more.group(1) else []
+    out, _ = place.run("check", "item", *cursor, *place.db())
+    check(", 0 findings" in out and (not cursor or "item: %d records" % (2 * count) not in out), out)
+    place.run("check", "item", "--cursor", "wrong", *place.db(), code=11)
+    place.run("check", "item", "other", "--cursor", "x", *place.db(), code=2)
 
 
 # An index whose condition takes its time, when it is told to.

@@ -340,6 +340,25 @@ describe("what a database is asked to do as a whole", function()
     support.clean()
   end)
 
+  it("goes on with a check where another one ended", function()
+    local db = support.open()
+    local User = users(db)
+    for i = 1, 300 do
+      assert(User:build { id = "u" .. i, email = "e" .. i, age = i })
+    end
+    local whole = assert(db:check("user"))
+    assert.is_nil(whole.cursor)
+    local done, pieces, cursor = 0, 0, nil
+    repeat
+      local piece = assert(db:check("user", { cursor = cursor, progress = function() return false end }))
+      done, pieces, cursor = done + piece.done, pieces + 1, piece.cursor
+    until not piece.stopped
+    assert.equal(whole.done, done)
+    assert.is_true(pieces > 1)
+    assert.fails("invalid_argument", db:check("user", { cursor = "wrong" }))
+    db:close()
+  end)
+
   it("does not fill an index whose condition fails", function()
     local db = support.open()
     local path = support.folder()

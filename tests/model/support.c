@@ -353,6 +353,42 @@ static void append_findings(db *d, ti_slice json, ti_buf *out)
     ti_json_parser_free(&parser);
 }
 
+ti_slice cursor_of(db *d, ti_slice json)
+{
+    ti_json_parser parser;
+    ti_json_doc doc;
+    ti_slice cursor = TI_SLICE_NONE;
+    ti_json_parser_init(&parser);
+    OK(d, ti_json_parse(&parser, &d->a, json, &doc, &d->err));
+    ti_json_value value = ti_json_get(ti_json_root(&doc), TI_SLICE("cursor"));
+    if (ti_json_is_present(value))
+        OK(d, ti_json_string(value, &d->a, &cursor, &d->err));
+    ti_json_parser_free(&parser);
+    return ti_arena_copy(&d->a, cursor);
+}
+
+const char *check_in_pieces(db *d, ti_model *m)
+{
+    ti_check_options options = {.batch = 7};
+    ti_step step = TI_STEP_MORE;
+    ti_buf out;
+    ti_buf_init(&out, 1 << 20);
+    for (int pieces = 0; step != TI_STEP_DONE; pieces++) {
+        ti_steps *steps = NULL;
+        ti_slice json;
+        assert_true(pieces < 1000);
+        OK(d, ti_check_open(m, &options, &steps, &d->err));
+        OK(d, ti_steps_next(steps, &step, &json, &d->call, &d->err));
+        append_findings(d, json, &out);
+        options.cursor = cursor_of(d, json);
+        assert_int_equal(options.cursor.len > 0, step == TI_STEP_MORE);
+        ti_steps_free(steps);
+    }
+    const char *text = T(ti_buf_slice(&out));
+    ti_buf_free(&out);
+    return text;
+}
+
 const char *check(db *d, ti_model *m, bool repair, conditions_fn conditions)
 {
     ti_steps *steps = NULL;

@@ -75,6 +75,10 @@ const char *run_steps(db *d, ti_steps *steps, conditions_fn conditions);
 const char *reindex(db *d, ti_model *m, conditions_fn conditions);
 /* The findings of a check as one text: "kind index id;" each; "" = clean. */
 const char *check(db *d, ti_model *m, bool repair, conditions_fn conditions);
+/* The cursor of a step's answer; empty: none. */
+ti_slice cursor_of(db *d, ti_slice json);
+/* The same by a check of its own for each step, which goes on where the one before ended. */
+const char *check_in_pieces(db *d, ti_model *m);
 
 /* Every pair of the database under a prefix, as raw bytes, for tests that plant damage. */
 void raw_put(db *d, ti_slice key, ti_slice value);

@@ -188,10 +188,33 @@ static void a_dozen_at_once(void **state)
         if (strstr(found, findings[i]) == NULL)
             fail_msg("there is no %s in %s", findings[i], found);
     }
+    assert_string_equal(check_in_pieces(&d, m), found);
     (void)check(&d, m, true, NULL);
     assert_string_equal(check(&d, m, false, NULL),
                         "record_corrupt  u12;record_corrupt  u13;record_unreadable  u14;"
                         "record_unreadable  u15;");
+    ti_model_unref(m);
+    db_close(&d);
+}
+
+static void cursors_of_others_are_refused(void **state)
+{
+    const ti_check_options forged = {.cursor = TI_SLICE("AAAA")};
+    ti_check_options foreign = {.batch = 1};
+    ti_steps *steps = NULL;
+    ti_step step;
+    ti_slice json;
+    db d;
+    (void)state;
+    ti_model *m = prepare(&d);
+    ti_model *other = declare(&d, "{\"table\": \"other\"}");
+    test_status(ti_check_open(m, &forged, &steps, &d.err), TI_INVALID_ARGUMENT);
+    OK(&d, ti_check_open(m, &foreign, &steps, &d.err));
+    OK(&d, ti_steps_next(steps, &step, &json, &d.call, &d.err));
+    foreign.cursor = cursor_of(&d, json);
+    ti_steps_free(steps);
+    test_status(ti_check_open(other, &foreign, &steps, &d.err), TI_INVALID_ARGUMENT);
+    ti_model_unref(other);
     ti_model_unref(m);
     db_close(&d);
 }
@@ -203,7 +226,7 @@ int main(void)
         cmocka_unit_test(extra_entries),   cmocka_unit_test(wrong_owners),
         cmocka_unit_test(stale_lists),     cmocka_unit_test(damaged_records),
         cmocka_unit_test(foreign_keys),    cmocka_unit_test(real_duplicates_stay),
-        cmocka_unit_test(a_dozen_at_once),
+        cmocka_unit_test(a_dozen_at_once), cmocka_unit_test(cursors_of_others_are_refused),
     };
     return TEST_RUN(tests);
 }

@@ -133,6 +133,12 @@ def test_reindex_and_check(db):
     db.reindex("user", steps.append)
     assert steps and [user["id"] for user in users.query_by_index("adults")] == ["0"]
     assert db.check(users, repair=True)["findings"] == []
+    cursors = []
+    whole = db.check(users, progress=lambda info: cursors.append(info.get("cursor")))
+    assert cursors[0] and cursors[-1] is None
+    assert db.check(users, cursor=cursors[0])["done"] < whole["done"]
+    with pytest.raises(tito.InvalidArgument):
+        db.check(users, cursor="wrong")
     assert [table["table"] for table in db.schema()] == ["user"]
     db.drop_index("user", "adults")
     with pytest.raises(tito.Error):

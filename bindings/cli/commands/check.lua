@@ -12,12 +12,13 @@ local function told(name, finding)
     finding.repaired and "; mended" or "")
 end
 
---- Checks a table; whether nothing is wrong, or nil when it was interrupted.
+--- Checks a table; whether nothing is wrong, or nil and where to go on when it was interrupted.
 local function check_table(context, db, name)
   local bar = context.progress(nil, "records and entries of " .. name)
   local interrupted = false
   local summary = context.check(db:check(name, {
     repair = context.options.repair,
+    cursor = context.options.cursor,
     progress = function(info)
       bar:set(info.done or 0, info.total)
       interrupted = interrupted or context.interrupted()
@@ -36,12 +37,20 @@ local function check_table(context, db, name)
     summary.stopped and ", not to its end" or "")
   if context.out.json then
     context.out.value { table = name, done = summary.done, findings = output.list(summary.findings),
-      repaired = context.options.repair or false, complete = not summary.stopped }
+      repaired = context.options.repair or false, complete = not summary.stopped, cursor = summary.cursor }
   end
   if summary.stopped then
-    return nil
+    return nil, summary.cursor or context.options.cursor
   end
   return findings == 0
+end
+
+--- How to go on after the i-th table was interrupted.
+local function tell_rest(names, i, cursor)
+  io.stderr:write("more: tito check ", names[i], cursor and " --cursor " .. cursor or "", "\n")
+  if i < #names then
+    io.stderr:write("more: tito check ", table.concat(names, " ", i + 1), "\n")
+  end
 end
 
 local function run(context)
@@ -50,9 +59,13 @@ local function run(context)
   if not names then
     return 2
   end
-  for _, name in ipairs(names) do
-    local good = check_table(context, db, name)
+  if context.options.cursor and #names ~= 1 then
+    return context.misuse("--cursor goes on with one table: name it")
+  end
+  for i, name in ipairs(names) do
+    local good, cursor = check_table(context, db, name)
     if good == nil then
+      tell_rest(names, i, cursor)
       return context.stopped()
     end
     code = good and code or 1
@@ -74,6 +87,7 @@ return {
   options = {
     models.APP,
     { name = "repair", type = "flag", help = "mend what is wrong" },
+    { name = "cursor", value = "TOKEN", type = "text", help = "go on where an interrupted check of the table told" },
   },
   examples = { "tito check --db ./data", "tito check user post --app app.lua --repair --db tikv://pd1:2379" },
   codes = { { 1, "something was wrong" } },

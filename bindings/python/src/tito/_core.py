@@ -213,6 +213,14 @@ def _close_all() -> None:
                 pass
 
 
+def check_options(repair: bool, cursor: Optional[str]) -> Dict[str, Any]:
+    """Those of a check that were given."""
+    options: Dict[str, Any] = {"repair": True} if repair else {}
+    if cursor is not None:
+        options["cursor"] = cursor
+    return options
+
+
 def _run_steps(
     model: "BaseModel[Any]",
     kind: str,

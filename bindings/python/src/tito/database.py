@@ -12,7 +12,7 @@ from typing import Tuple, Type, TypeVar, Union, cast, overload
 
 from tito import _backup
 from tito._backup import Path, Progress
-from tito._core import BaseDatabase, BaseModel, BaseTx, Page, begin, run_transaction
+from tito._core import BaseDatabase, BaseModel, BaseTx, Page, begin, check_options, run_transaction
 from tito._lib import lib
 from tito._ops import Steps, drive
 from tito._query import BaseQuery
@@ -364,10 +364,14 @@ class Database(BaseDatabase):
         table: Any,
         *,
         repair: bool = False,
+        cursor: Optional[str] = None,
         progress: Optional[Callable[[Dict[str, Any]], object]] = None,
     ) -> Dict[str, Any]:
-        """Compares every record with its index entries: {"done", "total", "findings"}."""
-        return drive(self._steps("check", table, {"repair": True} if repair else {}, progress))
+        """Compares every record with its index entries: {"done", "found", "repaired", "findings"}.
+
+        cursor: what progress was told as "cursor" by an earlier check of the table, to go on there.
+        """
+        return drive(self._steps("check", table, check_options(repair, cursor), progress))
 
     def drop_index(self, table: str, index: str) -> None:
         drive(self._drop_index(table, index))
