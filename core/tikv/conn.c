@@ -386,7 +386,7 @@ static void on_end(void *context, const ti_err *why)
     bool reached = stream == NULL || wire->vt->reached(wire, stream);
     conn->stream = NULL;
     conn->sending = false;
-    if (conn->handing > 0) {
+    if (conn->handing > 0 && conn->left == NULL) { /* else nothing was handed to this one */
         conn->left = stream;
         stream = NULL;
     }

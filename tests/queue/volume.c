@@ -1,7 +1,7 @@
 /* Half a million events (on a cluster a hundred thousand) through processes that are killed,
  * stopped beyond their lease and restarted at random, with handlers that fail, come too late and
  * kill their process; on a cluster also through processes whose clocks are an hour off and run ten
- * times as fast; and the end of a worker that has far more to do than it can. What came of it is
+ * times as fast, and through stores that restart; and the end of a worker that has far more to do than it can. What came of it is
  * judged by volume_judge.c. See volume.h.
  *
  *   embedded:  one process publishes and works; the next one opens its directory
@@ -49,8 +49,12 @@ typedef struct volume {
     uint32_t kills;
     uint32_t stops;
     uint32_t terms;
-    uint32_t deaths;  /* processes that handlers killed */
-    bool only_stops;  /* nothing else happens to processes */
+    uint32_t deaths; /* processes that handlers killed */
+    bool only_stops; /* nothing else happens to processes */
+    bool stores;     /* a store of the mock cluster goes and comes, too */
+    uint64_t gone;   /* that store; 0: all are there */
+    int64_t back_us; /* when it comes back */
+    uint32_t restarts;
     int64_t still_us; /* how long they stand still at least */
     test_random random;
 } volume;
@@ -171,8 +175,18 @@ static void kill_now(volume *v, slot *s)
     v->kills++;
 }
 
+static void bring_store_back(volume *v)
+{
+    if (v->gone == 0)
+        return;
+    cluster_do(spaced_cluster(), "/store/start?id=%llu", (unsigned long long)v->gone);
+    v->gone = 0;
+    v->restarts++;
+}
+
 static void ask_to_end(volume *v, slot *s)
 {
+    bring_store_back(v); /* nobody else does while this waits */
     assert_int_equal(kill(s->pid, SIGTERM), 0);
     bury(v, s, await(s, v->plan.drain_us + SLACK_US));
     v->terms++;
@@ -225,9 +239,23 @@ static void tend(volume *v)
     }
 }
 
+/* A store drawn at random goes, and comes back later where it was. */
+static void take_store_away(volume *v)
+{
+    uint64_t ids[8];
+    size_t n = cluster_stores(spaced_cluster(), ids, 8);
+    v->gone = ids[test_random_below(&v->random, n)];
+    v->back_us = volume_real_us() + 300000 + (int64_t)test_random_below(&v->random, 1500000);
+    cluster_do(spaced_cluster(), "/store/stop?id=%llu", (unsigned long long)v->gone);
+}
+
 /* Something happens to a process drawn at random. */
 static void trouble(volume *v)
 {
+    if (v->stores && v->gone == 0 && test_random_one_in(&v->random, 2)) {
+        take_store_away(v);
+        return;
+    }
     slot *s = &v->slots[test_random_below(&v->random, v->slot_count)];
     if (s->pid == 0 || s->over || s->still)
         return;
@@ -271,7 +299,10 @@ static void run_until_empty(volume *v, qdb *d, int64_t every_us, uint32_t troubl
     int64_t next_us = volume_real_us() + every_us;
     for (uint32_t polls = 1;; polls++) {
         tend(v);
-        if (are_over(v) && (d == NULL || (polls % 20 == 0 && volume_db_is_empty(d))))
+        if (volume_real_us() >= v->back_us)
+            bring_store_back(v);
+        if (are_over(v) &&
+            (d == NULL || (v->gone == 0 && polls % 20 == 0 && volume_db_is_empty(d))))
             break;
         if (volume_real_us() > end_us)
             fail_msg("the queue did not become empty");
@@ -284,6 +315,7 @@ static void run_until_empty(volume *v, qdb *d, int64_t every_us, uint32_t troubl
         usleep(10000);
     }
     end_all(v);
+    bring_store_back(v);
 }
 
 /* Fails unless all was well. d: the database, or NULL when it is to be opened. */
@@ -412,6 +444,49 @@ static void with_other_clocks(void **state)
     judge(v, &d, true, &verdict);
     assert_true(verdict.certain >= test_scaled(20000));
     close_run(v, &d);
+}
+
+/* Stores of the cluster stop and start again while processes are killed, stopped and restarted. */
+static void while_stores_restart(void **state)
+{
+    (void)state;
+    volume *v = &the_run;
+    qdb d;
+    volume_plan plan = plan_of(12000, 8000);
+    volume_verdict verdict;
+    plan.handlers = 4;
+    plan.timeout_us = 60000000;
+    plan.drain_us = 60000000;
+    plan.lease_us = LEASE_US;
+    open_run(v, &plan);
+    v->stores = true;
+    add_slot(v, "p", NULL);
+    for (int i = 0; i < 3; i++)
+        add_slot(v, "w", NULL);
+    volume_db_open(&d, v->dir, &v->plan);
+    run_until_empty(v, &d, 400000, 10 + (uint32_t)test_scaled(20));
+    judge(v, &d, true, &verdict);
+    print_message("%u restarts of stores\n", v->restarts);
+    assert_true(verdict.certain >= test_scaled(12000));
+    assert_true(v->restarts > 0);
+    close_run(v, &d);
+}
+
+/* Half as much again comes as the handlers can do, for as long as it comes; then they catch up. */
+static void more_comes_than_is_done(void **state)
+{
+    (void)state;
+    volume *v = &the_run;
+    volume_plan plan = plan_of(20000, 4000);
+    volume_verdict verdict;
+    plan.handle_us = 4000; /* half of it on average: eight handlers do 4,000 a second */
+    plan.publish_us = 1000000 / (6000 / (plan.publishers * plan.batch));
+    open_run(v, &plan);
+    add_slot(v, "pw", NULL);
+    run_until_empty(v, NULL, 1000000, 2 + (uint32_t)test_scaled(4));
+    judge(v, NULL, true, &verdict);
+    assert_true(verdict.certain >= test_scaled(20000));
+    close_run(v, NULL);
 }
 
 /* The embedded engine has one process, whose worker has a lease or a fixed range: it stands still
@@ -556,6 +631,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest stops[] = {ALONE(stands_still_beyond_its_lease),
                                        ALONE(stands_still_with_a_range)};
     const struct CMUnitTest ends[] = {ALONE(ends_under_pressure), ALONE(ends_without_its_handlers)};
+    const struct CMUnitTest stores[] = {ALONE(while_stores_restart)};
+    const struct CMUnitTest overload[] = {ALONE(more_comes_than_is_done)};
     if (argc == 5 && strcmp(argv[1], "--process") == 0)
         return volume_process(argv[2], (uint32_t)strtoul(argv[3], NULL, 10), argv[4]);
     if (argc == 2 && strcmp(argv[1], "clocks") == 0)
@@ -564,5 +641,9 @@ int main(int argc, char **argv)
         return TEST_RUN(stops);
     if (argc == 2 && strcmp(argv[1], "ends") == 0)
         return TEST_RUN(ends);
+    if (argc == 2 && strcmp(argv[1], "stores") == 0)
+        return TEST_RUN(stores);
+    if (argc == 2 && strcmp(argv[1], "overload") == 0)
+        return TEST_RUN(overload);
     return TEST_RUN(volumes);
 }

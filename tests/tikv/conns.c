@@ -169,6 +169,7 @@ static void commands_gather_while_one_is_on_its_way(void **state)
 /* Something happens on another thread while the first message is handed over. */
 typedef struct beside {
     conn_script script; /* first: note_ids' context */
+    sim *s;
     ti_conn *conn;
     sent *list;
     int count;
@@ -268,6 +269,45 @@ static void a_stream_may_end_while_a_message_is_handed_over(void **state)
     free_one(conn, &list[1]);
     ti_conn_close(conn);
     end_sim(s); /* which finds both streams dropped */
+}
+
+/* Ends the stream, and the one that the next command opens. */
+static void *end_two_beside(void *context)
+{
+    beside *b = context;
+    sim_end(b->script.stream, TI_UNAVAILABLE, 0);
+    while (ti_latch_open(&b->list[0].latch) > 0)
+        ti_thread_yield();
+    send_one(b->conn, &b->list[1], 1);
+    sim_refuse(sim_newest(b->s), 0);
+    while (ti_latch_open(&b->list[1].latch) > 0)
+        ti_thread_yield();
+    ti_require(b->script.messages == 1);
+    return NULL;
+}
+
+static void the_next_stream_may_end_meanwhile_too(void **state)
+{
+    (void)state;
+    sim *s = sim_create();
+    sent list[3];
+    beside b = {.s = s, .list = list, .run = end_two_beside, .joined = true};
+    ti_conn *conn = begin_beside(s, &b);
+    send_one(conn, &list[0], 0);
+    assert_int_equal(list[0].command.err.status, TI_UNAVAILABLE);
+    assert_int_equal(list[1].command.err.status, TI_UNAVAILABLE);
+    assert_false(list[1].command.sent);
+    send_one(conn, &list[2], 2);
+    sim_run(s, 1);
+    assert_int_equal(b.script.messages, 2);
+    assert_int_equal(atomic_load(&s->opened), 3);
+    answer(&b.script, (size_t[]){1}, 1, 1);
+    sim_run(s, 10);
+    assert_int_equal(list[2].command.err.status, TI_OK);
+    for (int i = 0; i < 3; i++)
+        free_one(conn, &list[i]);
+    ti_conn_close(conn);
+    end_sim(s); /* which finds all streams dropped */
 }
 
 static void *close_beside(void *context)
@@ -425,6 +465,7 @@ int main(void)
         cmocka_unit_test(commands_gather_while_one_is_on_its_way),
         cmocka_unit_test(nobody_waits_for_a_message_to_be_handed_over),
         cmocka_unit_test(a_stream_may_end_while_a_message_is_handed_over),
+        cmocka_unit_test(the_next_stream_may_end_meanwhile_too),
         cmocka_unit_test(closing_waits_for_a_message_to_be_handed_over),
         cmocka_unit_test(a_withdrawn_command_s_answer_is_dropped),
         cmocka_unit_test(an_answer_of_another_kind_is_corrupt),

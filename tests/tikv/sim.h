@@ -55,6 +55,8 @@ void sim_free(sim *s);
 int64_t sim_now_ms(const sim *s);
 const char *sim_stream_address(const ti_stream *stream);
 const char *sim_stream_method(const ti_stream *stream);
+/* The stream that was opened last; NULL: none. */
+ti_stream *sim_newest(sim *s);
 /* A message or the end of a stream, delay_ms from now. */
 void sim_answer(ti_stream *stream, ti_slice message, int64_t delay_ms);
 void sim_end(ti_stream *stream, ti_status status, int64_t delay_ms);
