@@ -226,7 +226,11 @@ bool tc_beside_stop(tc_beside *beside);
 /* Whether SIGINT or SIGTERM came; the first call is what keeps them from ending the process.
  * @thread main */
 bool tc_interrupted(void);
-/* As if none had come. */
+/* From here on SIGPIPE does not end the process, but is noted: whoever read the output has gone.
+ * @thread main */
+void tc_reader_watch(void);
+bool tc_reader_is_gone(void);
+/* As if no signal had come. */
 void tc_interrupt_forget(void);
 /* Sleeps so long, or until one comes. */
 void tc_sleep(double seconds);

@@ -1,11 +1,12 @@
-/* Ctrl-C in commands that people call.
+/* Ctrl-C in commands that people call, and whoever reads their output and goes away.
  *
  *   until a command asks      SIGINT and SIGTERM end the process, as they do everywhere
  *   from its first question   the first is counted, the command ends where it is consistent
  *                             the second ends the process at once, with 130
+ *   SIGPIPE                   is noted: write() fails, and the command closes its database
  *
  * INVARIANTS
- *  1. The handler uses only an atomic and _exit(). */
+ *  1. The handlers use only atomics and _exit(). */
 #include "cli.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 static atomic_uint count;
+static atomic_bool reader_gone;
 static bool installed; /* of the main thread */
 
 static void on_signal(int number)
@@ -39,6 +41,24 @@ bool tc_interrupted(void)
         install(SIGTERM);
     }
     return atomic_load(&count) > 0;
+}
+
+static void on_pipe(int number)
+{
+    (void)number;
+    atomic_store(&reader_gone, true);
+}
+
+void tc_reader_watch(void)
+{
+    struct sigaction action = {.sa_handler = on_pipe, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGPIPE, &action, NULL);
+}
+
+bool tc_reader_is_gone(void)
+{
+    return atomic_load(&reader_gone);
 }
 
 void tc_interrupt_forget(void)

@@ -149,6 +149,13 @@ static int interrupted(lua_State *L)
     return 1;
 }
 
+/* reader_is_gone(): whether something was written that nobody reads any more. */
+static int reader_is_gone(lua_State *L)
+{
+    lua_pushboolean(L, tc_reader_is_gone());
+    return 1;
+}
+
 /* sleep(seconds): until then, or until an interruption. */
 static int sleep_seconds(lua_State *L)
 {
@@ -176,6 +183,7 @@ static const luaL_Reg functions[] = {{"open", open_database},
                                      {"width", width},
                                      {"clock", clock_seconds},
                                      {"interrupted", interrupted},
+                                     {"reader_is_gone", reader_is_gone},
                                      {"sleep", sleep_seconds},
                                      {"processors", processors},
                                      {"interruptible", tc_interruptible},
@@ -226,6 +234,7 @@ int tc_program(int argc, char **argv)
 {
     program p = {.argc = argc, .argv = argv, .code = TC_EXIT_FAILED};
     lua_State *L = luaL_newstate();
+    tc_reader_watch();
     if (L == NULL) {
         tc_log(TC_ERROR, "there is no memory");
         return TC_EXIT_FAILED;

@@ -272,6 +272,20 @@ def writes_to_a_full_disk(place):
     check("stdout can not be written" in process.text(), process.text())
 
 
+def ends_quietly_when_nobody_reads(place):
+    place.lua(POSTS)
+    for words in (["scan", "post", "--all"], ["scan", "post", "--all", "--json"], ["dump"], ["schema"], ["check"], ["doctor"],
+                  ["shell", "-e", "print(1)"]):  # fmt: skip
+        read, write = os.pipe()
+        os.close(read)
+        with open(write, "wb") as nobody:
+            process = place.start(*words, *place.db(), out=nobody)
+        process.ends(141)
+        equal("", process.text(), words)
+    found = _found(place, *place.db())["clock_skew"]
+    check(found["state"] == "ok", found)  # each has closed its database
+
+
 def completes_in_shells(place):
     for shell in ("bash", "zsh", "fish"):
         script = place.run("completion", shell)[0]
@@ -432,4 +446,4 @@ TESTS = [gets_records, queries_by_indexes, pages_by_cursors, counts_and_explains
          watches_until_interrupted, looks_at_schemas, looks_at_types, tells_what_is_wrong]
 ON_CLUSTER = [sees_who_has_leases, describes_the_cluster, finds_old_locks]
 EMBEDDED = [finds_planted_damage, short_commands_leave_the_clock_alone, says_where_its_modules_are_to_be, tells_what_is_wrong_with_files,
-            writes_to_a_full_disk, completes_in_shells]
+            writes_to_a_full_disk, ends_quietly_when_nobody_reads, completes_in_shells]

@@ -3,17 +3,12 @@ local dumps = require "tito.cli.dumps"
 
 local AGE_S = 600 -- as long as a transaction may live
 
---- Ends with an exit code, from wherever it is.
-local function stop(context, why)
-  context.log("error", why)
-  error({ code = "io", message = "the dump was not made" }, 0)
-end
-
-local function must(context, ok, why)
-  if not ok and type(why) == "table" then
-    error(why, 0)
+--- ok; what went wrong ends the command, from wherever it is: an error of the store, or the text of one of the file.
+local function must(ok, why)
+  if not ok then
+    error(type(why) == "table" and why or { code = "io", message = why .. "; the dump was not made" }, 0)
   end
-  return ok or stop(context, why)
+  return ok
 end
 
 --- Dumps the documents of a table; false when it was interrupted.
@@ -24,7 +19,7 @@ local function dump_table(context, db, tx, writer, name, bar, before)
     return not context.interrupted()
   end)
   if count == nil then
-    must(context, nil, why)
+    must(nil, why)
   end
   return count
 end
@@ -34,7 +29,7 @@ local function dump_schedules(context, db, writer)
   table.sort(list, function(a, b) return a.name < b.name end)
   for _, schedule in ipairs(list) do
     schedule.next = nil
-    must(context, writer:write(dumps.line("schedule", schedule)))
+    must(writer:write(dumps.line("schedule", schedule)))
   end
   return #list
 end
@@ -52,7 +47,7 @@ local function dump_events(context, queue, writer, state)
         out[name] = event[name]
       end
       out.references = out.references and #out.references > 0 and out.references or nil
-      must(context, writer:write(dumps.line("event", out)))
+      must(writer:write(dumps.line("event", out)))
     end
     count, cursor = count + #page.items, page.cursor
     if context.interrupted() then
@@ -67,7 +62,7 @@ local function dump_queues(context, db, writer)
   local total = 0
   for _, known in ipairs(context.check(db:queues())) do
     local queue = db:queue { type = known.type }
-    must(context, writer:write(dumps.line("queue",
+    must(writer:write(dumps.line("queue",
       { type = known.type, partitions = known.partitions, paused = known.paused or false })))
     for _, state in ipairs { "parked", "pending" } do
       local count = dump_events(context, queue, writer, state)
@@ -85,9 +80,9 @@ local function dump_all(context, db, writer, names, catalog)
   local tx <close> = context.check(db:begin { read_only = true, age = AGE_S, timeout = AGE_S })
   local counts = { documents = 0, events = 0, schedules = 0 }
   local bar = context.progress(nil, "documents")
-  must(context, writer:write(dumps.header()))
+  must(writer:write(dumps.header()))
   for _, name in ipairs(names) do
-    must(context, writer:write(dumps.schema_line(name, dumps.schema(catalog[name]))))
+    must(writer:write(dumps.schema_line(name, dumps.schema(catalog[name]))))
   end
   for _, name in ipairs(names) do
     local count = dump_table(context, db, tx, writer, name, bar, counts.documents)
@@ -106,7 +101,7 @@ local function dump_all(context, db, writer, names, catalog)
     end
   end
   bar:finish()
-  must(context, writer:write(dumps.line("end", counts)))
+  must(writer:write(dumps.line("end", counts)))
   return counts
 end
 
@@ -131,7 +126,7 @@ local function run(context)
   if not counts then
     return context.stopped("interrupted; no file was written")
   end
-  must(context, writer:finish())
+  must(writer:finish())
   if path then
     context.out.line("%d tables, %d documents", #names, counts.documents)
     if context.out.json then

@@ -15,7 +15,7 @@ local options = require "tito.cli.options"
 local output = require "tito.cli.output"
 local progress = require "tito.cli.progress"
 
-local OK, FAILED, USAGE, CLASS, INTERRUPTED = 0, 1, 2, 10, 130
+local OK, FAILED, USAGE, CLASS, INTERRUPTED, UNREAD = 0, 1, 2, 10, 130, 141
 
 local COMMON = {
   { name = "db", value = "TARGET", type = "target",
@@ -37,6 +37,7 @@ local CODES = {
   { CLASS + 2, "conflict with another transaction" }, { CLASS + 3, "the store is not available, or busy, or too slow" },
   { CLASS + 4, "the outcome of a commit is unknown" }, { CLASS + 5, "the store or the machine is broken" },
   { CLASS + 6, "a function of the app failed" }, { INTERRUPTED, "interrupted" },
+  { UNREAD, "whoever read the output went away" },
 }
 
 -- ---- The commands
@@ -183,8 +184,11 @@ local function new_context(command, action, given, words)
   --- An error as people read it.
   context.text_of = text_of
 
-  --- Tells an error and gives the exit code of its class.
+  --- Tells an error and gives the exit code of its class. When nobody reads the output any more, that is the cause.
   function context.fail(err)
+    if cli.reader_is_gone() then
+      return UNREAD
+    end
     cli.log("error", text_of(err))
     return code_of(err)
   end
@@ -214,7 +218,9 @@ end
 
 local function finish(code)
   local ok, why = io.stdout:flush()
-  if not ok then
+  if cli.reader_is_gone() then
+    return UNREAD
+  elseif not ok then
     cli.log("error", "stdout can not be written: " .. tostring(why))
     return code == OK and FAILED or code
   end
