@@ -346,7 +346,7 @@ static ti_status decide(ti_committer *c, ti_err *err)
     }
     if (c->torn)
         return ti_err_set(err, TI_CONFLICT,
-                          "the region was split while the commit's answer was lost");
+                          "what a lost request for this commit has done is not known");
     if (c->async) {
         c->commit_ts = c->async_ts;
         atomic_fetch_add(&c->engine->commits_async, 1);

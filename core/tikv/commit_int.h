@@ -42,7 +42,8 @@ typedef struct ti_committer {
     bool async;
     bool *lost;         /* per key: its prewrite, which may be the commit point */
     bool lost_primary;  /* the primary's commit */
-    bool torn;          /* a lost 1PC request whose keys are not in one region any more */
+    bool torn;          /* what a lost request may have done is not known: of 1PC whose keys are not
+                           in one region any more, or an async one, forgotten by the store */
     bool refused;       /* a prewrite that was never lost was refused: it can not be committed */
     bool touched;       /* something may have been written */
     uint64_t one_pc_ts; /* 1PC's commit timestamp */

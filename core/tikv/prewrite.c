@@ -151,11 +151,15 @@ static ti_status take_key_error(ti_committer *c, const ti_fan_part *part,
     return status;
 }
 
-/* A good answer. */
+/* A good answer. After one that did not come, the locks may be those of the earlier request, which
+ * asked for an async commit: when the store says nothing of that, whoever meets them may commit by
+ * them, and 2PC must not. (TiKV answers with the lock's min_commit_ts; unistore with none.) */
 static void take_success(ti_committer *c, const ti_fan_part *part,
                          const Kvrpcpb__PrewriteResponse *r)
 {
     c->touched = true;
+    if (c->async && r->one_pc_commit_ts == 0 && r->min_commit_ts == 0)
+        c->torn |= part_is_lost(c, part);
     set_lost(c, part, false);
     if (c->one_pc && r->one_pc_commit_ts != 0) {
         c->one_pc_ts = r->one_pc_commit_ts;

@@ -201,6 +201,41 @@ static void a_lost_part_of_an_async_commit_is_unknown(void **state)
     }
 }
 
+/* The first prewrite of an async commit is carried out, its answer lost; asked again the store says
+ * that the lock is there, and no min_commit_ts. */
+static void forgets_what_is_locked(fake_ask *ask)
+{
+    script *s = script_of(ask);
+    if (ask->kind == TI_COMMAND_PREWRITE) {
+        Kvrpcpb__PrewriteRequest *r = unpack(&kvrpcpb__prewrite_request__descriptor, ask);
+        ask->cut = ask->number == 1;
+        say_prewritten(ask, r->mutations[0]->key.data[0] == 'a' ? 0 : s->start_ts + 7, 0);
+    }
+    if (ask->kind == TI_COMMAND_CHECK_TXN_STATUS)
+        say_status(ask, s->commit_ts);
+}
+
+/* A reader may have committed it by its locks: 2PC would commit it a second time, later. */
+static void a_lock_of_unknown_kind_is_found_out(void **state)
+{
+    (void)state;
+    for (int committed = 0; committed < 2; committed++) {
+        fake f;
+        script s = {.action = KVRPCPB__ACTION__LockNotExistRollback};
+        ti_err err;
+        ti_ts ts;
+        fake_begin(&f, two_regions);
+        f.context = &s;
+        f.answer = forgets_what_is_locked;
+        ti_engine *e = fake_open(&f);
+        s.commit_ts = committed ? fake_now(&f) + 100 : 0;
+        test_status(commit_two(&f, e, TI_TS_NONE, 20000, &ts, &err),
+                    committed ? TI_OK : TI_CONFLICT);
+        assert_true(ts == s.commit_ts);
+        end(&f, e);
+    }
+}
+
 static void one_refuses_one_is_silent(fake_ask *ask)
 {
     Kvrpcpb__PrewriteResponse out = KVRPCPB__PREWRITE_RESPONSE__INIT;
@@ -593,6 +628,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_pc_is_one_request),
         cmocka_unit_test(a_torn_1pc_is_found_out),
+        cmocka_unit_test(a_lock_of_unknown_kind_is_found_out),
         cmocka_unit_test(a_lost_part_of_an_async_commit_is_unknown),
         cmocka_unit_test(a_refused_part_decides_whatever_is_lost),
         cmocka_unit_test(a_refused_commit_ts_is_taken_anew_within_its_bound),
