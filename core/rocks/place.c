@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -143,6 +144,14 @@ static ti_status claim_directory(int dir, mode_t mode, const char *path, ti_err 
     return write_marker(dir, path, err);
 }
 
+/* Until dir is closed, others who would claim it wait. Some file systems have no such locks: there
+ * two that come at once write over each other's marker, and one of them may fail. */
+static void one_at_a_time(int dir)
+{
+    while (flock(dir, LOCK_EX) != 0 && errno == EINTR)
+        continue;
+}
+
 static ti_status prepare_directory(int dir, const char *path, ti_rocks_place *place_out,
                                    ti_err *err)
 {
@@ -154,6 +163,10 @@ static ti_status prepare_directory(int dir, const char *path, ti_rocks_place *pl
     if (realpath(path, place_out->path) == NULL)
         return ti_rocks_errno(errno, "resolve the path", path, err);
     ti_status status = read_marker(dir, path, err);
+    if (status == TI_NOT_FOUND) {
+        one_at_a_time(dir);
+        status = read_marker(dir, path, err);
+    }
     if (status == TI_NOT_FOUND) {
         status = claim_directory(dir, about.st_mode, path, err);
         if (status == TI_OK || read_marker(dir, path, NULL) != TI_OK)

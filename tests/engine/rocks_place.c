@@ -401,6 +401,8 @@ static void *open_and_close(void *arg)
         ti_rocks_options small = db_small_options();
         ti_call call = ti_call_within(ti_env_real(), 60000000);
         ti_status status = ti_rocks_open(o->p->path, &small, ti_env_real(), &e, &call, &err);
+        if (status != TI_OK)
+            fprintf(stderr, "opening: %s\n", err.message);
         ti_require(status == TI_OK);
         set_key(e, "a", "1");
         e->vt->unref(e);
