@@ -239,7 +239,7 @@ static void a_stopped_store_leaves_no_doubt(void **state)
         assert_int_equal(count, 3);
         for (size_t i = 0; i < count; i++)
             cluster_do(&c, "/store/stop?id=%llu", (unsigned long long)ids[i]);
-        usleep(100000); /* the streams have ended */
+        usleep(1000000); /* the streams have ended, also on a slow machine */
         ti_status status = commit_in(&t, m, SHORT_US);
         if (status != TI_TIMEOUT && status != TI_UNAVAILABLE)
             fail_msg("%s: %s", ti_status_name(status), t.err.message);
