@@ -59,10 +59,10 @@ TITO_API tito_future_t *tito_queue_replay(tito_queue_t *queue, const char *filte
  * 0: they are again. It is stored. Publishing goes on. Result: none. */
 TITO_API tito_future_t *tito_queue_set_paused(tito_queue_t *queue, int32_t paused);
 /* Gives the type another partition count (1 to 9999) while it is in use. Publishing goes on, by the
- * new count from the first moment; nothing of the type is delivered until the call ends. Order per
+ * new count once all workers rest; nothing of the type is delivered until the call ends. Order per
  * key stays, ids of unfinished events change. Embedded it waits until the handlers end that have
- * events of the type in hand (so do not call it in one); on a cluster it waits 11 seconds, and the
- * outcome of a handler that takes longer has no effect: it runs again. Workers that run take the new
+ * events of the type in hand (so do not call it in one); on a cluster it waits 22 seconds, and the
+ * outcome of a handler that takes longer than 10 has no effect: it runs again. Workers that run take the new
  * count on; who opens the type with `partitions` from now on has to give the new one. Progress:
  * partitions looked through. A call that did not end (cancelled, killed, an error) leaves the type
  * without delivery until the next call, which goes on; with another count than before it changes to

@@ -300,8 +300,8 @@ suite_real() {
     fi
     echo "built the real servers in $(($(date +%s) - began)) s"
     under="env -u TITO_TEST_PD sh tests/cluster/with --real --keep build/cluster"
-    # The long runs of the queue, and those with other clocks, have the mock cluster.
-    leave_out='queue_(volume|clocks|ends|ticks)_tikv'
+    # The long runs of the queue, those with other clocks and those that stop its stores have the mock cluster.
+    leave_out='queue_(volume|clocks|ends|ticks|stores)_tikv'
     ctest_in test "$tenth" -FA mock_cluster -R '^(engine|model|query|queue)_.*_tikv$'
     leave_out=""
     # Those stores are unistore's: what commits in one phase there is not isolated.

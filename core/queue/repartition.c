@@ -1,13 +1,14 @@
 /* Another partition count for a type that is in use: drain and switch.
  *
- *   1 switch   queue_meta = {to, from, since}: one transaction. From here on events are published
- *              by the new count, and nothing is delivered
- *   2 settle   what knew only the old count ends: commits under way, handlers (alone: waited for;
- *              on a shared engine: fenced by TI_META_LEASE_US)
- *   3 move     rows that lie where the new count does not put them: page by page, each row deleted
- *              and put at the same place of its new partition in one transaction
- *   4 end      one transaction: queue_meta = to; checkpoints lowered to what was found; rows of
- *              partitions that are gone deleted. Delivery goes on
+ *   1 announce  queue_meta = {count, from, since}: one transaction. From here on nothing is delivered
+ *   2 rest      workers let go of the type (alone: waited for, with their handlers; on a shared
+ *               engine: fenced by TI_META_LEASE_US)
+ *   3 switch    queue_meta = {to, from, since}: from here on events are published by the new count
+ *   4 settle    commits under way that know only the old count end (in the same ways)
+ *   5 move      rows that lie where the new count does not put them: page by page, each row deleted
+ *               and put at the same place of its new partition in one transaction
+ *   6 end       one transaction: queue_meta = to; checkpoints lowered to what was found; rows of
+ *               partitions that are gone deleted. Delivery goes on
  *
  *   event:{type}:0001:{t}:{uuid}  ──>  event:{type}:0005:{t}:{uuid}     (parked ones the same way;
  *                                      history only from partitions that are gone)
@@ -16,13 +17,15 @@
  *  1. What there is to do is in the store: a call that finds a change under way goes on with it
  *     (to the same count), or begins another one (then `from` is the highest count that rows may
  *     still lie by). Killed anywhere, the type stands until the next call; nothing is lost.
- *  2. After 2 nobody writes by the old count and no outcome of an event that was read before it
- *     commits. So after 3 every row lies where the new count puts it.
- *  3. Place and uuid stay, so the order of each key stays. Nothing is delivered from 1 to 4, so no
+ *  2. After 2 no worker delivers, and no outcome of an event that was read before it commits. Only
+ *     then is anything published by the new count: a worker that still read by the old one would
+ *     find it before older events of the same key.
+ *  3. After 4 nobody writes by the old count. So after 5 every row lies where the new one puts it.
+ *  4. Place and uuid stay, so the order of each key stays. Nothing is delivered from 2 to 6, so no
  *     key is worked on by two partitions.
- *  4. A page of 3 and the end lock queue_meta as this call knows it: of two changes at once the
- *     later one wins, and the other ends with CONFLICT.
- *  5. A checkpoint never passes a row that was moved below it: lowered in 4, and not used by
+ *  5. The switch, a page of 5 and the end lock queue_meta as this call knows it: of two changes at
+ *     once the later one wins, and the other ends with INVALID_STATE.
+ *  6. A checkpoint never passes a row that was moved below it: lowered in 6, and not used by
  *     anybody before (pending.c looks at everything while the count changes).
  *
  * Threads: any. What is NOT here: how workers come to rest and take the count on (follow.c). */
@@ -39,7 +42,8 @@ typedef struct change {
     ti_hub_type *type;
     ti_slice name;
     uint32_t to;
-    ti_queue_meta_row row; /* as stored by the switch */
+    ti_queue_meta_row row;  /* as this call stored or found it */
+    ti_queue_meta_row next; /* as it is to be */
     uint64_t *lowest; /* owned: of each new partition, the first place seen; UINT64_MAX: none */
     ti_progress *progress;
     uint64_t moved;
@@ -84,13 +88,17 @@ static ti_status put_meta(const change *c, ti_txn *txn, ti_queue_meta_row row, t
     return status;
 }
 
+static bool is_same(const ti_queue_meta_row *a, const ti_queue_meta_row *b)
+{
+    return a->partitions == b->partitions && a->from == b->from && a->since_us == b->since_us;
+}
+
 /* The row is still the one of this change; *row_out as it is stored. */
 static ti_status check_mine(const change *c, ti_txn *txn, ti_queue_meta_row *row_out,
                             const ti_call *call, ti_err *err)
 {
     TI_TRY(read_meta(c, txn, row_out, call, err));
-    if (row_out->partitions == c->row.partitions && row_out->from == c->row.from &&
-        row_out->since_us == c->row.since_us)
+    if (is_same(row_out, &c->row))
         return TI_OK;
     return ti_err_set(err, TI_INVALID_STATE,
                       "another call has changed the partitions of event type '%s' meanwhile",
@@ -117,36 +125,55 @@ static ti_status learn(const change *c, const ti_call *call, ti_err *err)
     return ti_queue_is_paused(c->queues, c->name, &paused, call, err);
 }
 
-/* ---- 1 switch ---- */
+/* ---- 1 announce, 3 switch ---- */
 
 /* A ti_txn_commit_hook: the row says when. */
-static ti_status write_switch(void *context, ti_txn *txn, ti_ts t, ti_err *err)
+static ti_status write_next(void *context, ti_txn *txn, ti_ts t, ti_err *err)
 {
     change *c = context;
-    c->row.since_us = (uint64_t)ti_ts_to_us(t);
+    c->next.since_us = (uint64_t)ti_ts_to_us(t);
     ti_txn_not_after(txn, ti_ts_add_us(t, TI_REPARTITION_COMMIT_US));
-    return put_meta(c, txn, c->row, err);
+    return put_meta(c, txn, c->next, err);
 }
 
-/* A ti_transact_fn: begins the change, unless it is under way or the count is what is wanted. */
-static ti_status begin(void *context, ti_txn *txn, const ti_call *call, ti_err *err)
+/* A ti_transact_fn: says that there is a change, unless the count is what is wanted. */
+static ti_status announce(void *context, ti_txn *txn, const ti_call *call, ti_err *err)
+{
+    change *c = context;
+    TI_TRY(read_meta(c, txn, &c->next, call, err));
+    if (c->next.partitions == c->to)
+        return TI_OK;
+    if (c->next.partitions > c->next.from)
+        c->next.from = c->next.partitions;
+    return ti_txn_on_commit(txn, write_next, c, err);
+}
+
+/* A ti_transact_fn. */
+static ti_status change_over(void *context, ti_txn *txn, const ti_call *call, ti_err *err)
 {
     change *c = context;
     ti_queue_meta_row row;
     TI_TRY(read_meta(c, txn, &row, call, err));
-    c->row = row;
-    if (row.partitions == c->to)
-        return TI_OK;
-    if (row.partitions > c->row.from)
-        c->row.from = row.partitions;
-    c->row.partitions = c->to;
-    return ti_txn_on_commit(txn, write_switch, c, err);
+    if (c->next.partitions == c->to && is_same(&row, &c->next))
+        return TI_OK; /* a commit of this call that had an unknown end */
+    TI_TRY(check_mine(c, txn, &row, call, err));
+    c->next = row;
+    c->next.partitions = c->to;
+    return ti_txn_on_commit(txn, write_next, c, err);
 }
 
-/* ---- 2 settle ---- */
+/* Stores the next row and has this process know it. */
+static ti_status step(change *c, ti_transact_fn fn, const ti_call *call, ti_err *err)
+{
+    TI_TRY(transact(c, fn, c, call, err));
+    c->row = c->next;
+    return learn(c, call, err);
+}
 
-/* Waits until nobody can work by another count any more. */
-static ti_status settle(const change *c, const ti_call *call, ti_err *err)
+/* ---- 2 rest, 4 settle ---- */
+
+/* Waits until nobody can work by what was stored before the row any more. */
+static ti_status wait_for_others(const change *c, const ti_call *call, ti_err *err)
 {
     const uint64_t fenced_us = c->row.since_us + TI_REPARTITION_COMMIT_US + TI_META_LEASE_US;
     ti_ts begun;
@@ -156,15 +183,24 @@ static ti_status settle(const change *c, const ti_call *call, ti_err *err)
     for (;;) {
         TI_TRY(ti_call_check(call, "repartition", err));
         TI_TRY(ti_kv_now(c->queues->kv, &now, call, err));
-        bool settled = c->queues->shared ? (uint64_t)ti_ts_to_us(now) > fenced_us
-                                         : ti_hub_has_settled(c->queues->hub, c->type, begun_us);
-        if (settled)
+        bool over = c->queues->shared ? (uint64_t)ti_ts_to_us(now) > fenced_us
+                                      : ti_hub_has_settled(c->queues->hub, c->type, begun_us);
+        if (over)
             return TI_OK;
         ti_env_sleep_ns(c->queues->kv->env, TI_REPARTITION_LOOK_US * INT64_C(1000));
     }
 }
 
-/* ---- 3 move ---- */
+static ti_status switch_count(change *c, const ti_call *call, ti_err *err)
+{
+    TI_TRY(wait_for_others(c, call, err));
+    if (c->row.partitions == c->to)
+        return TI_OK;
+    TI_TRY(step(c, change_over, call, err));
+    return wait_for_others(c, call, err);
+}
+
+/* ---- 5 move ---- */
 
 typedef enum row_area { AREA_EVENTS, AREA_PARKED, AREA_COMPLETED, AREA_FAILED, AREAS } row_area;
 
@@ -361,7 +397,7 @@ out:
     return status;
 }
 
-/* ---- 4 end ---- */
+/* ---- 6 end ---- */
 
 static ti_status lower_checkpoint(const change *c, ti_txn *txn, const ti_pair *pair,
                                   uint32_t partition, ti_err *err)
@@ -447,11 +483,10 @@ ti_status ti_queue_repartition(ti_queues *queues, ti_slice name, uint32_t partit
         return ti_err_set(out_err, TI_INVALID_ARGUMENT, "a type has 1 to %d partitions, not %u",
                           TI_PARTITIONS_MAX, partitions);
     TI_TRY(ti_hub_type_of(queues->hub, name, &c.type, out_err));
-    TI_TRY(transact(&c, begin, &c, call, out_err));
-    TI_TRY(learn(&c, call, out_err));
+    TI_TRY(step(&c, announce, call, out_err));
     if (c.row.from == 0)
         return TI_OK;
-    TI_CHECK(settle(&c, call, out_err));
+    TI_CHECK(switch_count(&c, call, out_err));
     TI_CHECK(move_all(&c, call, out_err));
     TI_CHECK(transact(&c, end, &c, call, out_err));
     TI_CHECK(learn(&c, call, out_err));

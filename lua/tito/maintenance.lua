@@ -43,7 +43,7 @@ local function run(steps, functions, progress)
       end
     end
     cursor = info.cursor or cursor
-    local stopped = progress and progress(info) == false and step ~= "done"
+    local stopped = progress and step ~= "host" and progress(info) == false and step ~= "done"
     if step == "done" or stopped then
       info.findings, info.stopped, info.cursor = findings, stopped or nil, stopped and cursor or nil
       return info
@@ -52,7 +52,7 @@ local function run(steps, functions, progress)
 end
 
 --- Runs the steps of kind ("reindex" or "check") over a model: a summary, or nil and an error. progress(info), called
--- after each step, ends it there by returning false: the summary then has stopped = true.
+-- after each step that is whole, ends it there by returning false: the summary then has stopped = true.
 function maintenance.run(model, kind, options, progress)
   local steps, err = driver.steps_open(model.handle, kind, options)
   if not steps then

@@ -240,7 +240,7 @@ def _run_steps(
                 piece = lib.tito_steps_document(steps, i)
                 bits = model._host.conditions(decode(ffi.buffer(piece.data, piece.len)[:]))
                 check(lib.tito_steps_reply(steps, i, bits), error_slot())
-        if progress is not None:
+        elif progress is not None:
             progress(info)
         if step == lib.TITO_STEP_DONE:
             info["findings"] = findings
