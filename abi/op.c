@@ -152,7 +152,8 @@ static ti_status run_in_open_txn(ti_op *op, const ti_call *call, ti_err *err)
     tito_txn_t *txn = op->txn;
     if (txn->core == NULL && !op->kind->needs_ended)
         return ti_err_set(err, TI_INVALID_STATE, "the transaction has ended");
-    ti_status status = op->kind->body(op, call, err);
+    ti_call within = ti_txn_handle_call(txn, call);
+    ti_status status = op->kind->body(op, &within, err);
     if (status != TI_OK && (status != TI_NOT_FOUND || op->kind->type.write))
         ti_txn_handle_failed(txn, op->kind->type.write, status, err);
     return status;

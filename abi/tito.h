@@ -240,8 +240,9 @@ TITO_API tito_future_t *tito_db_now(tito_db_t *db);
 /* ---- Transactions ---- */
 
 /* Begins; contacts nobody, does not block. Options: age_us, timeout_us and attempts (of
- * tito_txn_retry and tito_transact), read_only, causal, any_thread (each "true" or "false").
- * options may be NULL. */
+ * tito_txn_retry and tito_transact: of all attempts together; operations of the first have the
+ * handle's timeout each), read_only, causal, any_thread (each "true" or "false"). options may be
+ * NULL. */
 TITO_API int32_t tito_txn_begin(tito_db_t *db, const tito_options_t *options, tito_txn_t **txn_out,
                                 tito_error_t **error_out);
 /* Result: int, the commit timestamp. After any failure the transaction has ended. */

@@ -274,6 +274,15 @@ void ti_txn_handle_failed(tito_txn_t *txn, bool write, ti_status status, const t
         (void)ti_txn_doom(txn->core, &txn->last);
 }
 
+ti_call ti_txn_handle_call(const tito_txn_t *txn, const ti_call *call)
+{
+    ti_call within = *call;
+    bool later = txn->retry.attempts > 0;
+    if (later && txn->retry.deadline_ns < within.deadline_ns)
+        within.deadline_ns = txn->retry.deadline_ns;
+    return within;
+}
+
 /* ---- operations ---- */
 
 static ti_status run_commit(ti_op *op, const ti_call *call, ti_err *err)

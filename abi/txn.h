@@ -45,6 +45,9 @@ ti_status ti_txn_handle_check(const tito_txn_t *txn, const ti_db *db, ti_err *er
 /* Around the body of an operation: INVALID_STATE when the host has freed the transaction. */
 ti_status ti_txn_handle_enter(tito_txn_t *txn, ti_err *err);
 void ti_txn_handle_leave(tito_txn_t *txn);
+/* The call of an operation: in a later attempt of a retried transaction it ends with the time of all
+ * attempts. */
+ti_call ti_txn_handle_call(const tito_txn_t *txn, const ti_call *call);
 /* Makes the commit fail with err; the first one counts. @thread owner, or an operation of it */
 void ti_txn_handle_doom(tito_txn_t *txn, const ti_err *err);
 /* Remembers the failure of an operation; of a write: dooms. Inside the operation. */

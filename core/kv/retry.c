@@ -13,6 +13,8 @@
 
 /* A sleep is cut into pieces, so that a cancelled call ends soon. */
 #define SLEEP_SLICE_NS INT64_C(10000000)
+/* After a timeout: the part of the whole time, as a divisor, that another attempt must have. */
+#define LEAST_PART 10
 
 void ti_retry_init(ti_retry *r, const ti_kv *kv, const ti_retry_options *options)
 {
@@ -20,6 +22,7 @@ void ti_retry_init(ti_retry *r, const ti_kv *kv, const ti_retry_options *options
     uint32_t attempts_max = options != NULL ? options->attempts_max : 0;
     ti_call call = ti_call_within(kv->env, timeout_us > 0 ? timeout_us : kv->options.timeout_us);
     *r = (ti_retry){
+        .began_ns = ti_env_mono_ns(kv->env),
         .deadline_ns = call.deadline_ns,
         .attempts = 0,
         .attempts_max = attempts_max > 0 ? attempts_max : TI_RETRY_ATTEMPTS_MAX,
@@ -75,6 +78,17 @@ static ti_status give_up(const ti_retry *r, ti_err *err)
     return last.status;
 }
 
+/* Whether there is time for a sleep of ns and another attempt after one that failed with status. */
+static bool has_time(const ti_retry *r, int64_t deadline_ns, int64_t now_ns, int64_t ns,
+                     ti_status status)
+{
+    if (deadline_ns == TI_NO_DEADLINE)
+        return true;
+    int64_t least_ns = status == TI_TIMEOUT ? (deadline_ns - r->began_ns) / LEAST_PART : 0;
+    return now_ns < deadline_ns && ns < deadline_ns - now_ns &&
+           least_ns <= deadline_ns - now_ns - ns;
+}
+
 ti_status ti_retry_next(ti_retry *r, const ti_kv *kv, const ti_call *call, ti_err *err)
 {
     ti_assert(err != NULL);
@@ -88,8 +102,7 @@ ti_status ti_retry_next(ti_retry *r, const ti_kv *kv, const ti_call *call, ti_er
         return give_up(r, err);
     int64_t deadline_ns = call->deadline_ns < r->deadline_ns ? call->deadline_ns : r->deadline_ns;
     int64_t ns = jitter_ns(kv->env, r->attempts);
-    int64_t now_ns = ti_env_mono_ns(kv->env);
-    if (deadline_ns != TI_NO_DEADLINE && (now_ns >= deadline_ns || ns >= deadline_ns - now_ns))
+    if (!has_time(r, deadline_ns, ti_env_mono_ns(kv->env), ns, err->status))
         return give_up(r, err);
     return sleep_cancellable(kv->env, ns, call, err);
 }

@@ -5,15 +5,18 @@
  *  1. The function runs again as a whole on a new snapshot; writes are never replayed.
  *  2. Only classes CONFLICT and TRANSIENT are retried; UNKNOWN never is.
  *  3. Bounded by deadline and attempts; the sleep is exponential with full jitter, checked against
- * the deadline before. */
+ * the deadline before.
+ *  4. What time has ended runs again only with a good part of the budget left: a request that is cut
+ * off under way leaves an unknown outcome where there was a plain timeout. */
 #ifndef TI_KV_RETRY_H
 #define TI_KV_RETRY_H
 
 #include "kv/txn.h"
 
 typedef struct ti_retry {
-    int64_t deadline_ns;
-    uint32_t attempts; /* failed so far */
+    int64_t began_ns;
+    int64_t deadline_ns; /* of all attempts */
+    uint32_t attempts;   /* failed so far */
     uint32_t attempts_max;
     char told[TI_ERR_MESSAGE_SIZE]; /* by the first transient failure in a row; "": there is none */
 } ti_retry;

@@ -336,6 +336,35 @@ static void closing_from_a_callback(void **state)
     tito_db_free(a.db);
 }
 
+/* The timeout of a transaction is one for all its attempts: what is done in a later one ends with it
+ * too, and a retry after it is none. The first attempt's operations have their own. */
+static void later_attempts_end_with_the_first_ones_time(void **state)
+{
+    (void)state;
+    tito_db_t *db = open_memory();
+    tito_model_t *items = declare(db, model_spec);
+    tito_txn_t *txn = NULL;
+    tito_options_t *options = tito_options_new();
+    tito_options_set_int(options, "timeout_us", 2000000);
+    OK(tito_txn_begin(db, options, &txn, &error));
+    RUN(tito_txn_retry(txn, TITO_CONFLICT));
+    RUN(build_item(items, txn, "a", "x", 0));
+    usleep(2100000);
+    FAILS(tito_txn_commit(txn), TITO_TIMEOUT);
+    FAILS(tito_txn_retry(txn, TITO_TIMEOUT), TITO_TIMEOUT);
+    tito_txn_free(txn);
+    FAILS(tito_model_find(items, NULL, TEXT("a"), NULL), TITO_NOT_FOUND);
+    tito_options_set_int(options, "timeout_us", 100000);
+    OK(tito_txn_begin(db, options, &txn, &error));
+    usleep(150000);
+    RUN(build_item(items, txn, "a", "x", 0));
+    RUN(tito_txn_commit(txn));
+    tito_txn_free(txn);
+    tito_options_free(options);
+    tito_model_free(items);
+    tito_db_free(db);
+}
+
 /* A forked child that calls exit() with what it has inherited: how it ended. */
 static int exit_of_child(int status)
 {
@@ -476,6 +505,7 @@ int main(void)
         cmocka_unit_test(close_under_waiters),
         cmocka_unit_test(work_beside_waiters),
         cmocka_unit_test(close_under_work),
+        cmocka_unit_test(later_attempts_end_with_the_first_ones_time),
         cmocka_unit_test(opens_and_closes_flatly),
     };
     return TEST_RUN(tests);

@@ -129,6 +129,38 @@ static void sleeps_grow_and_end_before_the_deadline(void **state)
     handle_close(&h);
 }
 
+/* Uses up almost all of the call's time, as an attempt does that a busy store keeps waiting. */
+static ti_status run_out_of_time(void *context, ti_txn *txn, const ti_call *call, ti_err *err)
+{
+    plan *p = context;
+    int64_t left_ns = ti_call_left_ns(call);
+    (void)txn;
+    p->runs++;
+    call->env->sleep_ns(call->env, left_ns - left_ns / 100);
+    return ti_err_set(err, TI_TIMEOUT, "the store is busy");
+}
+
+/* What time has ended is not tried again with what is left of it: a request that goes out then
+ * would be cut off under way, and its outcome unknown. */
+static void no_attempt_is_made_with_no_time_for_it(void **state)
+{
+    handle h;
+    test_env env;
+    plan p = {.runs = 0};
+    (void)state;
+    test_env_init(&env, INT64_C(1700000000000000), 11);
+    handle_open_with(&h, &env.env, NULL);
+    for (int i = 0; i < 20; i++) {
+        ti_call call = ti_call_within(&env.env, 10000000);
+        p.runs = 0;
+        test_status(ti_kv_transact(&h.kv, NULL, NULL, run_out_of_time, &p, NULL, &call, &h.err),
+                    TI_TIMEOUT);
+        assert_int_equal(p.runs, 1);
+        assert_string_equal(h.err.message, "the store is busy");
+    }
+    handle_close(&h);
+}
+
 static void the_first_sleep_is_short(void **state)
 {
     handle h;
@@ -212,6 +244,7 @@ int main(void)
         cmocka_unit_test(attempts_are_capped_and_told),
         cmocka_unit_test(what_was_wrong_is_told_when_time_is_up),
         cmocka_unit_test(sleeps_grow_and_end_before_the_deadline),
+        cmocka_unit_test(no_attempt_is_made_with_no_time_for_it),
         cmocka_unit_test(the_first_sleep_is_short),
         cmocka_unit_test(a_cancelled_call_ends_the_loop),
         cmocka_unit_test(writes_are_never_replayed),
