@@ -23,8 +23,10 @@ TITO_API void tito_queue_free(tito_queue_t *queue);
  * options (or NULL): unique, a token of at most 1,024 bytes: ALREADY_EXISTS while an unfinished
  * event of the type has it; on_duplicate ("refuse" | "return": then nothing is published, and the
  * result is the other event's id); action, entity, entity_id, references (a JSON array), as events
- * of a model have them. Result: bytes, the event's id; empty in a transaction, where it
- * gets one at the commit. */
+ * of a model have them. On a cluster events without a token that are published at once, outside of
+ * transactions and for partitions near each other, share a transaction: an outcome that is unknown
+ * is so for all of them, an error is told to its own event. Result: bytes, the event's id; empty in
+ * a transaction, where it gets one at the commit. */
 TITO_API tito_future_t *tito_queue_publish(tito_queue_t *queue, tito_txn_t *txn, const char *key,
                                            size_t key_len, const char *payload, size_t payload_len,
                                            int64_t due_us, int64_t delay_us,

@@ -83,7 +83,11 @@
 #define TI_BATCH_CONFLICTS_MAX 2 /* runs in a row that a conflict throws away; then in halves */
 #define TI_WORKER_TYPES_MAX 256
 #define TI_QUEUE_TYPES_MAX 4096
-#define TI_META_LEASE_US 10000000        /* shared engines: how long a count may be remembered */
+#define TI_GATHER_EVENTS_MAX 32 /* events of callers that share a transaction */
+#define TI_GATHER_SIZE_MAX (256 * 1024)
+#define TI_GATHER_PARTS 8         /* pieces of a type's partitions; callers of one piece share */
+#define TI_GATHER_LOOK_US 50000   /* looks at cancellations; deadlines so near are one */
+#define TI_META_LEASE_US 10000000 /* shared engines: how long a count may be remembered */
 #define TI_REPARTITION_COMMIT_US 1000000 /* how long the switch to another count may take */
 #define TI_REPARTITION_LOOK_US 2000      /* how often to look whether workers have come to rest */
 #define TI_ACK_GROUP_SIZE_MAX (8 * 1024 * 1024) /* bytes of the events in one commit */

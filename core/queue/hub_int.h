@@ -102,6 +102,7 @@ struct ti_hub_type {
 };
 
 typedef struct ti_hub ti_hub;
+typedef struct ti_gatherer ti_gatherer;
 
 /* Bucket b counts runs of less than ti_run_bound_us(b) and no less than that of b - 1. */
 double ti_run_bound_us(uint32_t bucket);
@@ -140,7 +141,8 @@ struct ti_queues {
     ti_kv *kv;       /* borrowed from the store */
     const ti_keyspace *keyspace;
     ti_hub *hub;
-    struct ti_hinter *hinter; /* owned; on shared engines, else NULL */
+    struct ti_hinter *hinter; /* owned, as the next; on shared engines, else NULL */
+    ti_gatherer *gatherer;
     uint32_t partitions_default;
     bool shared; /* other processes use the same database */
 };

@@ -375,11 +375,9 @@ static ti_status is_taken(ti_queues *queues, ti_txn *txn, const ti_event_spec *s
     return TI_OK;
 }
 
-static ti_status publish_in(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec,
-                            bool *added_out, char *id_out, const ti_call *call, ti_err *err)
+static ti_event_fields fields_of(const ti_event_spec *spec)
 {
-    bool taken = false;
-    ti_event_fields fields = {
+    return (ti_event_fields){
         .key = spec->key,
         .payload = spec->payload,
         .action = spec->action,
@@ -388,6 +386,13 @@ static ti_status publish_in(ti_queues *queues, ti_txn *txn, const ti_event_spec 
         .references = spec->references,
         .unique = spec->unique,
     };
+}
+
+static ti_status publish_in(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec,
+                            bool *added_out, char *id_out, const ti_call *call, ti_err *err)
+{
+    bool taken = false;
+    const ti_event_fields fields = fields_of(spec);
     *added_out = false;
     TI_TRY(ti_txn_check(txn, true, err));
     TI_TRY(check_spec(ti_txn_arena(txn), spec, &fields, err));
@@ -401,6 +406,16 @@ static ti_status publish_in(ti_queues *queues, ti_txn *txn, const ti_event_spec 
         return TI_OK;
     *added_out = true;
     return outbox_add(queues, txn, spec, &fields, call, err);
+}
+
+ti_status ti_publish_check(const ti_event_spec *spec, ti_err *err)
+{
+    const ti_event_fields fields = fields_of(spec);
+    ti_arena a;
+    ti_arena_init(&a);
+    ti_status status = check_spec(&a, spec, &fields, err);
+    ti_arena_free(&a);
+    return status;
 }
 
 /* ---- entries ---- */
@@ -434,6 +449,14 @@ ti_status ti_publish_tell_id(ti_txn *txn, char *id_out, ti_err *err)
     return ti_txn_on_commit(txn, tell_id, told, err);
 }
 
+ti_status ti_publish_in(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec,
+                        const ti_call *call, ti_err *err)
+{
+    bool added;
+    ti_assert(spec->unique.len == 0);
+    return publish_in(queues, txn, spec, &added, NULL, call, err);
+}
+
 typedef struct publish_one {
     ti_queues *queues;
     const ti_event_spec *spec;
@@ -459,6 +482,8 @@ ti_status ti_queue_publish(ti_queues *queues, ti_txn *txn, const ti_event_spec *
     bool added;
     if (id_out != NULL)
         id_out[0] = '\0';
+    if (txn == NULL && queues->gatherer != NULL && spec->unique.len == 0)
+        return ti_gather_publish(queues->gatherer, spec, id_out, call, out);
     if (txn == NULL) {
         publish_one one = {.queues = queues, .spec = spec, .id_out = id_out};
         return ti_kv_transact(queues->kv, NULL, NULL, publish_alone, &one, NULL, call, out);

@@ -9,6 +9,28 @@
 ti_status ti_publish_model_event(void *context, ti_txn *txn, const ti_model_event *event,
                                  const ti_call *call, ti_err *err);
 
+/* Whether the event could be published, as far as it tells by itself: INVALID_ARGUMENT,
+ * LIMIT_EXCEEDED. */
+ti_status ti_publish_check(const ti_event_spec *spec, ti_err *err);
+/* Adds an event without a token to an open transaction, which a failure leaves open. */
+ti_status ti_publish_in(ti_queues *queues, ti_txn *txn, const ti_event_spec *spec,
+                        const ti_call *call, ti_err *err);
+
+/* ---- gather.c ---- */
+
+/* Callers that publish at once on a shared engine share transactions. OUT_OF_MEMORY. Freed when
+ * nobody publishes. */
+ti_status ti_gatherer_new(ti_queues *queues, ti_gatherer **gatherer_out, ti_err *err);
+void ti_gatherer_free(ti_gatherer *g);
+/* ti_queue_publish of an event without a token, outside of a transaction. @thread any */
+ti_status ti_gather_publish(ti_gatherer *g, const ti_event_spec *spec, char *id_out,
+                            const ti_call *call, ti_err *err);
+
+/* How many wait or share at present: tests look at it. @thread any */
+uint32_t ti_gatherer_waiting(ti_gatherer *g);
+
+/* ---- publish.c ---- */
+
 /* Has the id of the transaction's last event so far written to id_out (TI_EVENT_ID_SIZE + 1 bytes,
  * valid until the transaction ends) when it commits. */
 ti_status ti_publish_tell_id(ti_txn *txn, char *id_out, ti_err *err);

@@ -47,9 +47,12 @@ ti_status ti_queues_open(ti_store *store, const ti_queues_options *options, ti_q
     ti_status status = TI_OK;
     if (queues->shared)
         status = ti_hinter_new(queues, &queues->hinter, err);
+    if (queues->shared && status == TI_OK)
+        status = ti_gatherer_new(queues, &queues->gatherer, err);
     if (status == TI_OK)
         status = ti_hub_attach(kv, &queues->hub, err);
     if (status != TI_OK) {
+        ti_gatherer_free(queues->gatherer);
         ti_hinter_free(queues->hinter);
         ti_free(queues);
         return status;
@@ -65,6 +68,7 @@ void ti_queues_close(ti_queues *queues)
     if (queues == NULL)
         return;
     ti_store_set_event_sink(queues->store, NULL);
+    ti_gatherer_free(queues->gatherer);
     ti_hinter_free(queues->hinter);
     ti_hub_detach(queues->hub, queues->kv);
     ti_free(queues);

@@ -97,10 +97,26 @@ static ti_status f_scan(ti_snapshot *s, const ti_scan *scan, ti_arena *a, ti_sca
     return s->engine->vt->scan(s, scan, a, page_out, call, err);
 }
 
+/* Not the hints of what was published, which have commits of their own. */
+static bool has_events(const ti_commit_request *request)
+{
+    for (size_t i = 0; i < request->count; i++) {
+        if (ti_slice_has_prefix(request->mutations[i].key, TI_SLICE("event:")))
+            return true;
+    }
+    return false;
+}
+
 static ti_status f_commit(ti_engine *e, const ti_commit_request *request, ti_commit_result *result,
                           const ti_call *call, ti_err *err)
 {
     faulty *f = of(e);
+    bool publishes = has_events(request);
+    atomic_fetch_add(&f->commits, publishes ? 1 : 0);
+    while (publishes && atomic_load(&f->held)) {
+        TI_TRY(ti_call_check(call, "planned: commit", err));
+        usleep(200);
+    }
     TI_TRY(unavailable(f, err));
     if (strikes(f, atomic_load(&f->conflict_in)))
         return ti_err_set(err, TI_CONFLICT, "planned: conflict");

@@ -22,6 +22,8 @@ typedef struct faulty {
     bool shared;                      /* what it says to be */
     _Atomic(uint64_t) struck;         /* faults so far */
     _Atomic(uint64_t) begins;         /* snapshots so far */
+    _Atomic(uint64_t) commits;        /* of events that came so far */
+    _Atomic(bool) held;               /* they wait before they are applied */
     _Atomic(uint64_t) gcs;            /* removals of old versions so far */
 } faulty;
 
