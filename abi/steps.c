@@ -83,6 +83,7 @@ static ti_status new_steps(const tito_model_t *model, ti_steps *core, tito_steps
 typedef struct steps_options {
     int64_t batch;
     bool repair;
+    bool count;
     ti_slice cursor;
 } steps_options;
 
@@ -96,6 +97,7 @@ static const ti_option known_of_reindex[] = {OPTION_BATCH};
 static const ti_option known_of_check[] = {
     OPTION_BATCH,
     {.name = "repair", .kind = TI_OPTION_BOOL, .offset = offsetof(steps_options, repair)},
+    {.name = "count", .kind = TI_OPTION_BOOL, .offset = offsetof(steps_options, count)},
     {.name = "cursor", .kind = TI_OPTION_TEXT, .offset = offsetof(steps_options, cursor)},
 };
 
@@ -111,8 +113,10 @@ static ti_status open_reindex(tito_model_t *model, const steps_options *given,
 static ti_status open_check(tito_model_t *model, const steps_options *given,
                             tito_steps_t **steps_out, ti_err *err)
 {
-    ti_check_options options = {
-        .batch = (uint32_t)given->batch, .repair = given->repair, .cursor = given->cursor};
+    ti_check_options options = {.batch = (uint32_t)given->batch,
+                                .repair = given->repair,
+                                .count = given->count,
+                                .cursor = given->cursor};
     ti_steps *core = NULL;
     TI_TRY(ti_check_open(model->core, &options, &core, err));
     return new_steps(model, core, steps_out, err);

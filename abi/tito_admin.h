@@ -72,12 +72,13 @@ enum tito_step {
 TITO_API int32_t tito_reindex_open(tito_model_t *model, const tito_options_t *options,
                                    tito_steps_t **steps_out, tito_error_t **error_out);
 /* Compares every record with its entries both ways. Options: batch, repair ("true"), cursor: where
- * an earlier check of the table is to be gone on with, the "cursor" of its last step. */
+ * an earlier check of the table is to be gone on with, the "cursor" of its last step; count
+ * ("true"): its first steps count what is to be looked at, so that all of them tell a total. */
 TITO_API int32_t tito_check_open(tito_model_t *model, const tito_options_t *options,
                                  tito_steps_t **steps_out, tito_error_t **error_out);
 /* Does the next piece of work; one at a time. With a C host function TITO_STEP_HOST is not seen.
- * Result: int, an enum tito_step; bytes, JSON: {"done", "total", "findings": […], "cursor" (of a
- * check that goes on)}. */
+ * Result: int, an enum tito_step; bytes, JSON: {"done", "total" (not of a
+ * check without count), "findings": […], "cursor" (of a check that goes on)}. */
 TITO_API tito_future_t *tito_steps_next(tito_steps_t *steps);
 /* The documents that wait for the host after TITO_STEP_HOST. Borrowed until the next
  * tito_steps_next. */

@@ -1,6 +1,6 @@
 /* Check: every record against its entries, both ways. See maintenance.h. This file: the machine.
  *
- *   RECORDS ──> ENTRIES ──> UNIQUES ──> done
+ *   (counting) ──> RECORDS ──> ENTRIES ──> UNIQUES ──> done
  *
  *   A batch reads everything it compares in one snapshot, so concurrent writers make no findings.
  * Repairs are transactions of their own, which look again before they change anything.
@@ -152,6 +152,43 @@ static ti_status work(ti_check *c, ti_step *step_out, const ti_call *call, ti_er
     return TI_OK;
 }
 
+/* ---- counting ---- */
+
+/* Counting begins where the check will: what an earlier one has looked at is left out. */
+static ti_status begin_counting(ti_check *c, ti_err *err)
+{
+    ti_slice from = ti_buf_slice(&c->from);
+    c->counting = true;
+    c->count_at = c->at;
+    if (from.len == 0)
+        return TI_OK;
+    if (c->at == TI_CHECK_RECORDS) { /* the last id, not a key */
+        const ti_model *model = c->base.model;
+        from = ti_key_record(&model->store->keyspace, &c->base.s->arena, model->table, from);
+        if (from.data == NULL)
+            return ti_err_no_memory(err);
+        TI_TRY(ti_buf_append_slice(&c->count_from, from, err));
+        return ti_buf_append_byte(&c->count_from, 0, err);
+    }
+    return ti_buf_append_slice(&c->count_from, from, err);
+}
+
+/* Counts the next page of keys. */
+static ti_status count_step(ti_check *c, const ti_call *call, ti_err *err)
+{
+    static const ti_span spans[] = {TI_SPAN_RECORDS, TI_SPAN_INDEXES, TI_SPAN_UNIQUES};
+    const ti_model *model = c->base.model;
+    ti_key_range span;
+    bool more;
+    TI_TRY(ti_key_span(&model->store->keyspace, &c->base.s->arena, spans[c->count_at], model->table,
+                       TI_SLICE_NONE, &span, err));
+    TI_TRY(ti_steps_count_page(&c->base, &span, &c->count_from, &c->total, &more, call, err));
+    if (!more)
+        c->count_at = (ti_check_phase)(c->count_at + 1);
+    c->counting = c->count_at < TI_CHECK_DONE;
+    return TI_OK;
+}
+
 /* ---- cursors ---- */
 
 static ti_cursor_scope scope_of(const ti_model *model)
@@ -220,11 +257,17 @@ static ti_status check_next(ti_steps *steps, ti_step *step_out, ti_json_writer *
     c->told = 0;
     ti_json_write_key(w, TI_SLICE("findings"));
     ti_json_write_array_begin(w);
-    TI_TRY(work(c, step_out, call, err));
+    const char *phase = c->counting ? "count" : NULL;
+    if (c->counting)
+        TI_TRY(count_step(c, call, err));
+    else
+        TI_TRY(work(c, step_out, call, err));
     ti_json_write_array_end(w);
     ti_json_write_key(w, TI_SLICE("phase"));
-    ti_json_write_string(w, ti_slice_of(phase_names[c->at]));
+    ti_json_write_string(w, ti_slice_of(phase != NULL ? phase : phase_names[c->at]));
     write_uint(w, "done", c->done);
+    if (c->total > 0)
+        write_uint(w, "total", c->total > c->done ? c->total : c->done);
     write_uint(w, "found", c->found);
     write_uint(w, "repaired", c->repaired);
     if (c->at == TI_CHECK_DONE)
@@ -237,6 +280,7 @@ static void check_close(ti_steps *steps)
     ti_check *c = (ti_check *)steps;
     end_batch(c);
     ti_buf_free(&c->from);
+    ti_buf_free(&c->count_from);
 }
 
 ti_status ti_check_open(ti_model *model, const ti_check_options *options, ti_steps **steps_out,
@@ -258,10 +302,13 @@ ti_status ti_check_open(ti_model *model, const ti_check_options *options, ti_ste
         return status;
     }
     ti_buf_init(&c->from, TI_KEY_SIZE_MAX * 2);
+    ti_buf_init(&c->count_from, TI_KEY_SIZE_MAX * 2);
     c->repair = options != NULL && options->repair;
     c->batch = options != NULL && options->batch > 0 ? options->batch : TI_REINDEX_BATCH;
     if (options != NULL && options->cursor.len > 0)
         status = open_cursor(c, options->cursor, err);
+    if (status == TI_OK && options != NULL && options->count)
+        status = begin_counting(c, err);
     if (status != TI_OK) {
         ti_steps_free(&c->base);
         return status;

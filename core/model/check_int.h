@@ -37,7 +37,11 @@ typedef struct ti_check {
     ti_check_phase at;
     bool repair;
     uint32_t batch;
-    uint64_t done; /* records and entries looked at */
+    uint64_t done;           /* records and entries looked at */
+    uint64_t total;          /* of them, when counted */
+    bool counting;           /* what is to be looked at is counted before */
+    ti_check_phase count_at; /* the phase whose keys are counted */
+    ti_buf count_from;       /* where that goes on */
     uint64_t found;
     uint64_t repaired;
     ti_buf from;       /* where the phase goes on: an id, or a key */

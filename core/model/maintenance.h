@@ -28,14 +28,15 @@ ti_status ti_reindex_open(ti_model *model, const ti_reindex_options *options, ti
 
 typedef struct ti_check_options {
     bool repair;
+    bool count;      /* first counts what is to be looked at: the steps tell a total */
     uint32_t batch;  /* records per snapshot, 0 = TI_REINDEX_BATCH */
     ti_slice cursor; /* of an earlier check of the table: go on there; empty: from the beginning */
 } ti_check_options;
 
 /* Compares every record of the model's table with its entries, both ways. Findings come with the
  * step that met them:
- * {"phase", "done", "findings": [{"kind", "table", "index", "id", "what", "repaired"}], "cursor"
- * (after a step that ended with MORE)}; the last step sums up, of what this machine has looked at:
+ * {"phase", "done", "total" (when counted), "findings": [{"kind", "table", "index", "id", "what",
+ * "repaired"}], "cursor" (after a step that ended with MORE)}; the last step sums up, of what this machine has looked at:
  * {"done", "found", "repaired"}. kind: record_corrupt, record_unreadable, list_stale,
  * entry_missing, entry_extra, entry_stale, unique_owner, key_foreign. INVALID_ARGUMENT: a cursor
  * that is none of the table's. */

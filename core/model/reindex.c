@@ -2,7 +2,7 @@
  *
  *   BEGIN ──> SCAN ──> DRAIN ──> SEAL ──> DRAIN_SEALED ──> FLIP ──> done
  *
- *   BEGIN         registers what the model declares, takes the runner's lease, drops superseded
+ *   BEGIN         counts the records, a page a step; registers what the model declares, takes the runner's lease, drops superseded
  *                 versions whose host condition nobody can evaluate, waits until all writers
  *                 maintain what is to be filled
  *   SCAN          all records behind the cursor, in batches: lock them, write their entries
@@ -123,39 +123,14 @@ static ti_status drop_unknown(ti_reindex *r, const ti_schema *schema, const ti_c
     return TI_OK;
 }
 
-/* How many records there are, for whoever watches. */
-static ti_status count_records(ti_reindex *r, const ti_call *call, ti_err *err)
+/* Counts a page of the records, for whoever watches; *more_out: others follow. */
+static ti_status count_records(ti_reindex *r, bool *more_out, const ti_call *call, ti_err *err)
 {
-    static const ti_txn_options options = {.read_only = true};
-    ti_model *model = r->base.model;
-    ti_arena *a = &r->base.s->arena;
+    const ti_model *model = r->base.model;
     ti_key_range span;
-    ti_scan_page page;
-    ti_txn *txn = NULL;
-    ti_status status;
-    TI_CHECK(ti_key_span(&model->store->keyspace, a, TI_SPAN_RECORDS, model->table, TI_SLICE_NONE,
-                         &span, err));
-    TI_CHECK(ti_txn_begin(model->store->kv, &options, &txn, err));
-    ti_scan scan = {.range = {.from = span.lo, .to = span.hi},
-                    .keys_only = true,
-                    .items_max = TI_PAGE_ITEMS_MAX};
-    ti_arena_mark mark = ti_arena_mark_of(a);
-    for (;;) {
-        TI_CHECK(ti_call_check(call, "reindex", err));
-        TI_CHECK(ti_txn_scan(txn, &scan, a, &page, call, err));
-        r->total += page.count;
-        if (!page.more || page.count == 0)
-            break;
-        ti_buf_clear(&r->base.s->text);
-        TI_CHECK(ti_buf_append_slice(&r->base.s->text, page.pairs[page.count - 1].key, err));
-        TI_CHECK(ti_buf_append_byte(&r->base.s->text, 0, err)); /* the key after it */
-        ti_arena_reset_to(a, mark);
-        scan.range.from = ti_buf_slice(&r->base.s->text);
-    }
-out:
-    ti_txn_free(txn);
-    ti_steps_clear(&r->base);
-    return status;
+    TI_TRY(ti_key_span(&model->store->keyspace, &r->base.s->arena, TI_SPAN_RECORDS, model->table,
+                       TI_SLICE_NONE, &span, err));
+    return ti_steps_count_page(&r->base, &span, &r->from, &r->total, more_out, call, err);
 }
 
 static ti_status begin(ti_reindex *r, const ti_call *call, ti_err *err)
@@ -171,7 +146,6 @@ static ti_status begin(ti_reindex *r, const ti_call *call, ti_err *err)
     TI_CHECK(drop_unknown(r, schema, call, err));
     TI_CHECK(ti_catalog_change(model->store, model->table, begin_edit, r, NULL, call, err));
     TI_CHECK(ti_catalog_settle(model->store, model->table, call, err));
-    TI_CHECK(count_records(r, call, err));
     r->at = TI_REINDEX_SCAN;
 out:
     ti_schema_unref(schema);
@@ -314,10 +288,13 @@ static ti_status reindex_next(ti_steps *steps, ti_step *step_out, ti_json_writer
 {
     ti_reindex *r = (ti_reindex *)steps;
     ti_model *model = steps->model;
+    bool more;
     *step_out = TI_STEP_MORE;
     switch (r->at) {
     case TI_REINDEX_BEGIN:
-        TI_TRY(begin(r, call, err));
+        TI_TRY(count_records(r, &more, call, err));
+        if (!more)
+            TI_TRY(begin(r, call, err));
         break;
     case TI_REINDEX_SCAN:
     case TI_REINDEX_DRAIN:
@@ -344,6 +321,7 @@ static void reindex_close(ti_steps *steps)
 {
     ti_reindex *r = (ti_reindex *)steps;
     ti_reindex_end_batch(r);
+    ti_buf_free(&r->from);
     if (r->running)
         ti_catalog_runner_end(steps->model->store, steps->model->table, r->runner);
 }
@@ -366,6 +344,7 @@ ti_status ti_reindex_open(ti_model *model, const ti_reindex_options *options, ti
         ti_free(r);
         return status;
     }
+    ti_buf_init(&r->from, TI_KEY_SIZE_MAX * 2);
     ti_uuid_v4(ti_store_env(model->store), r->runner);
     r->batch_max = options != NULL && options->batch > 0 ? options->batch : TI_REINDEX_BATCH;
     r->batch = r->batch_max;

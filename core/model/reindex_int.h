@@ -23,11 +23,12 @@ typedef struct ti_reindex {
     uint32_t batch;     /* records of the next transaction */
     uint32_t conflicts; /* in a row */
     char runner[TI_UUID_TEXT_SIZE + 1];
-    bool running;   /* the catalog knows that this runner is alive */
-    bool left_over; /* a flip found something to do first */
-    bool more;      /* records follow the batch */
-    uint64_t done;  /* records visited */
-    uint64_t total;
+    bool running;        /* the catalog knows that this runner is alive */
+    bool left_over;      /* a flip found something to do first */
+    bool more;           /* records follow the batch */
+    uint64_t done;       /* records visited */
+    uint64_t total;      /* records when it began */
+    ti_buf from;         /* where counting them goes on */
     ti_txn *txn;         /* of the batch; open between HOST and the next step */
     ti_schema *schema;   /* as the batch's snapshot has it; one reference, ours alone */
     ti_plan *plan;       /* of what is filled; one reference */

@@ -196,6 +196,34 @@ bool ti_plan_knows(const ti_model *model, const ti_schema_index *index)
            declared->condition == TI_CONDITION_HOST;
 }
 
+ti_status ti_steps_count_page(ti_steps *steps, const ti_key_range *range, ti_buf *from,
+                              uint64_t *count_io, bool *more_out, const ti_call *call, ti_err *err)
+{
+    static const ti_txn_options options = {.read_only = true};
+    ti_txn *txn = NULL;
+    ti_scan_page page;
+    ti_status status;
+    ti_scan scan = {.range = {.from = range->lo, .to = range->hi},
+                    .keys_only = true,
+                    .items_max = TI_PAGE_ITEMS_MAX};
+    if (from->len > 0)
+        scan.range.from = ti_buf_slice(from);
+    *more_out = false;
+    TI_CHECK(ti_txn_begin(steps->model->store->kv, &options, &txn, err));
+    TI_CHECK(ti_txn_scan(txn, &scan, &steps->s->arena, &page, call, err));
+    *count_io += page.count;
+    ti_buf_clear(from);
+    if (page.more && page.count > 0) {
+        *more_out = true;
+        TI_CHECK(ti_buf_append_slice(from, page.pairs[page.count - 1].key, err));
+        TI_CHECK(ti_buf_append_byte(from, 0, err)); /* the key after it */
+    }
+out:
+    ti_txn_free(txn);
+    ti_steps_clear(steps);
+    return status;
+}
+
 static bool plan_has(const ti_plan *plan, const ti_entry *entry)
 {
     for (size_t i = 0; i < plan->count; i++) {

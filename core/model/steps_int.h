@@ -53,6 +53,11 @@ ti_status ti_steps_read(ti_steps *steps, ti_txn *txn, ti_slice after, size_t cou
 /* Reads the records with these ids into the batch; ids outlive it. */
 ti_status ti_steps_read_ids(ti_steps *steps, ti_txn *txn, const ti_slice *ids, size_t count,
                             const ti_call *call, ti_err *err);
+/* Counts one page of a range's keys, those from `from` on (empty: from the range's begin), for
+ * whoever watches; *more_out: others follow, and `from` is where. In a snapshot of its own: keys
+ * that come and go between pages are counted or not. */
+ti_status ti_steps_count_page(ti_steps *steps, const ti_key_range *range, ti_buf *from,
+                              uint64_t *count_io, bool *more_out, const ti_call *call, ti_err *err);
 /* Lets all readable records wait for the host. false when there are none. */
 ti_status ti_steps_ask(ti_steps *steps, bool *asked_out, ti_err *err);
 

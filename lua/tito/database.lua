@@ -181,9 +181,11 @@ function Database:reindex(name, progress)
   return maintenance.run(declared_model(self, name, "reindex"), "reindex", nil, progress)
 end
 
---- Compares every record with its index entries: { done, total, findings }. options: repair, progress.
+--- Compares every record with its index entries: { done, findings }. options: repair, cursor, progress, count
+-- (what is to be looked at is counted first: progress is told a total).
 function Database:check(name, options)
-  local out = values.options(options, { repair = "boolean", cursor = "string", progress = "ours" }, "check")
+  local out = values.options(options, { repair = "boolean", count = "boolean", cursor = "string",
+    progress = "ours" }, "check")
   return maintenance.run(declared_model(self, name, "check"), "check", out, options and options.progress)
 end
 

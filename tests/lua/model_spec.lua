@@ -232,6 +232,12 @@ describe("conditions", function()
     assert(Post:update { id = "3", n = 3, status = "live", slug = "s" })
     assert.same({ 1, 1, 0 }, { count("open"), count("declared"), count("never") })
     assert.same({}, assert(db:check("post")).findings)
+    local phases, totals = {}, {}
+    local summary = assert(db:check("post", { count = true, progress = function(info)
+      phases[#phases + 1], totals[#totals + 1] = info.phase, info.total
+    end }))
+    assert.same({ "count", "count", "count" }, { table.unpack(phases, 1, 3) })
+    assert.same({ summary.done, summary.done }, { totals[3], totals[#totals] })
     db:close()
   end)
 

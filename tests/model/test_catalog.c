@@ -227,6 +227,42 @@ static void reindex_resumes_and_excludes(void **state)
     db_close(&d);
 }
 
+/* However large the table is: a step has the time of one operation. */
+static void reindex_counts_page_by_page(void **state)
+{
+    enum { COUNT = TI_PAGE_ITEMS_MAX + 20, BATCH = 1000 };
+    const ti_reindex_options options = {.batch = TI_PAGE_ITEMS_MAX};
+    ti_steps *steps;
+    ti_step step;
+    ti_slice json;
+    char expected[80];
+    db d;
+    (void)state;
+    db_open(&d, NULL);
+    ti_model *m = declare(&d, "{\"table\":\"user\"}");
+    for (int from = 0; from < COUNT; from += BATCH) {
+        ti_txn *txn = begin(&d);
+        for (int i = from; i < from + BATCH && i < COUNT; i++) {
+            char doc[40];
+            snprintf(doc, sizeof doc, "{\"id\":\"u%05d\"}", i);
+            OK(&d, build(&d, m, txn, doc));
+        }
+        commit(&d, txn);
+        ti_arena_reset(&d.a);
+    }
+    OK(&d, ti_reindex_open(m, &options, &steps, &d.err));
+    OK(&d, ti_steps_next(steps, &step, &json, &d.call, &d.err));
+    snprintf(expected, sizeof expected, "{\"phase\":\"begin\",\"done\":0,\"total\":%d}",
+             TI_PAGE_ITEMS_MAX);
+    assert_string_equal(T(json), expected);
+    OK(&d, ti_steps_next(steps, &step, &json, &d.call, &d.err));
+    snprintf(expected, sizeof expected, "{\"phase\":\"scan\",\"done\":0,\"total\":%d}", COUNT);
+    assert_string_equal(T(json), expected);
+    ti_steps_free(steps);
+    ti_model_unref(m);
+    db_close(&d);
+}
+
 static void dropping(void **state)
 {
     db d;
@@ -420,6 +456,7 @@ int main(void)
         cmocka_unit_test(duplicates_fail_a_unique_index),
         cmocka_unit_test(a_document_that_does_not_fit),
         cmocka_unit_test(reindex_resumes_and_excludes),
+        cmocka_unit_test(reindex_counts_page_by_page),
         cmocka_unit_test(dropping),
         cmocka_unit_test(an_open_transaction_meets_a_change),
         cmocka_unit_test(interrupted_drops),

@@ -219,14 +219,76 @@ static void cursors_of_others_are_refused(void **state)
     db_close(&d);
 }
 
+/* Runs a check that counts; the total of its steps, and in *done_out what it has looked at. */
+static int counted(db *d, ti_model *m, ti_slice cursor, int *done_out)
+{
+    const ti_check_options options = {.batch = 7, .count = true, .cursor = cursor};
+    ti_steps *steps = NULL;
+    ti_step step = TI_STEP_MORE;
+    ti_slice json;
+    int total = -1;
+    OK(d, ti_check_open(m, &options, &steps, &d->err));
+    for (int i = 0; step != TI_STEP_DONE; i++) {
+        OK(d, ti_steps_next(steps, &step, &json, &d->call, &d->err));
+        const char *text = T(json);
+        const char *at = strstr(text, "\"done\":");
+        assert_non_null(at);
+        if (i < 3 && cursor.len == 0)
+            assert_non_null(strstr(text, "\"phase\":\"count\",\"done\":0,"));
+        assert_int_equal(sscanf(at, "\"done\":%d,\"total\":%d", done_out, &total), 2);
+    }
+    ti_steps_free(steps);
+    return total;
+}
+
+static void counts_before_when_asked(void **state)
+{
+    ti_check_options half = {.batch = 7};
+    ti_steps *steps = NULL;
+    ti_step step;
+    ti_slice json;
+    db d;
+    int done;
+    (void)state;
+    ti_model *m = prepare(&d);
+    int whole = counted(&d, m, TI_SLICE_NONE, &done);
+    assert_true(whole > 20);
+    assert_int_equal(done, whole);
+    for (int steps_done = 1; steps_done < 40; steps_done++) { /* into each of the phases */
+        OK(&d, ti_check_open(m, &half, &steps, &d.err));
+        OK(&d, ti_steps_next(steps, &step, &json, &d.call, &d.err));
+        if (step == TI_STEP_DONE) {
+            ti_steps_free(steps);
+            break;
+        }
+        int before;
+        assert_int_equal(sscanf(strstr(T(json), "\"done\":"), "\"done\":%d,", &before), 1);
+        assert_null(strstr(T(json), "total"));
+        half.cursor = ti_arena_copy(&d.a, cursor_of(&d, json));
+        ti_steps_free(steps);
+        whole -= before;
+        assert_int_equal(counted(&d, m, half.cursor, &done), whole);
+        assert_int_equal(done, whole);
+    }
+    assert_true(whole < 20); /* it came to the last phase */
+    ti_model_unref(m);
+    db_close(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(missing_entries), cmocka_unit_test(stale_entries),
-        cmocka_unit_test(extra_entries),   cmocka_unit_test(wrong_owners),
-        cmocka_unit_test(stale_lists),     cmocka_unit_test(damaged_records),
-        cmocka_unit_test(foreign_keys),    cmocka_unit_test(real_duplicates_stay),
-        cmocka_unit_test(a_dozen_at_once), cmocka_unit_test(cursors_of_others_are_refused),
+        cmocka_unit_test(missing_entries),
+        cmocka_unit_test(stale_entries),
+        cmocka_unit_test(extra_entries),
+        cmocka_unit_test(wrong_owners),
+        cmocka_unit_test(stale_lists),
+        cmocka_unit_test(damaged_records),
+        cmocka_unit_test(foreign_keys),
+        cmocka_unit_test(real_duplicates_stay),
+        cmocka_unit_test(a_dozen_at_once),
+        cmocka_unit_test(cursors_of_others_are_refused),
+        cmocka_unit_test(counts_before_when_asked),
     };
     return TEST_RUN(tests);
 }
