@@ -37,7 +37,8 @@ static ti_status run_replay(ti_op *op, const ti_call *call, ti_err *err)
                           "replay: knows state, key, owner, from, to and into");
     if (!f.has_state)
         f.filter.state = TI_EVENT_COMPLETED;
-    ti_status status = ti_queue_replay(ti_db_queues(op->db), &f.filter, f.into, &count, call, err);
+    ti_status status =
+        ti_queue_replay(ti_db_queues(op->db), &f.filter, f.into, &op->progress, &count, call, err);
     op->number = (int64_t)count;
     return status;
 }

@@ -54,7 +54,7 @@ TITO_API tito_future_t *tito_queue_purge(tito_queue_t *queue, const char *filter
 /* Publishes completed (or, by state, failed) events again, as new ones that are due now: filter is
  * {state, key, owner, from, to (seconds, when they were finished), into (another type)}. What is
  * finished after the call is not replayed. In transactions of 256 events: one that fails has
- * published a part. Has no deadline. Result: int, how many. */
+ * published a part. Progress: events published. Has no deadline. Result: int, how many. */
 TITO_API tito_future_t *tito_queue_replay(tito_queue_t *queue, const char *filter,
                                           size_t filter_len);
 /* 1: no worker of any process is given events of the type from now on (others within two seconds);

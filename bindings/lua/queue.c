@@ -70,8 +70,9 @@ static int queue_publish(lua_State *L)
 
 typedef tito_future_t *(*of_filter)(tito_queue_t *queue, const char *filter, size_t len);
 
-/* An operation with a table as its filter. */
-static int with_filter(lua_State *L, of_filter operation, tl_push push)
+/* An operation with a table as its filter; told: the third operand is a function that is told how far
+ * it is, or nil. */
+static int with_filter(lua_State *L, of_filter operation, bool told, tl_push push)
 {
     char message[TL_MESSAGE_SIZE_MAX];
     tl_state *state = tl_state_of(L);
@@ -79,18 +80,21 @@ static int with_filter(lua_State *L, of_filter operation, tl_push push)
     int32_t status = tl_encode(L, 2, &state->buffer, message);
     if (status != TITO_OK)
         return tl_fail_text(L, status, "%s", message);
-    return tl_finish(L, state, operation(queue, state->buffer.data, state->buffer.len), push);
+    tito_future_t *future = operation(queue, state->buffer.data, state->buffer.len);
+    return told ? tl_finish_told(L, 3, future, push) : tl_finish(L, state, future, push);
 }
 
-/* queue_purge(queue, filter), queue_replay(queue, filter): how many. */
+/* queue_purge(queue, filter): how many. */
 static int queue_purge(lua_State *L)
 {
-    return with_filter(L, tito_queue_purge, tl_push_int);
+    return with_filter(L, tito_queue_purge, false, tl_push_int);
 }
 
+/* queue_replay(queue, filter, progress or nil): how many. */
 static int queue_replay(lua_State *L)
 {
-    return with_filter(L, tito_queue_replay, tl_push_int);
+    lua_settop(L, 3);
+    return with_filter(L, tito_queue_replay, true, tl_push_int);
 }
 
 /* queue_pause(queue, whether) */
@@ -166,7 +170,7 @@ static int db_schedules(lua_State *L)
 /* queue_history(queue, filter): a page of events. */
 static int queue_history(lua_State *L)
 {
-    return with_filter(L, tito_queue_history, tl_push_page);
+    return with_filter(L, tito_queue_history, false, tl_push_page);
 }
 
 /* queue_retry(queue, id) */

@@ -16,8 +16,9 @@ typedef struct bulk_job {
     ti_queues *queues;
     ti_event_filter filter;
     ti_slice into;
-    uint64_t count; /* of the page */
-    ti_buf next;    /* the cursor after the page; empty at the end */
+    ti_progress *progress; /* or NULL */
+    uint64_t count;        /* of the page */
+    ti_buf next;           /* the cursor after the page; empty at the end */
 } bulk_job;
 
 static ti_status list_page(bulk_job *job, ti_txn *txn, ti_event_list *list_out, const ti_call *call,
@@ -86,6 +87,7 @@ static ti_status run_pages(bulk_job *job, ti_transact_fn page, uint64_t *count_o
         if (status != TI_OK)
             break;
         *count_out += job->count;
+        ti_progress_add(job->progress, (int64_t)job->count);
         ti_buf_clear(&at);
         status = ti_buf_append_slice(&at, ti_buf_slice(&job->next), err);
         job->filter.cursor = ti_buf_slice(&at);
@@ -110,9 +112,10 @@ ti_status ti_queue_purge(ti_queues *queues, const ti_event_filter *filter, bool 
 }
 
 ti_status ti_queue_replay(ti_queues *queues, const ti_event_filter *filter, ti_slice into,
-                          uint64_t *count_out, const ti_call *call, ti_err *err)
+                          ti_progress *progress, uint64_t *count_out, const ti_call *call,
+                          ti_err *err)
 {
-    bulk_job job = {.queues = queues, .filter = *filter, .into = into};
+    bulk_job job = {.queues = queues, .filter = *filter, .into = into, .progress = progress};
     ti_ts now;
     *count_out = 0;
     if (filter->state != TI_EVENT_COMPLETED && filter->state != TI_EVENT_FAILED)

@@ -184,9 +184,11 @@ ti_status ti_queue_purge(ti_queues *queues, const ti_event_filter *filter, bool 
 /* Publishes again what the filter finds in history (COMPLETED or FAILED, which stay), in the order
  * in which it was finished per partition, as new events of type `into` (empty: the same), due now.
  * In transactions of TI_BULK_BATCH events: one that ends early has published a part, count_out
- * says how many. INVALID_ARGUMENT (another state). @thread any */
+ * says how many, and progress (or NULL) while it runs. INVALID_ARGUMENT (another state).
+ * @thread any */
 ti_status ti_queue_replay(ti_queues *queues, const ti_event_filter *filter, ti_slice into,
-                          uint64_t *count_out, const ti_call *call, ti_err *err);
+                          ti_progress *progress, uint64_t *count_out, const ti_call *call,
+                          ti_err *err);
 /* Stops and lets go on the delivery of a type, in all workers of all processes (within two
  * seconds): stored, so it outlives them. Publishing goes on; what has started ends. @thread any */
 ti_status ti_queue_set_paused(ti_queues *queues, ti_slice type, bool paused, const ti_call *call,

@@ -234,7 +234,7 @@ function Database:worker(options) end
 function Database:reindex(table_name, progress) end
 
 ---@param table_name string
----@param options { repair: boolean?, cursor: string?, progress: (fun(info: table): boolean?)? }? # progress as of reindex; a summary with stopped has a cursor: another check goes on there
+---@param options { repair: boolean?, count: boolean?, cursor: string?, progress: (fun(info: table): boolean?)? }? # progress as of reindex; a summary with stopped has a cursor: another check goes on there
 ---@return table?, tito.Error?
 function Database:check(table_name, options) end
 
@@ -504,8 +504,9 @@ function Queue:publish(event, tx) end
 function Queue:history(filter) end
 
 ---@param filter tito.HistoryFilter?
+---@param options { progress: (fun(done: integer): boolean?)? }?
 ---@return integer?, tito.Error?
-function Queue:replay(filter) end
+function Queue:replay(filter, options) end
 
 ---@param filter tito.HistoryFilter
 ---@return integer?, tito.Error?

@@ -100,11 +100,17 @@ function Queue:history(filter)
 end
 
 --- Publishes completed events again (or failed ones, by state), as new ones that are due now: how many. filter: state,
--- key, owner, from and to (when they were finished), into (another type).
-function Queue:replay(filter)
+-- key, owner, from and to (when they were finished), into (another type). options: progress(done), which ends it by
+-- false; what was published until then stays.
+function Queue:replay(filter, options)
+  values.options(options, { progress = "ours" }, "replay")
+  local progress = options and options.progress
+  if progress ~= nil then
+    errors.expect(progress, "function", "replay: progress")
+  end
   filter = copy(filter, "replay")
   filter.state = filter.state or "completed"
-  return driver.queue_replay(self.handle, filter)
+  return driver.queue_replay(self.handle, filter, progress)
 end
 
 --- Deletes every event that fits: how many. filter: state (without it those of every state), and at least one of key,

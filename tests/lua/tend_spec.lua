@@ -71,6 +71,10 @@ describe("tending a queue", function()
     db:queue { type = "copy", partitions = 2 }
     assert.equal(20, queue:replay { into = "copy" } + #handle(10))
     assert.equal(10, #assert(db:queue { type = "copy" }:history()).items)
+    local told
+    assert.equal(20, queue:replay({}, { progress = function(done) told = done end }))
+    assert.equal(20, told)
+    support.raised("invalid_argument", function() return queue:replay({}, { progress = 1 }) end)
     local ok, err = queue:replay { state = "pending" }
     assert.is_nil(ok)
     assert.equal("invalid_argument", err.code)

@@ -205,7 +205,7 @@ static void replay_keeps_order(void **state)
         ack(take_one(w));
     finish_worker(w);
     ti_event_filter all = {.type = S("user"), .state = TI_EVENT_COMPLETED};
-    OK(&d, ti_queue_replay(d.queues, &all, S("again"), &count, &d.call, &d.err));
+    OK(&d, ti_queue_replay(d.queues, &all, S("again"), NULL, &count, &d.call, &d.err));
     assert_int_equal(count, 100);
     assert_int_equal(count_of(&d, "user", TI_EVENT_COMPLETED), 100);
     w = start_worker(&d, "again", NULL);
@@ -221,13 +221,13 @@ static void replay_keeps_order(void **state)
     finish_worker(w);
     /* into itself, of a time, of a key; what it makes is not replayed again */
     ti_event_filter later = {.type = S("user"), .state = TI_EVENT_COMPLETED, .key = S("a")};
-    OK(&d, ti_queue_replay(d.queues, &later, S(""), &count, &d.call, &d.err));
+    OK(&d, ti_queue_replay(d.queues, &later, S(""), NULL, &count, &d.call, &d.err));
     assert_int_equal(count, 50);
     later.from_us = db_now_us(&d) + SECOND;
-    OK(&d, ti_queue_replay(d.queues, &later, S(""), &count, &d.call, &d.err));
+    OK(&d, ti_queue_replay(d.queues, &later, S(""), NULL, &count, &d.call, &d.err));
     assert_int_equal(count, 0);
     later.state = TI_EVENT_PENDING;
-    test_status(ti_queue_replay(d.queues, &later, S(""), &count, &d.call, &d.err),
+    test_status(ti_queue_replay(d.queues, &later, S(""), NULL, &count, &d.call, &d.err),
                 TI_INVALID_ARGUMENT);
     qdb_close(&d);
 }
