@@ -8,11 +8,11 @@ import select
 import signal
 import time
 
-from moving import ITEMS, check_all, dump, other
+from moving import ITEMS, check_all, dump, load, other
 from support import WAIT, Failed, check, equal, times
 
 BAR = r"\d[\d.kM]* [\w ]+  \d[\d.kM]*/s"
-LEFT = r"\[#*\.*\] +\d+%  [\d.kM]+ of [\d.kM]+ bytes  [\d.kM]+/s  (\d+:)?[-\d]+:\d\d left|-:-- left"
+LEFT = r"\[#*\.*\] +\d+%%  [\d.kM]+ of [\d.kM]+ %s  [\d.kM]+/s  ((\d+:)?\d+:\d\d|-:--) left"
 
 
 class Watched:
@@ -116,8 +116,7 @@ def ends_at_a_consistent_point(place):
     check(not os.path.exists(place.path("half.jsonl")), "half of a dump")
 
     copy = other(place, "copy")
-    shown = interrupted(place, "load", "all.jsonl", *copy, "--batch", "20", sees=LEFT)
-    check("left" in shown, shown)
+    shown = interrupted(place, "load", "all.jsonl", *copy, "--batch", "20", sees=LEFT % "bytes")
     check_all(place, copy)
     place.run("load", "all.jsonl", *copy)
     equal(whole, dump(place, copy, "copy.jsonl"), "the copy")
@@ -155,6 +154,72 @@ def reindexes_on_from_where_it_was(place):
     place.run("reindex", "item", "--app", "app.lua", *place.db())
     out, _ = place.run("check", "item", "--app", "app.lua", *place.db())
     check(", 0 findings" in out, out)
+
+
+# Every event fails for good at its first attempt.
+FAIL = """
+  return function(worker)
+    worker:on("job", function() error "no" end, { retry = { max_retries = 0 } })
+  end
+"""
+
+# An index whose condition does not come back, when it is told to.
+STUCK = """{ name = "late", fields = { { name = "k", type = "number" } }, condition = function(item)
+  if os.getenv "STUCK" then
+    io.stderr:write("stuck\\n")
+    while true do end
+  end
+  return item.k < 5
+end }"""
+
+
+def ends_at_once_by_a_second_signal(place):
+    """Where the first one can not end it: what the app does takes for ever."""
+    model = "db:model { table = 'item', indexes = { %s } }" % STUCK
+    place.write("app.lua", "local db = require('tito').db " + model + " return function() end")
+    place.lua("local M = " + model + " for i = 1, 60 do assert(M:save { id = 'i' .. i, k = i }) end")
+    whole = dump(place, place.db(), "all.jsonl")
+    copy, late, app = other(place, "copy"), other(place, "late"), ["--app", "app.lua"]
+    commands = [["check", "item", *app, *place.db()], ["load", "all.jsonl", *app, *copy]]
+    if not place.cluster:  # (another one would wait there until the lease of the killed one has ended)
+        load(place, late, "all.jsonl")
+        commands.append(["reindex", "item", *app, *late])
+    for command in commands:
+        place.env["STUCK"] = "yes"
+        code, shown = watched(place, *command, sees="stuck", signals=2)
+        equal(130, code, "exit code of %s: %s" % (command[0], shown))
+        del place.env["STUCK"]
+        place.run(*command)
+        equal("4\n", place.run("count", "item", "late", *command[-2 if not place.cluster else -4:], *app)[0], "in the index")
+        check(", 0 findings" in place.run("check", *app, *command[-2 if not place.cluster else -4:])[0], "findings")
+    equal(whole, dump(place, copy, "copy.jsonl"), "the copy")
+
+
+def bars_tell_what_is_left(place):
+    place.lua(ITEMS % (1500, 1500))
+    place.publish(80 if place.cluster else 400)
+    place.write("fail.lua", FAIL)
+    place.worker("--once", "--log-level", "error", app="fail.lua").ends(0)
+    copy = other(place, "copy")
+    commands = [(["dump", *place.db(), "--events", "--output", "all.jsonl"], "documents and events"),
+                (["load", "all.jsonl", "--batch", "100", *copy], "bytes"),
+                (["scan", "item", "--all", *place.db()], "records"),
+                (["query", "item", "by_k", "3", "--all", *place.db()], "records"),
+                (["check", "item", *place.db()], "records and entries of item"),
+                (["queue", "replay", "job", "--failed", "--into", "again", *place.db()], "events"),
+                (["queue", "retry", "job", "all", *place.db()], "failed events")]
+    if not place.cluster:
+        commands += [(["queue", "repartition", "again", "8", *place.db()], "partitions"),
+                     (["backup", "b", *place.db()], "bytes"), (["backup", "b", "--verify"], "bytes"),
+                     (["restore", "b", "--db", place.path("r")], "bytes"),
+                     (["reindex", "item", "--app", "app.lua", *place.db()], "records of item")]
+    place.write("app.lua", SLOW)
+    for command, what in commands:
+        code, shown = watched(place, *command, sees="", signals=0)
+        equal(0, code, "exit code of %s: %s" % (" ".join(command), shown))
+        check(re.search(LEFT % what, shown), "no bar of %s in %r" % (" ".join(command), shown[-2000:]))
+    _, shown = watched(place, "bench", *place.db(), "--ops", str(times(1000, 300)), "--callers", "2", sees="", signals=0)
+    check(re.search(r"\d+ done, \d+/s.*, \d+ s left", shown), shown)
 
 
 def leaves_no_half_of_a_backup(place):
@@ -222,5 +287,5 @@ def measures_until_interrupted(place):
     equal(([], 0), left_over(place))
 
 
-TESTS = [ends_at_a_consistent_point, measures_until_interrupted]
+TESTS = [ends_at_a_consistent_point, ends_at_once_by_a_second_signal, bars_tell_what_is_left, measures_until_interrupted]
 EMBEDDED = [measures, reindexes_on_from_where_it_was, leaves_no_half_of_a_backup, is_quiet_without_a_terminal]

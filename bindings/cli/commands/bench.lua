@@ -96,13 +96,23 @@ end
 
 -- ---- One load
 
+--- Seconds that are left: of those that were given, else at this rate for the operations that were; nil: not known.
+local function left_of(figures, given)
+  if given.seconds then
+    return math.max(0, given.seconds - figures.seconds)
+  elseif given.ops and figures.ops > 0 then
+    return math.max(0, given.ops - figures.ops) * figures.seconds / figures.ops
+  end
+  return nil
+end
+
 --- Shows the figures while it runs, on a terminal's stderr.
-local function show(context, load, callers, figures, limit)
+local function show(context, load, callers, figures, left)
   if context.live then
     io.stderr:write(("\r\27[K%s, %d %s: %d done, %.0f/s%s%s"):format(load, callers,
       callers == 1 and "caller" or "callers", figures.ops, figures.seconds > 0 and figures.ops / figures.seconds or 0,
       figures.p50_us and (", p50 %s, p99 %s"):format(milliseconds(figures.p50_us), milliseconds(figures.p99_us)) or "",
-      limit and (", %.0f s left"):format(math.max(0, limit - figures.seconds)) or ""))
+      left and (", %.0f s left"):format(left) or ""))
   end
 end
 
@@ -123,7 +133,7 @@ local function run_load(context, bench, load, callers, given)
   while figures.running and (not given.seconds or figures.seconds < given.seconds) and not context.interrupted() do
     context.cli.sleep(given.seconds and math.min(LOOK_S, math.max(0.001, given.seconds - figures.seconds)) or LOOK_S)
     figures = look()
-    show(context, load, callers, figures, given.seconds)
+    show(context, load, callers, figures, left_of(figures, given))
   end
   bench:stop()
   figures = look()

@@ -19,8 +19,13 @@ local function check_table(context, db, name)
   local summary = context.check(db:check(name, {
     repair = context.options.repair,
     cursor = context.options.cursor,
+    count = bar.shown,
     progress = function(info)
-      bar:set(info.done or 0, info.total)
+      if info.phase == "count" then
+        bar:expect(info.total or 0)
+      else
+        bar:set(info.done or 0, info.total)
+      end
       interrupted = interrupted or context.interrupted()
       return not interrupted
     end,

@@ -1,5 +1,6 @@
 --- `tito dump`: documents as JSON lines, of one snapshot.
 local dumps = require "tito.cli.dumps"
+local queries = require "tito.cli.queries"
 
 local AGE_S = 600 -- as long as a transaction may live
 
@@ -37,7 +38,7 @@ end
 local EVENT = { "type", "key", "timestamp", "payload", "action", "entity", "entity_id", "references" }
 
 --- Dumps the events of a type that are in a state, page by page; how many, or false when it was interrupted.
-local function dump_events(context, queue, writer, state)
+local function dump_events(context, queue, writer, state, bar)
   local count, cursor = 0, nil
   repeat
     local page = context.check(queue:history { state = state, limit = 1000, cursor = cursor })
@@ -50,6 +51,7 @@ local function dump_events(context, queue, writer, state)
       must(writer:write(dumps.line("event", out)))
     end
     count, cursor = count + #page.items, page.cursor
+    bar:advance(#page.items)
     if context.interrupted() then
       return false
     end
@@ -58,14 +60,14 @@ local function dump_events(context, queue, writer, state)
 end
 
 --- Dumps the types of events, and what is not finished of each. What is parked comes before what is behind it.
-local function dump_queues(context, db, writer)
+local function dump_queues(context, db, writer, bar)
   local total = 0
   for _, known in ipairs(context.check(db:queues())) do
     local queue = db:queue { type = known.type }
     must(writer:write(dumps.line("queue",
       { type = known.type, partitions = known.partitions, paused = known.paused or false })))
     for _, state in ipairs { "parked", "pending" } do
-      local count = dump_events(context, queue, writer, state)
+      local count = dump_events(context, queue, writer, state, bar)
       if not count then
         return nil
       end
@@ -75,11 +77,32 @@ local function dump_queues(context, db, writer)
   return total
 end
 
+--- A bar for what is to be dumped. Where one is seen, that is counted before: keys alone, in snapshots of their own, so
+-- that the dump's has its whole time.
+local function bar_of(context, db, names)
+  local bar = context.progress(nil, context.options.events and "documents and events" or "documents")
+  local total = 0
+  for _, name in ipairs(bar.shown and names or {}) do
+    local before = total
+    queries.count(context, require("tito.query").new(db:model { table = name }, nil), function(count)
+      total = before + count
+      bar:expect(total)
+    end)
+  end
+  for _, known in ipairs(bar.shown and context.options.events and context.check(db:queues()) or {}) do
+    for _, item in ipairs(context.check(db:queue({ type = known.type }):partitions()).items) do
+      total = total + item.pending + item.parked
+    end
+    bar:expect(total)
+  end
+  return bar
+end
+
 --- Dumps all; the counts, or nil when it was interrupted.
 local function dump_all(context, db, writer, names, catalog)
+  local bar = bar_of(context, db, names)
   local tx <close> = context.check(db:begin { read_only = true, age = AGE_S, timeout = AGE_S })
   local counts = { documents = 0, events = 0, schedules = 0 }
-  local bar = context.progress(nil, "documents")
   must(writer:write(dumps.header()))
   for _, name in ipairs(names) do
     must(writer:write(dumps.schema_line(name, dumps.schema(catalog[name]))))
@@ -95,7 +118,7 @@ local function dump_all(context, db, writer, names, catalog)
     counts.schedules = dump_schedules(context, db, writer)
   end
   if context.options.events then
-    counts.events = dump_queues(context, db, writer)
+    counts.events = dump_queues(context, db, writer, bar)
     if not counts.events then
       return nil
     end
@@ -146,6 +169,7 @@ return {
       .. "give the same bytes. tito load reads it, into a database on either engine.",
     "A dump must end within ten minutes (a snapshot lives no longer): dump tables of a very large database one by one, "
       .. "or dump a backup of it. A document is written as it is stored.",
+    "Where a bar is shown (stderr is a terminal), what there is to do is counted before.",
     "Schedules and events are read after the documents, and not in their snapshot: where others publish or handle "
       .. "events meanwhile, stop them first (tito queue pause). An event keeps its type, key, due time, payload and "
       .. "entity; its id, its attempts, and what is finished are not dumped.",

@@ -9,8 +9,7 @@ local function run(context)
     return code
   end
   return queries.watched(context, function()
-    local query, wrong = queries.build(context, model)
-    return query and documents.print(context, query) or wrong
+    return documents.print(context, function() return queries.build(context, model) end)
   end)
 end
 

@@ -246,10 +246,39 @@ local function drop(context)
   return code
 end
 
+--- Counts the events that a filter finds, where a bar is seen.
+local function count_for(context, queue, filter, bar)
+  local total = 0
+  while bar.shown and not context.interrupted() do
+    filter.limit = PAGE
+    local page = context.check(queue:history(filter))
+    total, filter.cursor = total + #page.items, page.cursor
+    bar:expect(total)
+    if not page.cursor then
+      break
+    end
+  end
+  filter.limit, filter.cursor = nil, nil
+end
+
 local function replay(context)
   local filter = filter_of(context, context.options.failed and "failed" or "completed")
+  local queue = queue_of(context)
+  local bar = context.progress(nil, "events")
+  count_for(context, queue, filter, bar)
+  if context.interrupted() then
+    return context.stopped()
+  end
   filter.into = context.options.into
-  tell(context, context.check(queue_of(context):replay(filter)), "published again")
+  local count, err = queue:replay(filter, { progress = function(done)
+    bar:set(done)
+    return not context.interrupted()
+  end })
+  bar:finish()
+  if not count and context.interrupted() and err.code == "cancelled" then
+    return context.stopped(("interrupted: at least %d were published again"):format(bar.done))
+  end
+  tell(context, context.check(count, err), "published again")
 end
 
 local function pause(context)

@@ -10,7 +10,11 @@ local function run(context)
   for _, name in ipairs(names) do
     local bar = context.progress(nil, "records of " .. name)
     local summary = context.check(db:reindex(name, function(info)
-      bar:set(info.done or 0, info.total)
+      if info.phase == "begin" then
+        bar:expect(info.total or 0)
+      else
+        bar:set(info.done or 0, info.total)
+      end
       return not context.interrupted()
     end))
     bar:finish()

@@ -8,7 +8,9 @@ local function run(context)
   if not model then
     return code
   end
-  return queries.watched(context, function() return documents.print(context, queries.build(context, model)) end)
+  return queries.watched(context, function()
+    return documents.print(context, function() return queries.build(context, model) end)
+  end)
 end
 
 return {

@@ -1,5 +1,6 @@
 --- Documents in and out: tables of them, and JSON given as an operand, a file or standard input.
 local output = require "tito.cli.output"
+local queries = require "tito.cli.queries"
 
 local documents = {}
 
@@ -55,12 +56,25 @@ local function add(rows, document)
   rows:add(row)
 end
 
---- Prints the documents of a query, page by page, up to --limit; the columns are those of its first page. Returns the
--- exit code.
-function documents.print(context, query)
+--- A bar for all documents of a query, where one is seen; they are counted by another query that is the same.
+local function bar_of(context, again)
+  local bar = context.progress(nil, "records")
+  if bar.shown then
+    queries.count(context, again(), function(count) bar:expect(count) end)
+  end
+  return bar
+end
+
+--- Prints the documents of the query that build() makes (nil and an exit code: told), page by page, up to --limit; the
+-- columns are those of its first page. Returns the exit code.
+function documents.print(context, build)
   local options = context.options
+  local query, code = build()
+  if not query then
+    return code
+  end
   local left = options.all and math.huge or options.limit
-  local bar = options.all and not context.out.terminal and context.progress(nil, "records") or nil
+  local bar = options.all and not context.out.terminal and bar_of(context, build) or nil
   local rows, cursor
   repeat
     query:limit(math.tointeger(math.min(left, PAGE)))

@@ -3,6 +3,8 @@
 --
 --   local bar = context.progress(total, "records")      total nil: only the count and the rate
 --   bar:set(n)   bar:advance(by)   bar:finish()
+--   bar.shown    whether anybody sees it: only then a total may cost something
+--   bar:expect(n)  what there is to do is being counted, n so far
 local progress = {}
 
 local WIDTH, EVERY_S = 30, 0.1
@@ -45,8 +47,20 @@ end
 --- How much is done now; total: when it has become known.
 function Bar:set(done, total)
   self.done, self.total = done, total or self.total
+  if self.total and done > self.total then -- there was more than was counted
+    self.total = done
+  end
   if self.shown and self.cli.clock() - self.drawn >= EVERY_S then
     draw(self)
+  end
+end
+
+--- How much has been counted so far of what there is to do; it begins after the last call.
+function Bar:expect(total)
+  self.total, self.began = total, self.cli.clock()
+  if self.shown and self.began - self.counted >= EVERY_S then
+    io.stderr:write("\r\27[K", ("counting: %s %s"):format(quantity(total), self.what))
+    self.counted = self.began
   end
 end
 
@@ -56,7 +70,7 @@ end
 
 --- Takes the bar away, so that what follows begins on an empty line.
 function Bar:finish()
-  if self.shown and self.drawn > 0 then
+  if self.shown and self.drawn + self.counted > 0 then
     io.stderr:write("\r\27[K")
   end
   self.shown = false
@@ -64,7 +78,7 @@ end
 
 function progress.new(cli, total, what, quiet)
   return setmetatable({
-    cli = cli, total = total, what = what or "done", done = 0, began = cli.clock(), drawn = 0,
+    cli = cli, total = total, what = what or "done", done = 0, began = cli.clock(), drawn = 0, counted = 0,
     shown = not quiet and cli.is_terminal(2),
   }, Bar)
 end

@@ -138,18 +138,25 @@ function queries.build(context, model)
 end
 
 --- How many records a query finds: page by page, in one snapshot, so that it may take longer than one operation.
-function queries.count(context, query)
+-- told(n): is told how many so far, instead of a bar.
+function queries.count(context, query, told)
   local tx = context.check(context.open():begin { read_only = true, age = COUNT_AGE_S })
-  local bar = context.progress(nil, "records")
+  local bar = not told and context.progress(nil, "records")
   local total = 0
   query:keys_only():limit(COUNT_PAGE)
   repeat
     local page = context.check(query:execute(tx))
     total = total + #page.items
-    bar:set(total)
+    if bar then
+      bar:set(total)
+    else
+      told(total)
+    end
     query:cursor(page.cursor)
   until not page.cursor or context.interrupted()
-  bar:finish()
+  if bar then
+    bar:finish()
+  end
   context.check(tx:rollback())
   return total
 end
