@@ -421,7 +421,8 @@ DAMAGE = [("entry_missing", "by_name", "u00", True), ("entry_missing", "u_mail",
 
 
 def finds_planted_damage(place):
-    subprocess.run([os.path.join(place.build, "tests/model/check_plant"), place.target], check=True, env=place.env)
+    where = "tikv:" + place.namespace if place.cluster else place.target
+    subprocess.run([os.path.join(place.build, "tests/model/check_plant"), where], check=True, env=place.env)
 
     def found(*arguments):
         line = _json(place, "check", *arguments, code=1)[0]
@@ -443,7 +444,8 @@ def finds_planted_damage(place):
 
 
 TESTS = [gets_records, queries_by_indexes, pages_by_cursors, counts_and_explains, writes_records, asks_the_app_where_it_must,
-         watches_until_interrupted, looks_at_schemas, looks_at_types, tells_what_is_wrong]
+         watches_until_interrupted, looks_at_schemas, looks_at_types, tells_what_is_wrong,
+         finds_planted_damage]
 ON_CLUSTER = [sees_who_has_leases, describes_the_cluster, finds_old_locks]
-EMBEDDED = [finds_planted_damage, short_commands_leave_the_clock_alone, says_where_its_modules_are_to_be, tells_what_is_wrong_with_files,
+EMBEDDED = [short_commands_leave_the_clock_alone, says_where_its_modules_are_to_be, tells_what_is_wrong_with_files,
             writes_to_a_full_disk, ends_quietly_when_nobody_reads, completes_in_shells]

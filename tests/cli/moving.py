@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 
 from support import Failed, check, equal, times, until
@@ -107,6 +108,39 @@ def dumps_what_it_loaded(place):
             check_all(place, copy)
         except Failed as failed:
             raise Failed("seed %d: %s" % (seed, failed))
+
+
+def random_databases(place, seed, count, cluster):
+    """Random databases of tests/model, made without this program: the options of each."""
+    name = "%s.m" % place.namespace if cluster else place.path("model")
+    result = subprocess.run([os.path.join(place.build, "tests/model/model_random_fill"), ("tikv:" if cluster else "") + name, str(count)],
+                            env=dict(place.env, TITO_TEST_SEED=str(seed)), stderr=subprocess.PIPE)
+    check(result.returncode == 0, result.stderr.decode(errors="replace"))
+    if cluster:
+        return [["--db", place.target, "--db-option", "namespace=%s%d" % (name, i)] for i in range(count)]
+    return [["--db", name + str(i)] for i in range(count)]
+
+
+def dumps_databases_of_the_model(place):
+    """Dumped, loaded, dumped: the same bytes. On the cluster by way of the other engine and back, and the other way round."""
+    seed, documents = random.randrange(1, 2**31), 0
+    count = times(3, 1) if place.cluster else times(24, 3)
+    places = [(db, place.cluster) for db in random_databases(place, seed, count, place.cluster)]
+    if place.cluster:
+        places += [(db, None) for db in random_databases(place, seed + 1, count, None)]
+    for i, (first, on_cluster) in enumerate(places):
+        before = dump(place, first, "model.jsonl")
+        documents += before.count(b'"document":')
+        copies = [["--db", place.path("copy%d" % i)]]
+        if place.cluster:
+            there = ["--db", place.target, "--db-option", "namespace=%s.c%d" % (place.namespace, i)]
+            copies = copies + [there] if on_cluster else [there] + copies
+        for copy in copies:
+            load(place, copy, "model.jsonl", "--batch", str(random.randrange(1, 60)))
+            equal(before, dump(place, copy, "model.jsonl"), "database %d of seed %d" % (i, seed))
+        if i < 3:
+            check_all(place, copies[-1])
+    check(documents > 0, "no documents in databases of seed %d" % seed)
 
 
 def one_database(place, number):
@@ -489,7 +523,7 @@ def says_what_a_cluster_has_instead(place):
     check("tito dump" in place.run("restore", "one", *place.db(), code=11)[1], "no text")
 
 
-TESTS = [dumps_what_it_loaded, dumps_named_tables, dumps_schedules_when_asked, moves_events, loads_from_standard_input, meets_what_is_there,
+TESTS = [dumps_what_it_loaded, dumps_databases_of_the_model, dumps_named_tables, dumps_schedules_when_asked, moves_events, loads_from_standard_input, meets_what_is_there,
          refuses_what_does_not_fit, knows_its_own_file, asks_the_app_for_conditions]
 EMBEDDED = [leaves_no_half_of_a_dump, tells_what_is_no_dump, goes_on_after_kills, goes_on_after_an_interruption,
             backs_up_and_restores, finds_damage, is_killed_in_backups]

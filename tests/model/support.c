@@ -45,6 +45,23 @@ void db_open(db *d, const char *path)
     open_on(d, engine, "", false, spaced_wanted() ? TIKV_LEASE_US : 0);
 }
 
+void db_open_place(db *d, const char *place)
+{
+    static cluster c;
+    static const char scheme[] = "tikv:";
+    if (strncmp(place, scheme, sizeof scheme - 1) != 0) {
+        db_open(d, place);
+        return;
+    }
+    memset(d, 0, sizeof *d);
+    d->call = ti_call_within(ti_env_real(), TIMEOUT_US);
+    ti_arena_init(&d->a);
+    assert_true(cluster_is_own()); /* else it would end with this program */
+    if (c.pd_count == 0)
+        cluster_start(&c);
+    open_on(d, cluster_open(&c), place + sizeof scheme - 1, false, TIKV_LEASE_US);
+}
+
 void db_open_beside(db *d, const db *first, bool leased, int64_t lease_us)
 {
     memset(d, 0, sizeof *d);

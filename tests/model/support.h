@@ -25,6 +25,9 @@ typedef struct db {
 /* In memory, or (path given) in that directory; with TITO_TEST_ENGINE=tikv on the cluster under
  * test, with keys of its own (of the path). */
 void db_open(db *d, const char *path);
+/* For programs whose databases others open too: the directory of that path, or, for "tikv:NAME",
+ * that namespace of the cluster of TITO_TEST_PD. */
+void db_open_place(db *d, const char *place);
 /* Another store on the same engine: another handle of this process, or (leased) as if another
  * process had it. */
 void db_open_beside(db *d, const db *first, bool leased, int64_t lease_us);
