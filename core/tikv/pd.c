@@ -8,6 +8,8 @@
 
 #define MEMBERS_METHOD "/pdpb.PD/GetMembers"
 #define MEMBERS_TIMEOUT_US 2000000
+/* How long the leader may answer nothing, whoever asks, before somebody looks who leads. */
+#define SILENCE_MAX_NS (INT64_C(1000) * TI_PD_TIMEOUT_US)
 /* What PD says of a store that it does not know, as a gRPC status without a code of its own. */
 #define UNKNOWN_STORE_TEXT "invalid store ID"
 
@@ -135,15 +137,26 @@ static ti_status ask_members(ti_pd *pd, const char *endpoint, const ti_call *cal
     return status;
 }
 
-/* Copies endpoint i; false past the last one. */
-static bool endpoint_at(ti_pd *pd, size_t i, char address[TI_PD_ADDRESS_SIZE])
+/* Copies endpoint i; answers how many there are from it on, 0 past the last one. */
+static size_t endpoint_at(ti_pd *pd, size_t i, char address[TI_PD_ADDRESS_SIZE])
 {
     ti_mutex_lock(&pd->mutex);
-    bool there = i < pd->endpoint_count;
-    if (there)
+    size_t count = i < pd->endpoint_count ? pd->endpoint_count - i : 0;
+    if (count > 0)
         memcpy(address, pd->endpoints[i], TI_PD_ADDRESS_SIZE);
     ti_mutex_unlock(&pd->mutex);
-    return there;
+    return count;
+}
+
+/* The part of a call that the first of count endpoints may take: when it is silent, those behind it
+ * get their turn. */
+static ti_call share_of(const ti_call *call, size_t count)
+{
+    ti_assert(count > 0);
+    ti_call share = *call;
+    if (call->deadline_ns != TI_NO_DEADLINE)
+        share.deadline_ns -= ti_call_left_ns(call) / (int64_t)count * (int64_t)(count - 1);
+    return share;
 }
 
 static bool looked_since(ti_pd *pd, uint64_t generation)
@@ -167,10 +180,12 @@ ti_status ti_pd_refresh(ti_pd *pd, uint64_t generation, const ti_call *call, ti_
         return TI_OK;
     char address[TI_PD_ADDRESS_SIZE];
     char complaints[TI_ERR_MESSAGE_SIZE / 2] = "";
-    for (size_t i = 0; endpoint_at(pd, i, address); i++) {
+    size_t rest = 0;
+    for (size_t i = 0; (rest = endpoint_at(pd, i, address)) > 0; i++) {
         ti_err said;
         bool hopeless = false; /* others may answer, and this one later */
-        ti_status status = ask_members(pd, address, call, &hopeless, &said);
+        ti_call share = share_of(call, rest);
+        ti_status status = ask_members(pd, address, &share, &hopeless, &said);
         if (status == TI_OK) {
             ti_mutex_lock(&pd->mutex);
             pd->generation++;
@@ -202,6 +217,33 @@ ti_status ti_pd_leader(ti_pd *pd, char address[TI_PD_ADDRESS_SIZE], uint64_t *ge
         TI_TRY(ti_pd_refresh(pd, *generation_out, call, err));
     }
     return ti_err_set(err, TI_UNAVAILABLE, "PD has no leader at the moment");
+}
+
+/* ---- Silence ---- */
+
+/* Notes what became of something asked of the leader. */
+static void note_silence(ti_pd *pd, _Atomic(int64_t) *silent_ns, ti_status status)
+{
+    int64_t since_ns = atomic_load_explicit(silent_ns, memory_order_relaxed);
+    if (status == TI_TIMEOUT && since_ns == 0)
+        atomic_compare_exchange_strong(silent_ns, &since_ns, ti_env_mono_ns(pd->wire->env));
+    else if (status != TI_TIMEOUT && status != TI_CANCELLED && since_ns != 0)
+        atomic_store(silent_ns, 0);
+}
+
+/* Looks who leads when the leader has been silent for too long; one of all callers does. */
+static void doubt_the_silent(ti_pd *pd, _Atomic(int64_t) *silent_ns, const ti_call *call)
+{
+    ti_err seen;
+    int64_t since_ns = atomic_load_explicit(silent_ns, memory_order_relaxed);
+    if (since_ns == 0 || ti_env_mono_ns(pd->wire->env) - since_ns < SILENCE_MAX_NS ||
+        !atomic_compare_exchange_strong(silent_ns, &since_ns, 0))
+        return;
+    ti_mutex_lock(&pd->mutex);
+    uint64_t generation = pd->generation;
+    ti_mutex_unlock(&pd->mutex);
+    (void)ti_pd_refresh(pd, generation, call, &seen); /* else the old one is asked once more */
+    ti_tso_reset(pd->tso);
 }
 
 /* ---- Requests ---- */
@@ -251,6 +293,7 @@ ti_status ti_pd_request(ti_pd *pd, const char *method, const ProtobufCMessage *r
         char leader[TI_PD_ADDRESS_SIZE];
         uint64_t generation = 0;
         ti_err_clear(&seen);
+        doubt_the_silent(pd, &pd->requests_silent_ns, call);
         ti_status status = ti_pd_leader(pd, leader, &generation, call, &seen);
         if (status == TI_OK) {
             ti_mutex_lock(&pd->mutex);
@@ -258,6 +301,7 @@ ti_status ti_pd_request(ti_pd *pd, const char *method, const ProtobufCMessage *r
             ti_mutex_unlock(&pd->mutex);
             status = ti_wire_call(pd->wire, leader, method, bytes, TI_PD_TIMEOUT_US, call, a,
                                   response_out, &seen);
+            note_silence(pd, &pd->requests_silent_ns, status);
         }
         if (status == TI_OK)
             status = response_status(*response_out, a, &seen);
@@ -288,10 +332,13 @@ ti_status ti_pd_timestamp(ti_pd *pd, uint64_t *ts_out, const ti_call *call, ti_e
         char leader[TI_PD_ADDRESS_SIZE];
         uint64_t generation = 0;
         ti_err_clear(&seen);
+        doubt_the_silent(pd, &pd->timestamps_silent_ns, call);
         ti_status status = ti_pd_leader(pd, leader, &generation, call, &seen);
-        if (status == TI_OK)
+        if (status == TI_OK) {
             status =
                 ti_tso_get(pd->tso, leader, pd->cluster_id, TI_PD_TIMEOUT_US, ts_out, call, &seen);
+            note_silence(pd, &pd->timestamps_silent_ns, status);
+        }
         bool again = worth_another_try(status) || status == TI_CORRUPT || status == TI_CANCELLED;
         if (status == TI_OK || !again || ti_call_check(call, "a timestamp", NULL) == TI_CANCELLED) {
             if (status != TI_OK && err != NULL)
@@ -340,7 +387,8 @@ static ti_status find_cluster(ti_pd *pd, size_t configured, const ti_call *call,
         for (size_t i = 0; i < configured; i++) {
             ti_err said;
             bool hopeless = false;
-            ti_status status = ask_members(pd, pd->endpoints[i], call, &hopeless, &said);
+            ti_call share = share_of(call, configured - i);
+            ti_status status = ask_members(pd, pd->endpoints[i], &share, &hopeless, &said);
             if (status == TI_INVALID_ARGUMENT || status == TI_OUT_OF_MEMORY ||
                 status == TI_CANCELLED) {
                 if (err != NULL)

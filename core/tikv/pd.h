@@ -2,7 +2,8 @@
  *
  * Any of several endpoints may be dead. The leader is found by GetMembers, followed when it
  * changes, and every wait is bounded: each request by TI_PD_TIMEOUT_US, each operation by its call
- * and a backoff budget.
+ * and a backoff budget. A leader that has said nothing for TI_PD_TIMEOUT_US is doubted, also when no
+ * caller had as much time: the next one looks who leads.
  *
  * INVARIANTS
  *  1. All endpoints that answer name the same cluster id; another one is INVALID_ARGUMENT, never

@@ -24,7 +24,9 @@ struct ti_pd {
     char leader[TI_PD_ADDRESS_SIZE]; /* "" = not known */
     uint64_t requests;
     uint64_t leader_changes;
-    _Atomic(bool) no_batch_scan; /* this PD is older than BatchScanRegions; no mutex */
+    _Atomic(int64_t) requests_silent_ns; /* since when the leader answers no request; 0 = it does */
+    _Atomic(int64_t) timestamps_silent_ns; /* the same of timestamps; both without mutex */
+    _Atomic(bool) no_batch_scan;           /* this PD is older than BatchScanRegions; no mutex */
 };
 
 /* Copies the leader's address, looking for it when it is not known. */

@@ -383,6 +383,8 @@ ti_status ti_tso_get(ti_tso *t, const char *address, uint64_t cluster_id, int64_
             if (status != TI_OK && err != NULL)
                 *err = w.err;
             *ts_out = w.ts;
+        } else if (status == TI_TIMEOUT) {
+            ti_err_set(err, status, "PD %s gave no timestamp in time", address);
         }
     }
     return status;

@@ -128,7 +128,10 @@ ti_status ti_wire_call(ti_wire *w, const char *address, const char *method, ti_s
                        ti_err *err)
 {
     *response_out = TI_SLICE_NONE;
-    TI_TRY(ti_call_check(call, method, err));
+    ti_status begun = ti_call_check(call, method, err);
+    if (begun == TI_TIMEOUT)
+        ti_err_set(err, begun, "there was no time left to ask %s", address);
+    TI_TRY(begun);
     ti_wire_refresh(w);
     unary_wait wait = {.arena = a};
     ti_latch_init(&wait.latch, 1);

@@ -208,6 +208,35 @@ static void a_pd_without_leader(void **state)
     tk_end(&t);
 }
 
+/* PD's leader takes requests and is silent: named by its address to whoever has no time to wait for
+ * more, and left as soon as another leads. */
+static void a_silent_pd(void **state)
+{
+    (void)state;
+    cluster c;
+    tk t;
+    ti_ts ts = 0;
+    cluster_start_mock(&c, &(cluster_options){.pds = 3, .stores = 1});
+    tk_open(&t, &c);
+    tk_put(&t, "k", "before");
+    cluster_do(&c, "/pd/freeze?index=0");
+    ti_call call = tk_call(SHORT_US / 2);
+    test_status(t.vt->now(t.e, &ts, &call, &t.err), TI_TIMEOUT);
+    assert_non_null(strstr(t.err.message, c.pd[0]));
+    const char *const addresses[] = {c.pd[0]};
+    expect_no_open(addresses, 1, SHORT_US, false, "did not answer in time");
+    cluster_do(&c, "/pd/leader?index=1");
+    int64_t began = ti_env_mono_ns(ti_env_real());
+    ti_status status = TI_TIMEOUT;
+    while (status == TI_TIMEOUT && ti_env_mono_ns(ti_env_real()) - began < INT64_C(30000000000)) {
+        call = tk_call(SHORT_US / 2);
+        status = t.vt->now(t.e, &ts, &call, &t.err);
+    }
+    test_ok(status, &t.err);
+    tk_expect(&t, "k", "before");
+    tk_end(&t);
+}
+
 /* ---- ill stores ---- */
 
 static ti_status read_within(tk *t, ti_snapshot *s, const char *key, int64_t timeout_us)
@@ -478,6 +507,7 @@ int main(void)
         cmocka_unit_test(a_store_is_no_pd),
         cmocka_unit_test(two_clusters),
         cmocka_unit_test(a_pd_without_leader),
+        cmocka_unit_test(a_silent_pd),
         cmocka_unit_test(all_stores_down),
         cmocka_unit_test(one_store_down),
         cmocka_unit_test(a_full_disk),

@@ -127,7 +127,57 @@ static void a_frozen_cluster_times_out(void **state)
     int64_t began = sim_now_ms(f.sim);
     test_status(e->vt->now(e, &ts, &call, &err), TI_TIMEOUT);
     assert_true(sim_now_ms(f.sim) - began <= 7001);
+    assert_non_null(strstr(err.message, "pd1:1"));
+    call = call_ms(&f, 1000); /* less than what a request is given */
+    test_status(e->vt->now(e, &ts, &call, &err), TI_TIMEOUT);
+    assert_non_null(strstr(err.message, "pd1:1"));
     end(&f, e);
+}
+
+/* Somebody else answers for the one that says nothing, however little time there is. */
+static void the_hasty_open_past_a_silent_endpoint(void **state)
+{
+    (void)state;
+    fake f;
+    ti_engine *e = NULL;
+    ti_err err;
+    fake_begin(&f, NULL);
+    f.frozen[0] = true;
+    f.leader = 1;
+    test_ok(fake_try_open(&f, 3, 900000, &e, &err), &err);
+    end(&f, e);
+}
+
+/* Callers whose own time is shorter than that of a request to PD: together they find out that the
+ * leader is silent, and that there is another. */
+static void the_hasty_leave_a_silent_leader(void **state)
+{
+    (void)state;
+    for (int timestamps = 0; timestamps < 2; timestamps++) {
+        fake f;
+        ti_err err;
+        uint64_t ts = 0;
+        fake_begin(&f, NULL);
+        ti_engine *e = fake_open(&f);
+        ti_pd *pd = ((ti_tikv *)e)->cluster.pd;
+        ti_status status = TI_TIMEOUT;
+        ti_call call = call_ms(&f, 900);
+        test_ok(e->vt->now(e, &ts, &call, &err), &err);
+        f.frozen[0] = true;
+        f.leader = 1;
+        int64_t began = sim_now_ms(f.sim);
+        while (status != TI_OK && sim_now_ms(f.sim) - began < 20000) {
+            call = call_ms(&f, 900);
+            status = timestamps ? e->vt->now(e, &ts, &call, &err)
+                                : ti_pd_safe_point(pd, &ts, &call, &err);
+            if (status != TI_OK && timestamps)
+                assert_non_null(strstr(err.message, "pd1:1"));
+        }
+        test_ok(status, &err);
+        assert_true(sim_now_ms(f.sim) - began <= 5000);
+        assert_int_equal(ti_pd_stats_of(pd).leader_changes, 1);
+        end(&f, e);
+    }
 }
 
 /* ---- regions ---- */
@@ -585,6 +635,8 @@ int main(void)
         cmocka_unit_test(a_new_leader_is_followed),
         cmocka_unit_test(without_a_leader_calls_end_and_later_go_on),
         cmocka_unit_test(a_frozen_cluster_times_out),
+        cmocka_unit_test(the_hasty_open_past_a_silent_endpoint),
+        cmocka_unit_test(the_hasty_leave_a_silent_leader),
         cmocka_unit_test(bounds_belong_to_the_right_region),
         cmocka_unit_test(newer_regions_evict_and_older_do_not_enter),
         cmocka_unit_test(idle_regions_are_loaded_again),
