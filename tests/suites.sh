@@ -348,6 +348,9 @@ suite_browser() {
     build_test tito tito_resty tito_cli tito_lua || return
     script build/log/browser.log sh tests/resty/run build/test test_browser
     script build/log/browser-cli.log env PYTHONDONTWRITEBYTECODE=1 python3 tests/cli/pages.py build/test
+    # shellcheck disable=SC2046
+    script build/log/browser-cluster.log $(on_cluster browser) PYTHONDONTWRITEBYTECODE=1 python3 tests/cli/pages.py build/test --cluster
+    clear_cluster browser
 }
 
 # ---- The program `tito`

@@ -1,6 +1,6 @@
 """The page of `tito dashboard` in a headless Chromium.
 
-    pages.py BUILD [NAME...]     only the named tests
+    pages.py BUILD [--cluster] [NAME...]     only the named tests; on the TiKV of TITO_TEST_PD what is about the store
 """
 
 import http.server
@@ -115,6 +115,24 @@ def shows_what_the_library_tells(place, server, page, expected):
 
 
 @on_page
+def shows_a_cluster_and_acts_on_it(place, server, page, expected):
+    page.shows("document.querySelector('#live').textContent", "live")
+    job = page.cells("queues")[0]
+    equal(["job", *expected[:3]], [job[0], *job[2:5]], "the row of the type")
+    equal("tikv", page.value("Object.fromEntries([...document.querySelectorAll('.fact')].map(e => [e.firstChild.textContent, e.lastChild.textContent])).engine"))
+    page.shows("[...document.querySelectorAll('#tables tr')].map(tr => tr.cells[0].textContent + tr.cells[1].textContent).includes('post25')", True)
+    page.value("document.querySelector('button.name').click()")
+    page.shows("document.querySelectorAll('#list tbody tr').length", 4)
+    page.value("document.querySelector('#list tbody input').click()")
+    page.value("[...document.querySelectorAll('button')].find(b => b.textContent === 'Retry 1').click()")
+    page.shows("document.querySelectorAll('#list tbody tr').length", 3)
+    page.shows(CELLS % "queues" + "[0].slice(2, 5).join()", "4,0,3")
+    equal([], page.browser.problems, "what the browser finds wrong")
+    server.end()
+    equal("4 0 3", " ".join(place.lua(STATS).split()[:3]), "what is stored")
+
+
+@on_page
 def is_used_by_keyboard(place, server, page, expected):
     page.press("Tab")
     equal("To the figures", page.value("document.activeElement.textContent"))
@@ -195,10 +213,13 @@ def other_sites_get_nothing(place, server, page, expected):
 
 
 TESTS = [shows_what_the_library_tells, is_used_by_keyboard, other_sites_get_nothing]
+ON_CLUSTER = [shows_a_cluster_and_acts_on_it]
 
 if __name__ == "__main__":
-    names = sys.argv[2:]
-    chosen = [test for test in TESTS if not names or test.__name__ in names]
-    passed = sum(main.run("page: " + test.__name__.replace("_", " "), test, os.path.abspath(sys.argv[1]), None) for test in chosen)
+    names = [name for name in sys.argv[2:] if name != "--cluster"]
+    cluster = os.environ["TITO_TEST_PD"] if "--cluster" in sys.argv else None
+    chosen = [test for test in (ON_CLUSTER if cluster else TESTS) if not names or test.__name__ in names]
+    where = "page, on TiKV: " if cluster else "page: "
+    passed = sum(main.run(where + test.__name__.replace("_", " "), test, os.path.abspath(sys.argv[1]), cluster) for test in chosen)
     print("tests: %d passed, %d failed, 0 skipped" % (passed, len(chosen) - passed))
     sys.exit(0 if chosen and passed == len(chosen) else 1)
