@@ -81,15 +81,18 @@ end
 -- that the dump's has its whole time.
 local function bar_of(context, db, names)
   local bar = context.progress(nil, context.options.events and "documents and events" or "documents")
-  local total = 0
-  for _, name in ipairs(bar.shown and names or {}) do
+  local total, worth = 0, bar.shown
+  for _, name in ipairs(names) do
     local before = total
-    queries.count(context, require("tito.query").new(db:model { table = name }, nil), function(count)
-      total = before + count
-      bar:expect(total)
-    end)
+    if worth then
+      queries.count(context, require("tito.query").new(db:model { table = name }, nil), function(count)
+        total = before + count
+        worth = bar:expect(total)
+        return worth
+      end)
+    end
   end
-  for _, known in ipairs(bar.shown and context.options.events and context.check(db:queues()) or {}) do
+  for _, known in ipairs(worth and context.options.events and context.check(db:queues()) or {}) do
     for _, item in ipairs(context.check(db:queue({ type = known.type }):partitions()).items) do
       total = total + item.pending + item.parked
     end
@@ -169,7 +172,7 @@ return {
       .. "give the same bytes. tito load reads it, into a database on either engine.",
     "A dump must end within ten minutes (a snapshot lives no longer): dump tables of a very large database one by one, "
       .. "or dump a backup of it. A document is written as it is stored.",
-    "Where a bar is shown (stderr is a terminal), what there is to do is counted before.",
+    "Where a bar is shown (stderr is a terminal), what there is to do is counted before, for ten seconds at most.",
     "Schedules and events are read after the documents, and not in their snapshot: where others publish or handle "
       .. "events meanwhile, stop them first (tito queue pause). An event keeps its type, key, due time, payload and "
       .. "entity; its id, its attempts, and what is finished are not dumped.",

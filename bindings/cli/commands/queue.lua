@@ -253,8 +253,7 @@ local function count_for(context, queue, filter, bar)
     filter.limit = PAGE
     local page = context.check(queue:history(filter))
     total, filter.cursor = total + #page.items, page.cursor
-    bar:expect(total)
-    if not page.cursor then
+    if not bar:expect(total) or not page.cursor then
       break
     end
   end

@@ -60,7 +60,7 @@ end
 local function bar_of(context, again)
   local bar = context.progress(nil, "records")
   if bar.shown then
-    queries.count(context, again(), function(count) bar:expect(count) end)
+    queries.count(context, again(), function(count) return bar:expect(count) end)
   end
   return bar
 end

@@ -4,10 +4,10 @@
 --   local bar = context.progress(total, "records")      total nil: only the count and the rate
 --   bar:set(n)   bar:advance(by)   bar:finish()
 --   bar.shown    whether anybody sees it: only then a total may cost something
---   bar:expect(n)  what there is to do is being counted, n so far
+--   bar:expect(n)  what there is to do is being counted, n so far; false: that takes too long, let it be
 local progress = {}
 
-local WIDTH, EVERY_S = 30, 0.1
+local WIDTH, EVERY_S, COUNT_S = 30, 0.1, 10
 
 local Bar = {}
 Bar.__index = Bar
@@ -55,13 +55,18 @@ function Bar:set(done, total)
   end
 end
 
---- How much has been counted so far of what there is to do; it begins after the last call.
+--- How much has been counted so far of what there is to do; it begins after the last call. Whether to go on counting: a
+-- total that takes COUNT_S is not worth it, and not known then.
 function Bar:expect(total)
-  self.total, self.began = total, self.cli.clock()
+  self.began = self.cli.clock()
+  self.patience = self.patience or self.began + COUNT_S
+  local worth = self.began < self.patience
+  self.total = worth and total or nil
   if self.shown and self.began - self.counted >= EVERY_S then
     io.stderr:write("\r\27[K", ("counting: %s %s"):format(quantity(total), self.what))
     self.counted = self.began
   end
+  return worth
 end
 
 function Bar:advance(by)

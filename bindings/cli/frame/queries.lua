@@ -138,11 +138,11 @@ function queries.build(context, model)
 end
 
 --- How many records a query finds: page by page, in one snapshot, so that it may take longer than one operation.
--- told(n): is told how many so far, instead of a bar.
+-- told(n): is told how many so far, instead of a bar, and ends it by false.
 function queries.count(context, query, told)
   local tx = context.check(context.open():begin { read_only = true, age = COUNT_AGE_S })
   local bar = not told and context.progress(nil, "records")
-  local total = 0
+  local total, go_on = 0, true
   query:keys_only():limit(COUNT_PAGE)
   repeat
     local page = context.check(query:execute(tx))
@@ -150,10 +150,10 @@ function queries.count(context, query, told)
     if bar then
       bar:set(total)
     else
-      told(total)
+      go_on = told(total)
     end
     query:cursor(page.cursor)
-  until not page.cursor or context.interrupted()
+  until not page.cursor or not go_on or context.interrupted()
   if bar then
     bar:finish()
   end
