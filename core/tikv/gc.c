@@ -74,7 +74,7 @@ static ti_status destroy_on(ti_tikv *t, const ti_tikv_store_info *store, ti_slic
             status = ti_err_set(err, unpacked.status, "%s", unpacked.message);
         else if (r->error[0] != '\0')
             status = ti_err_set(err, TI_UNAVAILABLE, "%s can not destroy the range: %s",
-                                store->address, r->error);
+                                store->address, ti_said_by(r->error).text);
     }
     ti_arena_free(&a);
     return status;

@@ -17,6 +17,7 @@
 
 #include "base/assert.h"
 #include "tikv/grpc_int.h"
+#include "tikv/said.h"
 
 #define KEEPALIVE_TIME_MS 10000
 #define KEEPALIVE_TIMEOUT_MS 3000
@@ -218,7 +219,8 @@ void ti_grpc_explain(grpc_status_code code, grpc_slice details, const char *addr
     else if (cause != NULL)
         ti_err_set(err, status, "%s " TI_WIRE_UNREACHED ": %s", address, cause);
     else
-        ti_err_set(err, status, "%s answered with gRPC status %d: %s", address, (int)code, text);
+        ti_err_set(err, status, "%s answered with gRPC status %d: %s", address, (int)code,
+                   ti_said_by(text).text);
     gpr_free(text);
 }
 

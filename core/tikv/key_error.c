@@ -28,9 +28,11 @@ ti_status ti_key_error_status(const Kvrpcpb__KeyError *e, ti_slice *failed_out, 
     if (e->commit_ts_too_large != NULL)
         return ti_err_set(err, TI_CONFLICT, "the commit came too late");
     if (e->retryable[0] != '\0')
-        return ti_err_set(err, TI_CONFLICT, "the store asks to try again: %s", e->retryable);
+        return ti_err_set(err, TI_CONFLICT, "the store asks to try again: %s",
+                          ti_said_by(e->retryable).text);
     if (e->abort[0] != '\0')
-        return ti_err_set(err, TI_CONFLICT, "the store has given the transaction up: %s", e->abort);
+        return ti_err_set(err, TI_CONFLICT, "the store has given the transaction up: %s",
+                          ti_said_by(e->abort).text);
     return ti_err_set(err, TI_INTERNAL, "the store answered with an unknown kind of key error");
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "tikv/pd_int.h"
+#include "tikv/said.h"
 
 #define MEMBERS_METHOD "/pdpb.PD/GetMembers"
 #define MEMBERS_TIMEOUT_US 2000000
@@ -256,9 +257,9 @@ ti_status ti_pd_header_status(const Pdpb__ResponseHeader *header, ti_err *err)
     case PDPB__ERROR_TYPE__REGION_NOT_FOUND:
     case PDPB__ERROR_TYPE__ENTRY_NOT_FOUND:
     case PDPB__ERROR_TYPE__STORE_TOMBSTONE:
-        return ti_err_set(err, TI_NOT_FOUND, "PD: %s", header->error->message);
+        return ti_err_set(err, TI_NOT_FOUND, "PD: %s", ti_said_by(header->error->message).text);
     default:
-        return ti_err_set(err, TI_UNAVAILABLE, "PD: %s", header->error->message);
+        return ti_err_set(err, TI_UNAVAILABLE, "PD: %s", ti_said_by(header->error->message).text);
     }
 }
 

@@ -11,6 +11,7 @@
 #include "errorpb.pb-c.h"
 #include "tikv/pb.h"
 #include "tikv/region_key.h"
+#include "tikv/said.h"
 
 typedef Errorpb__Error error_t_;
 
@@ -229,7 +230,7 @@ static void explain(const row *r, const error_t_ *e, const ti_region *region, ti
     else if (e->disk_full != NULL)
         status = TI_UNAVAILABLE;
     ti_err_set(why, status, "region %llu: %s%s%s%s", (unsigned long long)region->id, advice_of(e),
-               r->name, e->message[0] != '\0' ? ": " : "", e->message);
+               r->name, e->message[0] != '\0' ? ": " : "", ti_said_by(e->message).text);
 }
 
 ti_region_action ti_region_error_apply(ti_slice response, ti_regions *regions, ti_region *region,

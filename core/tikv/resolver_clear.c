@@ -100,8 +100,8 @@ static ti_status take_resolve(void *context, const ti_fan_part *part, ti_slice r
     if (r == NULL)
         status = ti_err_set(err, unpacked.status, "%s", unpacked.message);
     else if (r->error != NULL)
-        status = ti_err_set(err, TI_UNAVAILABLE, "a lock can not be cleared: %s%s", r->error->abort,
-                            r->error->retryable);
+        status = ti_err_set(err, TI_UNAVAILABLE, "a lock can not be cleared: %s",
+                            ti_key_error_said(r->error).text);
     ti_arena_free(&a);
     return status;
 }
@@ -409,8 +409,8 @@ static ti_status take_secondaries(void *context, const ti_fan_part *part, ti_sli
     if (r == NULL)
         status = ti_err_set(err, unpacked.status, "%s", unpacked.message);
     else if (r->error != NULL)
-        status = ti_err_set(err, TI_UNAVAILABLE, "secondary locks can not be read: %s%s",
-                            r->error->abort, r->error->retryable);
+        status = ti_err_set(err, TI_UNAVAILABLE, "secondary locks can not be read: %s",
+                            ti_key_error_said(r->error).text);
     else
         status = merge_locks(context, r, part->count, err);
     ti_arena_free(&a);

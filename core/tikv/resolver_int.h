@@ -4,6 +4,7 @@
 
 #include "tikv/flight.h"
 #include "tikv/resolver.h"
+#include "tikv/said.h"
 
 typedef enum ti_fate {
     TI_FATE_ALIVE,
@@ -75,6 +76,12 @@ void ti_resolver_remember(ti_resolver *r, uint64_t start_ts, uint64_t commit_ts)
 static inline bool ti_lock_is_expired(const Kvrpcpb__LockInfo *lock, uint64_t current_ts)
 {
     return (lock->lock_version >> 18) + lock->lock_ttl <= (current_ts >> 18);
+}
+
+/* What an unknown key error says in words. */
+static inline ti_said ti_key_error_said(const Kvrpcpb__KeyError *e)
+{
+    return ti_said_by(e->abort[0] != '\0' ? e->abort : e->retryable);
 }
 
 #endif

@@ -10,6 +10,7 @@
 #include "tikv/flight.h"
 #include "tikv/heartbeat.h"
 #include "tikv/resolver.h"
+#include "tikv/said.h"
 #include "tikv/tikv.h"
 
 /* Sizes and gates (source: client-go, as told in the protocol reference, 2.0). */

@@ -7,6 +7,39 @@
 
 /* ---- 13: the memcomparable form ---- */
 
+static void what_servers_say_is_told_without_keys(void **state)
+{
+    (void)state;
+    char cut[2 * TI_SAID_SIZE];
+    static const char *const told[][2] = {
+        {"", ""},
+        {"region 104 is not found", "region 104 is not found"},
+        {"Key 7480000000000000FE is not in region key range [, 7A) for region 12",
+         "Key ... is not in region key range [, 7A) for region 12"},
+        {"Key 748000000000000000FE00 is", "Key ... is"},
+        {"748000000000000000000000", "..."}, /* more digits than a number has */
+        {"at 470651909929435137 and 18446744073709551615", NULL},
+        {"Error(Txn(Mvcc(PessimisticLockNotFound { start_ts: 7, key: [116, 0, 255], n: 1 })))",
+         "Error(Txn(Mvcc(PessimisticLockNotFound { start_ts: 7, key: ..., n: 1 })))"},
+        {"key: [116, 0, 25", "key: ..."}, /* cut */
+        {"[region 12] 5 not initialized", NULL},
+        {"key \"a\\\"b\" and \"c", "key ... and ..."},
+        {"Deadline is exceeded", NULL},
+        {"accede to deadbeef99 or feed", "accede to ... or feed"},
+        {"store_id deadbeefdeadbeef_x", NULL},
+    };
+    for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++) {
+        ti_said said = ti_said_by(told[i][0]);
+        assert_string_equal(said.text, told[i][1] != NULL ? told[i][1] : told[i][0]);
+    }
+    memset(cut, 'x', sizeof(cut) - 1);
+    cut[sizeof(cut) - 1] = '\0';
+    assert_in_range(strlen(ti_said_by(cut).text), TI_SAID_SIZE - 8, TI_SAID_SIZE - 1);
+    for (size_t i = 0; i < sizeof(cut) - 1; i += 2)
+        memcpy(&cut[i], "[1", 2);
+    assert_in_range(strlen(ti_said_by(cut).text), TI_SAID_SIZE - 8, TI_SAID_SIZE - 1);
+}
+
 static void keys_keep_their_order_and_come_back(void **state)
 {
     (void)state;
@@ -466,6 +499,7 @@ static void scans_survive_regions_that_move(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_servers_say_is_told_without_keys),
         cmocka_unit_test(keys_keep_their_order_and_come_back),
         cmocka_unit_test(many_misses_are_one_lookup),
         cmocka_unit_test(a_range_with_a_gap_is_not_believed),
