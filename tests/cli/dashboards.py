@@ -120,6 +120,15 @@ def figures_of(file):
             return json.loads(line[6:])
 
 
+def tells_where_as_json(place):
+    place.lua("assert(db:model { table = 'mine' }:save { id = 'a' })")
+    process = place.start("dashboard", *place.db(), "--listen", "127.0.0.1:0", "--json")
+    until("its address", lambda: process.stdout().endswith("\n"))
+    said = json.loads(process.stdout())
+    check(said["url"].startswith("http://127.0.0.1:") and said["url"].endswith("/?token=" + said["token"]), said)
+    process.send(signal.SIGTERM).ends(0)
+
+
 def with_failed(place):
     """A database with 4 failed events and 6 completed ones, then 3 pending ones."""
     place.write("app.lua", SOME_FAIL)
@@ -511,6 +520,6 @@ def bears_a_silent_store(place):
 
 
 TESTS = [tells_what_the_library_tells, streams_what_changes, acts_where_it_may, serves_at_a_unix_socket, a_worker_serves_it]
-EMBEDDED = [refuses_strangers, writes_only_when_told, keeps_its_token_in_a_file, bears_what_is_no_request, bears_idle_and_slow_clients,
+EMBEDDED = [tells_where_as_json, refuses_strangers, writes_only_when_told, keeps_its_token_in_a_file, bears_what_is_no_request, bears_idle_and_slow_clients,
             ends_while_requests_are_open]
 ON_MOCK = [bears_a_silent_store]

@@ -37,13 +37,16 @@ local function listening(context)
 end
 
 local function tell_place(context, server, token)
+  local url = token and ("http://%s/?token=%s"):format(server:place(), token) or "unix:" .. server:place()
+  if context.out.json then
+    context.out.value { url = url, token = token }
+  else
+    context.out.write(url .. "\n")
+  end
   if token then
-    context.out.write(("http://%s/?token=%s\n"):format(server:place(), token))
     if not server:place():find "^127%." and not server:place():find "^%[::1%]" then
       context.log("warn", "others can reach this address, and whoever is between can read the token: it is plain HTTP")
     end
-  else
-    context.out.write(("unix:%s\n"):format(server:place()))
   end
   io.stdout:flush()
 end
@@ -86,7 +89,7 @@ return {
     "An embedded database belongs to one process, which is then the dashboard: no worker can have it open.",
   },
   existing = true, most = 0,
-  without = { json = true, color = true },
+  without = { color = true },
   options = {
     { name = "listen", value = "PLACE", type = "text", default = PLACE, help = "HOST:PORT (port 0: any), or "
       .. "unix:PATH, a socket for its owner alone, without a token" },

@@ -128,51 +128,119 @@ local function list_types(context)
   rows:finish()
 end
 
-local function show_partitions(context, queue)
+local function change_text(change)
+  return ("%+.1f/s"):format(change)
+end
+
+--- How much the depths have changed since the last look, by second.
+local function add_changes(now, last, elapsed, names)
+  for _, name in ipairs(names) do
+    now[name .. "_change"] = last and elapsed > 0 and (now[name] - last[name]) / elapsed or nil
+  end
+end
+
+--- Shows each partition; what was seen, for the next look.
+local function show_partitions(context, queue, before)
   local known = context.check(queue:partitions())
+  local seen = { now = known.now }
   local rows = context.out.rows {
     { name = "partition", align = "right" }, { name = "pending", align = "right" },
-    { name = "oldest", text = time_text }, { name = "parked", align = "right" },
+    before and { name = "pending_change", title = "change", align = "right", text = change_text }
+      or { name = "oldest", text = time_text },
+    { name = "lag", align = "right", text = duration }, { name = "parked", align = "right" },
     { name = "parked_keys", align = "right" }, { name = "checkpoint_age", align = "right", text = duration },
     { name = "worker" }, { name = "alive" },
   }
   for _, item in ipairs(known.items) do
     item.checkpoint_age = item.checkpoint and math.max(0, known.now - item.checkpoint)
+    item.lag = item.oldest and math.max(0, known.now - item.oldest)
+    seen[item.partition] = item
+    if before then
+      add_changes(item, before[item.partition] or { pending = 0 }, known.now - before.now, { "pending" })
+    end
     rows:add(item)
   end
   rows:finish()
   if not known.complete then
     context.log("warn", "there are more events than were counted")
   end
+  return seen
 end
 
---- How much the depths have changed since the last look, by second.
-local function add_changes(now, last, elapsed)
-  for _, name in ipairs { "pending", "parked", "failed_stored" } do
-    now[name .. "_change"] = last and elapsed > 0 and (now[name] - last[name]) / elapsed or nil
+local WINDOW_S, WINDOW_MIN_S, WINDOW_EVENTS = 60, 0.05, 10000
+
+--- How many events a second were completed just before a time, by whoever, and how long after they were due. A window
+-- with very many is made shorter.
+local function add_completed(context, queue, now, to)
+  local window = WINDOW_S
+  local function read()
+    return context.check(queue:history { state = "completed", from = to - window, to = to, limit = WINDOW_EVENTS })
   end
+  local page = read()
+  while page.cursor and window > WINDOW_MIN_S do
+    window = window / 4
+    page = read()
+  end
+  local took = {}
+  for i, event in ipairs(page.items) do
+    took[i] = math.max(0, (event.finished_at or 0) - (event.timestamp or 0))
+  end
+  table.sort(took)
+  now.completed_per_second = #took / window
+  now.latency_p50, now.latency_p99 = took[math.ceil(#took * 0.5)], took[math.ceil(#took * 0.99)]
 end
 
-local STATS_ORDER = { "type", "paused", "partitions", "pending", "pending_change", "parked", "parked_keys",
-  "failed_stored", "lag", "oldest", "workers" }
+-- What the library tells of the process that asks: here it is always this command, which handles nothing.
+local OWN = { "published", "delivered", "acknowledged", "retried", "failed", "rescheduled", "advanced", "timed_out",
+  "conflicts", "dropped", "lost", "expired", "leases_taken", "leases_given", "leases_lost", "waiting", "handler_p50",
+  "handler_p99", "handler_max" }
+
+local STATS_ORDER = { "type", "paused", "partitions", "pending", "pending_change", "parked", "parked_change",
+  "parked_keys", "failed_stored", "failed_stored_change", "lag", "oldest", "completed_per_second", "latency_p50",
+  "latency_p99", "workers" }
+
+local function seconds_text(seconds)
+  return ("%.3f s"):format(seconds)
+end
+
+local STATS_TEXTS = { lag = duration, oldest = time_text, pending_change = change_text, parked_change = change_text,
+  failed_stored_change = change_text, latency_p50 = seconds_text, latency_p99 = seconds_text,
+  completed_per_second = function(rate) return ("%.1f"):format(rate) end }
+
+--- How a type is now.
+local function look(context, queue)
+  local known = context.check(queue:partitions())
+  local now = context.check(queue:stats())
+  for _, name in ipairs(OWN) do
+    now[name] = nil
+  end
+  for name, value in pairs(sum(known)) do
+    now[name] = value
+  end
+  now.type = context.words[1]
+  add_completed(context, queue, now, known.now)
+  return now, known.now
+end
 
 local function stats(context)
   local queue = queue_of(context)
   local last, looked_at = nil, 0
   return queries.watched(context, function()
     if context.options.partitions then
-      show_partitions(context, queue)
+      last = show_partitions(context, queue, last)
       return 0
     end
-    local known = context.check(queue:partitions())
-    local now = context.check(queue:stats())
-    for name, value in pairs(sum(known)) do
-      now[name] = value
+    local now, at = look(context, queue)
+    add_changes(now, last, at - looked_at, { "pending", "parked", "failed_stored" })
+    last, looked_at = now, at
+    local shown = {}
+    for name, value in pairs(now) do
+      shown[name] = STATS_TEXTS[name] and not context.out.json and STATS_TEXTS[name](value) or value
     end
-    now.type = context.words[1]
-    add_changes(now, last, known.now - looked_at)
-    last, looked_at = now, known.now
-    context.out.object(now, STATS_ORDER)
+    if now.complete and not context.out.json then
+      shown.complete = nil -- of interest when it is not
+    end
+    context.out.object(shown, STATS_ORDER)
     return 0
   end)
 end
@@ -280,14 +348,21 @@ local function replay(context)
   tell(context, context.check(count, err), "published again")
 end
 
+local function tell_pause(context, paused)
+  context.out.line("%s %s", context.words[1], paused and "is paused" or "goes on")
+  if context.out.json then
+    context.out.value { type = context.words[1], paused = paused }
+  end
+end
+
 local function pause(context)
   context.check(queue_of(context):pause())
-  context.out.line("%s is paused", context.words[1])
+  tell_pause(context, true)
 end
 
 local function resume(context)
   context.check(queue_of(context):resume())
-  context.out.line("%s goes on", context.words[1])
+  tell_pause(context, false)
 end
 
 local function repartition(context)
@@ -331,8 +406,8 @@ return {
   actions = {
     action("list", "", "the types of events", list_types, { least = 0, most = 0 }),
     action("stats", "TYPE", "how a type is now", stats, { options = {
-      { name = "partitions", type = "flag", help = "each partition: depth, oldest event, parked keys, checkpoint, "
-        .. "worker" },
+      { name = "partitions", type = "flag", help = "each partition: depth, oldest event, lag, parked keys, "
+        .. "checkpoint, worker" },
       { name = "watch", value = "N", type = "seconds", min = 0.1, help = "again every N seconds, until Ctrl-C; with "
         .. "changes a second" },
     } }),
