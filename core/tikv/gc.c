@@ -19,7 +19,7 @@ static ti_status resolve_met(void *context, ti_met_locks *met, ti_backoff *backo
         if (wait_ms == 0)
             return TI_OK;
         ti_err why;
-        ti_err_set(&why, TI_BUSY, "a transaction older than the retention still runs");
+        ti_met_locks_why(met, TI_BUSY, "a transaction older than the retention still runs", &why);
         TI_TRY(ti_backoff_sleep(backoff, TI_BACKOFF_LOCK, wait_ms, &why, err));
     }
 }

@@ -54,6 +54,14 @@ void ti_met_locks_clear(ti_met_locks *m)
     ti_arena_reset(&m->arena);
 }
 
+void ti_met_locks_why(const ti_met_locks *m, ti_status status, const char *what, ti_err *why)
+{
+    ti_assert(m->count > 0);
+    const Kvrpcpb__LockInfo *lock = m->list[0];
+    ti_err_set(why, status, "%s (begun at %llu, its lock lives for %llu ms)", what,
+               (unsigned long long)lock->lock_version, (unsigned long long)lock->lock_ttl);
+}
+
 static ti_status append(ti_met_locks *m, Kvrpcpb__LockInfo *lock, ti_err *err)
 {
     if (m->count == m->capacity) {

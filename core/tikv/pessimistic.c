@@ -192,14 +192,14 @@ static ti_status settle_lock(void *context, ti_backoff *backoff, ti_err *err)
     int64_t wait_ms = 0;
     ti_status status = ti_resolve_for_write(c->locks->engine->resolver, c->met.list, c->met.count,
                                             0, &wait_ms, backoff, err);
+    ti_err why;
+    ti_met_locks_why(&c->met, TI_BUSY, "the record is locked by another transaction", &why);
     ti_met_locks_clear(&c->met);
     TI_TRY(status);
-    ti_err why;
-    ti_err_set(&why, TI_BUSY, "the record is locked by another transaction");
     if (wait_ms == 0)
         return ti_backoff_count(backoff, &why, err);
     if (c->no_wait)
-        return ti_err_set(err, TI_BUSY, "the record is locked by another transaction");
+        return ti_err_set(err, TI_BUSY, "%s", why.message);
     if (now_ns(c) >= c->wait_until_ns)
         return ti_err_set(
             err, TI_TIMEOUT,

@@ -220,10 +220,10 @@ static ti_status settle_prewrite(void *context, ti_backoff *backoff, ti_err *err
     int64_t wait_ms = 0;
     ti_status status = ti_resolve_for_write(c->engine->resolver, c->met.list, c->met.count,
                                             c->request->start_ts, &wait_ms, backoff, err);
+    ti_err why;
+    ti_met_locks_why(&c->met, TI_CONFLICT, "a key is locked by another transaction", &why);
     ti_met_locks_clear(&c->met);
     TI_TRY(status);
-    ti_err why;
-    ti_err_set(&why, TI_CONFLICT, "a key is locked by another transaction");
     if (wait_ms == 0)
         return ti_backoff_count(backoff, &why, err);
     return ti_backoff_sleep(backoff, TI_BACKOFF_LOCK, wait_ms, &why, err);

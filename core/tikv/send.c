@@ -117,6 +117,13 @@ static ti_status wait_for_all(ti_cluster *c, ti_request *requests, size_t count,
     return only_slow ? TI_OK : ti_backoff_interrupted(backoff, status, err);
 }
 
+/* Puts the store that answered with a region error before its words. */
+static void name_the_store(ti_request *r)
+{
+    ti_err said = r->err;
+    ti_err_set(&r->err, said.status, "store %s: %s", ti_tikv_store_address(r->store), said.message);
+}
+
 /* Reads what became of a request that was submitted. */
 static void judge(ti_cluster *c, ti_request *r, const ti_call *call)
 {
@@ -126,10 +133,12 @@ static void judge(ti_cluster *c, ti_request *r, const ti_call *call)
         atomic_fetch_add(&c->stats.bytes_received, r->response.len);
         r->action = ti_region_error_apply(r->response, c->regions, r->region, &r->err);
         r->lost = r->action.undetermined;
-        if (r->action.verdict == TI_VERDICT_ANSWERED)
+        if (r->action.verdict == TI_VERDICT_ANSWERED) {
             ti_region_answered(r->region);
-        else
+        } else {
+            name_the_store(r);
             atomic_fetch_add(&c->stats.region_errors, 1);
+        }
     } else {
         r->err = r->command.err;
         if (r->err.status == TI_CANCELLED)

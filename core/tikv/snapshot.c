@@ -28,10 +28,11 @@ ti_status ti_snapshot_settle(ti_tikv_snapshot *s, ti_met_locks *met, ti_backoff 
     int64_t wait_ms = 0;
     ti_status status = ti_resolve_for_read(s->engine->resolver, met->list, met->count, s->ts,
                                            &s->view, &wait_ms, backoff, err);
+    ti_err why;
+    ti_met_locks_why(met, TI_BUSY, "a key is locked by a transaction that is about to commit",
+                     &why);
     ti_met_locks_clear(met);
     TI_TRY(status);
-    ti_err why;
-    ti_err_set(&why, TI_BUSY, "a key is locked by a transaction that is about to commit");
     if (wait_ms == 0)
         return ti_backoff_count(backoff, &why, err);
     return ti_backoff_sleep(backoff, TI_BACKOFF_LOCK_FAST, wait_ms, &why, err);

@@ -103,6 +103,10 @@ void ti_met_locks_clear(ti_met_locks *m);
 /* Enters a copy of a lock (shared ones singly). */
 ti_status ti_met_locks_add(ti_met_locks *m, const Kvrpcpb__LockInfo *lock, ti_err *err);
 
+/* Why somebody waits for the locks met: what is said of the key, and whose lock it is. Of the first
+ * one, of which there is one. */
+void ti_met_locks_why(const ti_met_locks *m, ti_status status, const char *what, ti_err *why);
+
 /* snapshot.c */
 ti_status ti_tikv_get(ti_snapshot *s, ti_slice key, ti_arena *a, ti_slice *value_out,
                       const ti_call *call, ti_err *err);

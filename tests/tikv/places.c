@@ -606,6 +606,38 @@ static void a_busy_store_is_waited_for(void **state)
     end(&f, e);
 }
 
+/* Answers every get with the region error that the context names. */
+static void always_the_kind(fake_ask *ask)
+{
+    const kind_case *k = ask->cluster->context;
+    char bytes[16];
+    if (ask->kind == TI_COMMAND_GET)
+        ask->answer = ti_arena_copy(ask->a, error_of(k->field, bytes));
+}
+
+/* Whatever kind of error uses a read up: it tells the kind, the store, and how often it was tried. */
+static void what_used_a_read_up_is_told(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(kind_cases) / sizeof(kind_cases[0]); i++) {
+        kind_case k = kind_cases[i];
+        fake f;
+        ti_err err;
+        fake_begin(&f, NULL);
+        ti_engine *e = fake_open(&f);
+        f.context = &k;
+        f.answer = always_the_kind;
+        ti_status status = get(&f, e, "a", 3600000, &err);
+        assert_int_equal(status, k.field == 9 ? TI_LIMIT_EXCEEDED : TI_UNAVAILABLE);
+        const char *name = k.field == 99 ? "unknown region error" : k.name;
+        if (strstr(err.message, name) == NULL || strstr(err.message, "store s") == NULL)
+            fail_msg("%s: %s", k.name, err.message);
+        if (k.verdict == TI_VERDICT_AGAIN)
+            assert_non_null(strstr(err.message, "gave up after "));
+        end(&f, e);
+    }
+}
+
 static void stay_silent(fake_ask *ask)
 {
     ask->silent = ask->kind == TI_COMMAND_GET;
@@ -649,6 +681,7 @@ int main(void)
         cmocka_unit_test(an_older_epoch_does_not_replace_a_newer),
         cmocka_unit_test(a_moved_store_is_found),
         cmocka_unit_test(a_busy_store_is_waited_for),
+        cmocka_unit_test(what_used_a_read_up_is_told),
         cmocka_unit_test(a_silent_store_ends_with_the_deadline),
     };
     return TEST_RUN(tests);
