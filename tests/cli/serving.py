@@ -25,6 +25,14 @@ def helps(place):
         check(("tito " + command) in example, "no example: " + text)
         check("Exit codes: 0 " in text, text)
         check(all(len(line) <= 110 for line in text.splitlines()), text)
+        actions = re.search(r"\n\n((?:  [a-z]+( .*)?\n(?:    .*\n)*)+)\n?", text) if "usage: tito %s ACTION" % command in text else None
+        for action in re.findall(r"^  ([a-z]+)", actions.group(1), re.M) if actions else []:
+            about = place.run(command, action, "--help")[0]
+            check(about.startswith("usage: tito %s %s" % (command, action)), about)
+            check(("  tito %s %s" % (command, action)) in about.split("\nExamples:\n")[1], "no example: " + about)
+    known = {line["name"]: line for line in map(json.loads, place.run("man", "--json")[0].splitlines())}
+    equal(set(re.findall(r"^  tito ([a-z][a-z-]*) ", out, re.M)), set(known), "commands of tito man --json")
+    check(any(action["name"] == "stats" and action["options"] for action in known["queue"]["actions"]), known["queue"])
     worker = place.run("worker", "--help")[0]
     readme = open(os.path.join(ROOT, "bindings/cli/README.md")).read()
     for name in re.findall(r"--[a-z][a-z-]+", worker):
@@ -39,7 +47,7 @@ def refuses_bad_command_lines(place):
         ([], "which command"), (["wrok"], "no command 'wrok'"), (["worker", *db], "which file"),
         (["worker", app], "no database"), (["worker", app, "--db", ""], "no database"),
         (["worker", app, app, *db], "nothing to do with"), (["worker", app, "--bogus"], "bogus"),
-        (["worker", app, "--db"], "requires an argument"), (["worker", app, "--json", *db], "json"),
+        (["worker", app, "--db"], "requires an argument"), (["worker", app, "--color", "always", *db], "color"),
         (["worker", app, *db, "--once", "--partitions", "0-4"], "--once does not go with --partitions"),
         (["worker", app, *db, "--log-format", "xml"], "log-format 'xml'"),
         (["worker", app, *db, "--log-level", "loud"], "log-level 'loud'"),
@@ -137,6 +145,7 @@ def logs_lines(place):
 
 def logs_json(place):
     place.write("app.lua", NASTY + apps.PLAIN)
+    json.loads(place.worker("--once", "--threads", "1", "--json").ends(0).text().splitlines()[0])
     worker = place.worker("--once", "--threads", "1", "--log-format", "json").ends(0)
     lines = [json.loads(line) for line in worker.text().splitlines()]
     for line in lines:

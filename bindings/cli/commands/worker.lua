@@ -102,7 +102,9 @@ return {
     { name = "show-values", type = "flag", help = "payloads of events on the dashboard too" },
     { name = "log-format", value = "FORMAT", type = "choice", choices = { "line", "json" }, default = "line",
       help = "of the log on stderr" },
+    { name = "json", type = "flag", help = "as --log-format json" },
   },
+  log_format = function(options) return options.json and "json" or options.log_format end,
   examples = {
     "tito worker app.lua --db ./data",
     "tito worker app.lua --db tikv://pd1:2379,pd2:2379 --threads 8 --metrics 127.0.0.1:9100",

@@ -108,10 +108,8 @@ local function sentence(codes)
   return table.concat(parts, ", ") .. "."
 end
 
---- --help of a command. common: its options that others have too; codes: the common exit codes.
-function describe.help(command, common, codes)
-  local out = { "usage: " .. usage(command), "" }
-  for _, paragraph in ipairs(text_of(command)) do
+local function add_text(out, shape)
+  for _, paragraph in ipairs(text_of(shape)) do
     if paragraph:find("^    ") then
       out[#out + 1] = paragraph
     else
@@ -120,20 +118,44 @@ function describe.help(command, common, codes)
       end
     end
   end
-  if command.actions then
-    out[#out + 1] = ""
-    for _, action in ipairs(command.actions) do
-      add_entry(out, (action.name .. " " .. (action.operands or "")):gsub(" $", ""), action.summary)
-    end
-    for _, action in ipairs(command.actions) do
-      add_options(out, ("Options of %s:"):format(action.name), action.options or {})
-    end
+end
+
+local function add_actions(out, command)
+  out[#out + 1] = ""
+  for _, action in ipairs(command.actions) do
+    add_entry(out, (action.name .. " " .. (action.operands or "")):gsub(" $", ""), action.summary)
   end
-  add_options(out, "Options:", command.options or {})
+  for _, action in ipairs(command.actions) do
+    add_options(out, ("Options of %s:"):format(action.name), action.options or {})
+  end
+end
+
+--- The examples of a command, or of one of its actions.
+local function examples_of(command, action)
+  local start = ("tito %s %s"):format(command.name, action and action.name or "")
+  local list = {}
+  for _, example in ipairs(command.examples) do
+    local found = not action or (example .. " "):sub(1, #start + 1) == start .. " "
+    list[#list + 1] = found and example or nil
+  end
+  return list
+end
+
+--- --help of a command, or of one of its actions. common: its options that others have too; codes: the common exit
+-- codes.
+function describe.help(command, common, codes, action)
+  local out = { "usage: " .. usage(command, action), "" }
+  add_text(out, action or command)
+  if action then
+    add_options(out, "Options:", action.options or {})
+  elseif command.actions then
+    add_actions(out, command)
+  end
+  add_options(out, action and "Options of every action:" or "Options:", command.options or {})
   add_options(out, "Common options:", common)
   out[#out + 1] = ""
   out[#out + 1] = "Examples:"
-  for _, example in ipairs(command.examples) do
+  for _, example in ipairs(examples_of(command, action)) do
     out[#out + 1] = "  " .. example
   end
   out[#out + 1] = ""
@@ -158,6 +180,29 @@ function describe.overview(commands)
   add_entry(out, "tito COMMAND --help", "the options of a command, with examples")
   add_entry(out, "tito --version", "the version")
   return table.concat(out, "\n") .. "\n"
+end
+
+-- ---- For programs
+
+local function options_table(list)
+  local out = {}
+  for i, option in ipairs(list or {}) do
+    out[i] = { name = option.name, short = option.short, type = option.type, help = option.help, value = option.value,
+      default = option.default, choices = option.choices, many = option.many }
+  end
+  return out
+end
+
+--- What there is to know of a command, as values.
+function describe.table_of(command, common)
+  local actions = command.actions and {} or nil
+  for i, action in ipairs(command.actions or {}) do
+    actions[i] = { name = action.name, operands = action.operands, summary = action.summary,
+      options = action.options and options_table(action.options) }
+  end
+  return { name = command.name, summary = command.summary, operands = command.operands, actions = actions,
+    text = text_of(command), options = command.options and #command.options > 0 and options_table(command.options)
+    or nil, common = options_table(common), examples = command.examples }
 end
 
 -- ---- The manual page

@@ -280,7 +280,7 @@ local function run_command(command, argv)
   if not given then
     return misuse(called, words)
   elseif given.help then
-    io.stdout:write(describe.help(command, common_of(command), CODES))
+    io.stdout:write(describe.help(command, common_of(command), CODES, action_of(command, words[1])))
     return finish(OK)
   end
   local action, wrong = take_action(command, words, named)
@@ -292,7 +292,7 @@ local function run_command(command, argv)
   if wrong then
     return misuse(called, wrong)
   end
-  cli.log_setup(given.log_format or "plain", given.log_level or "warn")
+  cli.log_setup(command.log_format and command.log_format(given) or "plain", given.log_level or "warn")
   local context = new_context(command, action, given, words)
   context.called = called
   return run(command, action, context)
