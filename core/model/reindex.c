@@ -78,6 +78,18 @@ static void begin_again(ti_schema_index *index)
     index->duplicate_count = 0;
 }
 
+/* How many records an earlier run has visited; UINT64_MAX: there is nothing to fill. */
+static uint64_t visited_of(const ti_model *model, ti_schema *schema)
+{
+    uint64_t visited = UINT64_MAX;
+    for (size_t i = 0; i < schema->index_count; i++) {
+        const ti_schema_index *index = &schema->indexes[i];
+        if (ti_reindex_target(model, index, schema) && index->done < visited)
+            visited = index->done;
+    }
+    return visited;
+}
+
 static ti_status begin_edit(void *context, ti_txn *txn, ti_schema *schema, bool *changed_io,
                             const ti_call *call, ti_err *err)
 {
@@ -104,6 +116,7 @@ static ti_status begin_edit(void *context, ti_txn *txn, ti_schema *schema, bool 
             ti_reindex_target(model, &schema->indexes[i], schema))
             begin_again(&schema->indexes[i]);
     }
+    r->visited = visited_of(model, schema);
     return TI_OK;
 }
 
@@ -145,6 +158,8 @@ static ti_status begin(ti_reindex *r, const ti_call *call, ti_err *err)
     TI_CHECK(ti_model_register(model, &schema, call, err));
     TI_CHECK(drop_unknown(r, schema, call, err));
     TI_CHECK(ti_catalog_change(model->store, model->table, begin_edit, r, NULL, call, err));
+    if (r->visited < r->total)
+        r->total -= r->visited;
     TI_CHECK(ti_catalog_settle(model->store, model->table, call, err));
     r->at = TI_REINDEX_SCAN;
 out:

@@ -27,7 +27,8 @@ typedef struct ti_reindex {
     bool left_over;      /* a flip found something to do first */
     bool more;           /* records follow the batch */
     uint64_t done;       /* records visited */
-    uint64_t total;      /* records when it began */
+    uint64_t total;      /* records to visit, when it began */
+    uint64_t visited;    /* by an earlier run */
     ti_buf from;         /* where counting them goes on */
     ti_txn *txn;         /* of the batch; open between HOST and the next step */
     ti_schema *schema;   /* as the batch's snapshot has it; one reference, ours alone */

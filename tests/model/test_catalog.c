@@ -219,7 +219,7 @@ static void reindex_resumes_and_excludes(void **state)
     EXPECT(&d, TI_SCHEMA_MISMATCH, query_status(&d, two, NULL, "by_age"));
     SAYS(&d, "16 records");
     const char *summary = reindex(&d, two, NULL);
-    assert_non_null(strstr(summary, "\"phase\":\"done\",\"done\":24,"));
+    assert_non_null(strstr(summary, "\"phase\":\"done\",\"done\":24,\"total\":24,"));
     assert_string_equal(ids(&d, two, NULL, "by_age limit=3", NULL), "u0000 u0001 u0002");
     assert_string_equal(check(&d, two, false, NULL), "");
     ti_model_unref(one);
