@@ -2,6 +2,7 @@
 #include "tikv/backoff.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -60,25 +61,45 @@ static ti_backoff_kind longest(const ti_backoff *b)
     return kind;
 }
 
+#define TRIED_SIZE 96
+
+/* How often it was tried, and how long was waited in between: "after 3 attempts and 20 ms of …". */
+static void tell_tries(const ti_backoff *b, char out[TRIED_SIZE])
+{
+    long long slept_ms = b->slept_ms + b->slept_busy_ms;
+    const char *plural = b->attempts == 1 ? "" : "s";
+    if (slept_ms == 0)
+        snprintf(out, TRIED_SIZE, "after %u attempt%s", b->attempts, plural);
+    else
+        snprintf(out, TRIED_SIZE, "after %u attempt%s and %lld ms of waiting", b->attempts, plural,
+                 slept_ms);
+}
+
 static ti_status give_up(const ti_backoff *b, const ti_err *why, ti_err *err)
 {
     ti_status_class class = ti_status_class_of(why->status);
     bool tells =
         class == TI_CLASS_TRANSIENT || class == TI_CLASS_UNKNOWN || class == TI_CLASS_CONFLICT;
+    ti_status status = tells ? why->status : TI_UNAVAILABLE;
     ti_backoff_kind kind = longest(b);
-    return ti_err_set(
-        err, tells ? why->status : TI_UNAVAILABLE,
-        "gave up after %u attempts and %lld ms of waiting, mostly for %s (%u times); last: %s",
-        b->attempts, (long long)(b->slept_ms + b->slept_busy_ms), rows[kind].words,
-        b->attempts_of[kind], why->message);
+    char tried[TRIED_SIZE];
+    tell_tries(b, tried);
+    if (b->slept_of[kind] == 0)
+        return ti_err_set(err, status, "gave up %s; last: %s", tried, why->message);
+    return ti_err_set(err, status, "gave up %s, mostly for %s (%u times); last: %s", tried,
+                      rows[kind].words, b->attempts_of[kind], why->message);
 }
 
 /* A deadline's or a cancel's error with what was seen before it. */
 static ti_status stopped(const ti_backoff *b, ti_status status, const char *seen, ti_err *err)
 {
-    const char *what = status == TI_CANCELLED ? "cancelled" : "the deadline passed";
-    return ti_err_set(err, status, "%s after %u attempts and %lld ms of waiting; last: %s", what,
-                      b->attempts, (long long)(b->slept_ms + b->slept_busy_ms), seen);
+    char tried[TRIED_SIZE];
+    bool early = ti_call_left_ns(b->call) > 0; /* but less than the next sleep */
+    const char *what = status == TI_CANCELLED ? "cancelled"
+                       : early                ? "no time is left"
+                                              : "the deadline passed";
+    tell_tries(b, tried);
+    return ti_err_set(err, status, "%s %s; last: %s", what, tried, seen);
 }
 
 ti_status ti_backoff_interrupted(const ti_backoff *b, ti_status status, ti_err *err)

@@ -143,8 +143,8 @@ static bool decode_region(const Metapb__Region *from, ti_arena *a, ti_region_inf
     return true;
 }
 
-/* EpochNotMatch: the store tells what became of the region. One that is older than the cached means
- * that the store lags: sleep. */
+/* EpochNotMatch: the store tells what became of the region. One that is not newer than the cached
+ * means that the store lags, or knows no better: sleep. */
 static void apply_new_regions(const Errorpb__EpochNotMatch *e, ti_arena *a, ti_regions *regions,
                               ti_region *region, ti_region_action *action)
 {
@@ -155,9 +155,10 @@ static void apply_new_regions(const Errorpb__EpochNotMatch *e, ti_arena *a, ti_r
         ti_region_info info;
         if (!decode_region(e->current_regions[i], a, &info))
             continue;
-        bool lags = info.id == region->id &&
-                    (info.version < region->version || info.conf_ver < region->conf_ver);
-        action->sleep |= lags;
+        bool own = info.id == region->id;
+        bool lags = own && (info.version < region->version || info.conf_ver < region->conf_ver);
+        bool same = own && info.version == region->version && info.conf_ver == region->conf_ver;
+        action->sleep |= lags || same;
         newer |= !lags;
         if (!lags)
             ti_regions_insert(regions, &info, asked);

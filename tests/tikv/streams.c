@@ -101,6 +101,7 @@ static void deadline_and_cancel_are_seen_before_a_sleep(void **state)
     int64_t began = sim_now_ms(s);
     test_status(ti_backoff_sleep(&b, TI_BACKOFF_SERVER_BUSY, -1, &why, &err), TI_TIMEOUT);
     assert_int_equal(sim_now_ms(s), began);
+    assert_string_equal(err.message, "no time is left after 1 attempt; last: seen");
     call.cancelled = &cancelled;
     atomic_store(&cancelled, 1);
     test_status(ti_backoff_sleep(&b, TI_BACKOFF_REGION_MISS, -1, &why, &err), TI_CANCELLED);
@@ -123,6 +124,7 @@ static void attempts_are_bounded(void **state)
         count++;
     assert_int_equal(count, TI_BACKOFF_ATTEMPTS_MAX - 1);
     assert_int_equal(err.status, TI_CONFLICT);
+    assert_string_equal(err.message, "gave up after 4096 attempts; last: again");
     end_sim(s);
 }
 
