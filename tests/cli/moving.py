@@ -155,6 +155,19 @@ def one_database(place, number):
     return (place.namespace, place.target, options)
 
 
+def keeps_tables_without_documents(place):
+    place.lua("""for _, name in ipairs { "bare", "empty" } do
+      local M = db:model { table = name, indexes = name == "empty" and { { name = "by_n", fields = { { name = "n", type = "number" } } } } or nil }
+      assert(M:save { id = "1", n = 1 })
+      assert(M:delete_by_id "1")
+    end""")
+    before = dump(place, place.db(), "before.jsonl")
+    check(b'"table":"empty"' in before and b'"table":"bare"' in before and b'"documents":0' in before, before)
+    copy = other(place, "copy")
+    load(place, copy, "before.jsonl")
+    equal(before, dump(place, copy, "after.jsonl"), "dumped, loaded, dumped")
+
+
 def dumps_named_tables(place):
     place.lua(ITEMS % (20, 20) + "assert(db:model { table = 'tag' }:save { id = 't' })")
     lines = dump(place, place.db(), "tag.jsonl", "tag").splitlines()
@@ -523,7 +536,7 @@ def says_what_a_cluster_has_instead(place):
     check("tito dump" in place.run("restore", "one", *place.db(), code=11)[1], "no text")
 
 
-TESTS = [dumps_what_it_loaded, dumps_databases_of_the_model, dumps_named_tables, dumps_schedules_when_asked, moves_events, loads_from_standard_input, meets_what_is_there,
+TESTS = [dumps_what_it_loaded, dumps_databases_of_the_model, keeps_tables_without_documents, dumps_named_tables, dumps_schedules_when_asked, moves_events, loads_from_standard_input, meets_what_is_there,
          refuses_what_does_not_fit, knows_its_own_file, asks_the_app_for_conditions]
 EMBEDDED = [leaves_no_half_of_a_dump, tells_what_is_no_dump, goes_on_after_kills, goes_on_after_an_interruption,
             backs_up_and_restores, finds_damage, is_killed_in_backups]

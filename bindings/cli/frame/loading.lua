@@ -360,8 +360,19 @@ function Load:add(item)
   end
 end
 
+--- Makes the tables of which the dump has no document: others are made by their first one.
+function Load:make_empty_tables()
+  local known = models.catalog(self.context, self.db)
+  for _, name in ipairs(output.sorted_names(self.tables)) do
+    if not known[name] then
+      self.context.check(self.db:reindex(name))
+    end
+  end
+end
+
 --- The load is whole: forgets the state.
 function Load:finish()
+  self:make_empty_tables()
   self.context.check(self.state_model:delete_by_id(self.id))
 end
 
