@@ -107,6 +107,12 @@ ti_status ti_backoff_interrupted(const ti_backoff *b, ti_status status, ti_err *
     return b->attempts == 0 ? status : stopped(b, status, b->seen, err);
 }
 
+ti_status ti_backoff_check(const ti_backoff *b, ti_err *err)
+{
+    ti_status status = ti_call_check(b->call, "the operation", err);
+    return status == TI_OK ? TI_OK : ti_backoff_interrupted(b, status, err);
+}
+
 static int64_t jittered(ti_backoff *b, int64_t ms)
 {
     uint64_t random = 0;

@@ -73,6 +73,9 @@ ti_status ti_backoff_sleep(ti_backoff *b, ti_backoff_kind kind, int64_t max_ms, 
                            ti_err *err);
 /* Counts an attempt that needs no sleep. Same answers. */
 ti_status ti_backoff_count(ti_backoff *b, const ti_err *why, ti_err *err);
+/* Before an attempt: TIMEOUT or CANCELLED when the call has ended meanwhile, with what the attempts
+ * before ended with: one more, without time, would tell less. */
+ti_status ti_backoff_check(const ti_backoff *b, ti_err *err);
 /* The call has ended (status TIMEOUT or CANCELLED, err as ti_call_check sets it) while an attempt
  * was under way: adds what the attempts before it ended with. Returns status. */
 ti_status ti_backoff_interrupted(const ti_backoff *b, ti_status status, ti_err *err);

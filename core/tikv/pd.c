@@ -290,6 +290,7 @@ ti_status ti_pd_request(ti_pd *pd, const char *method, const ProtobufCMessage *r
     ti_backoff backoff;
     ti_backoff_init(&backoff, pd->wire, call, TI_BUDGET_TSO_MS);
     for (;;) {
+        TI_TRY(ti_backoff_check(&backoff, err));
         ti_err seen;
         char leader[TI_PD_ADDRESS_SIZE];
         uint64_t generation = 0;
@@ -329,6 +330,7 @@ ti_status ti_pd_timestamp(ti_pd *pd, uint64_t *ts_out, const ti_call *call, ti_e
     ti_backoff_init(&backoff, pd->wire, call, TI_BUDGET_TSO_MS);
     *ts_out = 0;
     for (;;) {
+        TI_TRY(ti_backoff_check(&backoff, err));
         ti_err seen;
         char leader[TI_PD_ADDRESS_SIZE];
         uint64_t generation = 0;
@@ -382,6 +384,7 @@ static ti_status find_cluster(ti_pd *pd, size_t configured, const ti_call *call,
     ti_backoff backoff;
     ti_backoff_init(&backoff, pd->wire, call, TI_BUDGET_TSO_MS);
     for (;;) {
+        TI_TRY(ti_backoff_check(&backoff, err));
         char complaints[TI_ERR_MESSAGE_SIZE / 2] = "";
         bool found = false;
         size_t hopeless_count = 0;

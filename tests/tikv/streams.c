@@ -102,6 +102,14 @@ static void deadline_and_cancel_are_seen_before_a_sleep(void **state)
     test_status(ti_backoff_sleep(&b, TI_BACKOFF_SERVER_BUSY, -1, &why, &err), TI_TIMEOUT);
     assert_int_equal(sim_now_ms(s), began);
     assert_string_equal(err.message, "no time is left after 1 attempt; last: seen");
+    ti_call short_call = call_ms(s, 2);
+    ti_backoff whole; /* its sleep takes all the time that there is */
+    ti_backoff_init(&whole, &s->base, &short_call, 20000);
+    test_ok(ti_backoff_check(&whole, &err), &err);
+    test_ok(ti_backoff_sleep(&whole, TI_BACKOFF_REGION_MISS, -1, &why, &err), &err);
+    test_status(ti_backoff_check(&whole, &err), TI_TIMEOUT);
+    assert_non_null(strstr(err.message, "after 1 attempt and 2 ms of waiting; last: seen"));
+    began = sim_now_ms(s);
     call.cancelled = &cancelled;
     atomic_store(&cancelled, 1);
     test_status(ti_backoff_sleep(&b, TI_BACKOFF_REGION_MISS, -1, &why, &err), TI_CANCELLED);
