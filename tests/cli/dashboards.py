@@ -333,7 +333,7 @@ def keeps_its_token_in_a_file(place):
         _, err = place.run("dashboard", *place.db(), "--token-file", file, code=1)
         check(text in err, err)
     for arguments in (("--listen", "8080"), ("--listen", "host"), ("--listen", "unix:" + path, "--token-file", path), ("extra",),
-                      ("--interval", "0"), ("--json",)):
+                      ("--interval", "0"), ("--color", "always")):
         place.run("dashboard", *place.db(), *arguments, code=2)
     open_to_all = place.start("dashboard", *place.db(), "--listen", "0.0.0.0:0")
     open_to_all.says("others can reach this address")

@@ -84,8 +84,8 @@ function checks.threads(d)
     d.add("cpu_quota", share < 1 and "warn" or "ok", ("%.2f processors"):format(share),
       "less than one processor: leases and commits wait when the quota is used up")
   end
-  local preload = os.getenv "LD_PRELOAD"
-  d.add("preload", preload and "warn" or "ok", preload or "none", "LD_PRELOAD puts other code into this process")
+  local preload = os.getenv "LD_PRELOAD" or ""
+  d.add("preload", preload ~= "" and "warn" or "ok", preload ~= "" and preload or "none", "LD_PRELOAD puts other code into this process")
 end
 
 -- ---- The store
