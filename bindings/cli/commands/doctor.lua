@@ -85,7 +85,8 @@ function checks.threads(d)
       "less than one processor: leases and commits wait when the quota is used up")
   end
   local preload = os.getenv "LD_PRELOAD" or ""
-  d.add("preload", preload ~= "" and "warn" or "ok", preload ~= "" and preload or "none", "LD_PRELOAD puts other code into this process")
+  local given = preload ~= ""
+  d.add("preload", given and "warn" or "ok", given and preload or "none", "LD_PRELOAD puts other code into this process")
 end
 
 -- ---- The store
