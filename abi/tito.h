@@ -204,13 +204,14 @@ TITO_API void tito_cq_free(tito_cq_t *cq);
 
 /* A database handle that is not connected yet: no thread, no file, no connection. Models can be
  * declared on it. target: a path or "rocksdb:path", "memory:", "tikv://pd1:2379,pd2:2379". Options:
- * namespace, partitions (1024), timeout_us (30 s), txn_age_us (60 s), durability (sync | buffered),
- * open_wait_us (0), block_cache_size, write_buffer_size, threads (4), log_level (error | warn |
- * info | debug). TLS to TiKV: ca (the authority of the servers' certificates), cert and key (the
- * client's own, together or not at all), each as PEM text or as the path of a file with it;
- * server_name (to expect in the certificates instead of the host). With ca every connection is TLS
- * or fails; files are looked at again, and new connections use what has changed. What is wrong with
- * them is told by tito_db_open. */
+ * namespace, partitions (1024), timeout_us (30 s; of each operation, the opening among them; a
+ * transaction that is run again has it once for all attempts), txn_age_us (60 s), durability (sync
+ * | buffered), open_wait_us (0), block_cache_size, write_buffer_size, threads (4), log_level (error
+ * | warn | info | debug). TLS to TiKV: ca (the authority of the servers' certificates), cert and
+ * key (the client's own, together or not at all), each as PEM text or as the path of a file with
+ * it; server_name (to expect in the certificates instead of the host). With ca every connection is
+ * TLS or fails; files are looked at again, and new connections use what has changed. What is wrong
+ * with them is told by tito_db_open. */
 TITO_API int32_t tito_db_new(const char *target, size_t target_len, const tito_options_t *options,
                              tito_db_t **db_out, tito_error_t **error_out);
 /* Connects or opens. Result: none. */
