@@ -86,7 +86,8 @@ function checks.threads(d)
   end
   local preload = os.getenv "LD_PRELOAD" or ""
   local given = preload ~= ""
-  d.add("preload", given and "warn" or "ok", given and preload or "none", "LD_PRELOAD puts other code into this process")
+  d.add("preload", given and "warn" or "ok", given and preload or "none",
+    "LD_PRELOAD puts other code into this process")
 end
 
 -- ---- The store
