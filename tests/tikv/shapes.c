@@ -35,7 +35,7 @@ static void what_servers_say_is_told_without_keys(void **state)
     memset(cut, 'x', sizeof(cut) - 1);
     cut[sizeof(cut) - 1] = '\0';
     assert_in_range(strlen(ti_said_by(cut).text), TI_SAID_SIZE - 8, TI_SAID_SIZE - 1);
-    for (size_t i = 0; i < sizeof(cut) - 1; i += 2)
+    for (size_t i = 0; i + 2 < sizeof(cut); i += 2)
         memcpy(&cut[i], "[1", 2);
     assert_in_range(strlen(ti_said_by(cut).text), TI_SAID_SIZE - 8, TI_SAID_SIZE - 1);
 }
