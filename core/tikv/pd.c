@@ -175,10 +175,9 @@ static void add_complaint(char *text, size_t size, const ti_err *err)
     snprintf(text + len, size - len, "%s%s", len > 0 ? "; " : "", err->message);
 }
 
-ti_status ti_pd_refresh(ti_pd *pd, uint64_t generation, const ti_call *call, ti_err *err)
+/* Asks one endpoint after the other who leads. */
+static ti_status look_at_members(ti_pd *pd, const ti_call *call, ti_err *err)
 {
-    if (looked_since(pd, generation))
-        return TI_OK;
     char address[TI_PD_ADDRESS_SIZE];
     char complaints[TI_ERR_MESSAGE_SIZE / 2] = "";
     size_t rest = 0;
@@ -203,6 +202,38 @@ ti_status ti_pd_refresh(ti_pd *pd, uint64_t generation, const ti_call *call, ti_
         TI_TRY(ti_call_check(call, "looking for the PD leader", err));
     }
     return ti_err_set(err, TI_UNAVAILABLE, "no PD endpoint can say who leads: %s", complaints);
+}
+
+/* Looks for all who wait, unless somebody has just done so. */
+static ti_status lead_look(ti_pd *pd, uint64_t generation, ti_flight *mine, const ti_call *call,
+                           ti_err *err)
+{
+    ti_err said;
+    ti_err_clear(&said);
+    ti_status status = looked_since(pd, generation) ? TI_OK : look_at_members(pd, call, &said);
+    ti_flight_end(&pd->looks, mine, &said);
+    if (status != TI_OK && err != NULL)
+        *err = said;
+    return status;
+}
+
+ti_status ti_pd_refresh(ti_pd *pd, uint64_t generation, const ti_call *call, ti_err *err)
+{
+    for (;;) {
+        ti_flight mine;
+        ti_err said;
+        bool leads = false;
+        if (looked_since(pd, generation))
+            return TI_OK;
+        TI_TRY(ti_flight_begin(&pd->looks, 0, &mine, &leads, &said, call, err));
+        if (leads)
+            return lead_look(pd, generation, &mine, call, err);
+        if (said.status == TI_TIMEOUT || said.status == TI_CANCELLED)
+            continue; /* only the other's time was up */
+        if (said.status != TI_OK && err != NULL)
+            *err = said;
+        return said.status;
+    }
 }
 
 ti_status ti_pd_leader(ti_pd *pd, char address[TI_PD_ADDRESS_SIZE], uint64_t *generation_out,
@@ -365,17 +396,22 @@ static ti_status pd_create(ti_wire *w, const ti_log *log, ti_pd **pd_out, ti_err
     pd->wire = w;
     pd->log = log;
     ti_status status = ti_mutex_init(&pd->mutex, TI_RANK_CLOCK, err);
-    if (status == TI_OK) {
+    bool has_mutex = status == TI_OK;
+    if (status == TI_OK)
+        status = ti_flights_init(&pd->looks, w, sizeof(ti_err), err);
+    bool has_flights = status == TI_OK;
+    if (status == TI_OK)
         status = ti_tso_create(w, &pd->tso, err);
-        if (status != TI_OK)
-            ti_mutex_destroy(&pd->mutex);
+    if (status == TI_OK) {
+        *pd_out = pd;
+        return TI_OK;
     }
-    if (status != TI_OK) {
-        ti_free(pd);
-        return status;
-    }
-    *pd_out = pd;
-    return TI_OK;
+    if (has_flights)
+        ti_flights_destroy(&pd->looks);
+    if (has_mutex)
+        ti_mutex_destroy(&pd->mutex);
+    ti_free(pd);
+    return status;
 }
 
 /* Every configured endpoint that answers must be of the same cluster. */
@@ -437,6 +473,7 @@ ti_status ti_pd_open(ti_wire *w, const ti_log *log, const ti_slice *endpoints, s
 void ti_pd_close(ti_pd *pd)
 {
     ti_tso_close(pd->tso);
+    ti_flights_destroy(&pd->looks);
     ti_mutex_destroy(&pd->mutex);
     ti_free(pd);
 }

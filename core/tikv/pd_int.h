@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "pdpb.pb-c.h"
+#include "tikv/flight.h"
 #include "tikv/pb.h"
 #include "tikv/pd.h"
 #include "tikv/tso.h"
@@ -15,6 +16,7 @@ struct ti_pd {
     ti_wire *wire;
     const ti_log *log;
     ti_tso *tso;
+    ti_flights looks;    /* at the members, by all who doubt the leader; results are ti_err */
     ti_mutex mutex;      /* rank TI_RANK_CLOCK: all below */
     uint64_t cluster_id; /* constant once open */
     uint64_t generation; /* counts looks at the members */
@@ -32,7 +34,8 @@ struct ti_pd {
 /* Copies the leader's address, looking for it when it is not known. */
 ti_status ti_pd_leader(ti_pd *pd, char address[TI_PD_ADDRESS_SIZE], uint64_t *generation_out,
                        const ti_call *call, ti_err *err);
-/* Asks the endpoints who leads, unless somebody has done so since `generation`. */
+/* Asks the endpoints who leads, unless somebody has done so since `generation`; of many callers one
+ * asks. */
 ti_status ti_pd_refresh(ti_pd *pd, uint64_t generation, const ti_call *call, ti_err *err);
 /* One request to the leader with retries: follows leader changes within the backoff budget. */
 ti_status ti_pd_request(ti_pd *pd, const char *method, const ProtobufCMessage *request, ti_arena *a,

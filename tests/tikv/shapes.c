@@ -125,6 +125,33 @@ static void many_misses_are_one_lookup(void **state)
     little_end(&l);
 }
 
+static void tell_members_slowly(fake_pd_ask *ask)
+{
+    if (ask->kind == FAKE_PD_GET_MEMBERS)
+        ask->delay_ms = 500;
+}
+
+/* PD's leader dies under many callers: one of them asks who leads now, while PD has enough to do. */
+static void many_look_for_the_leader_once(void **state)
+{
+    (void)state;
+    little l;
+    ti_thread threads[16];
+    little_begin(&l, NULL);
+    mvcc_put(&l.m, "a", "1", 1, 2);
+    l.f.pd_answer = tell_members_slowly;
+    l.f.dead[0] = true;
+    l.f.leader = 1;
+    int before = atomic_load(&l.f.members_asked);
+    for (int i = 0; i < 16; i++)
+        test_ok(ti_thread_start(&threads[i], "reader", read_once, &l, &l.err), &l.err);
+    for (int i = 0; i < 16; i++)
+        ti_thread_join(&threads[i]);
+    assert_int_equal(atomic_load(&l.count), 16);
+    assert_in_range(atomic_load(&l.f.members_asked) - before, 1, 2);
+    little_end(&l);
+}
+
 /* ---- 20: gaps between regions ---- */
 
 static const char *const four[] = {"f", "m", "t", NULL};
@@ -502,6 +529,7 @@ int main(void)
         cmocka_unit_test(what_servers_say_is_told_without_keys),
         cmocka_unit_test(keys_keep_their_order_and_come_back),
         cmocka_unit_test(many_misses_are_one_lookup),
+        cmocka_unit_test(many_look_for_the_leader_once),
         cmocka_unit_test(a_range_with_a_gap_is_not_believed),
         cmocka_unit_test(a_broken_stream_fails_only_its_own),
         cmocka_unit_test(a_server_that_stays_down_is_asked_slowly),
