@@ -6,6 +6,7 @@ import pty
 import re
 import select
 import signal
+import subprocess
 import time
 
 from moving import ITEMS, check_all, dump, load, other
@@ -195,6 +196,34 @@ def ends_at_once_by_a_second_signal(place):
     equal(whole, dump(place, copy, "copy.jsonl"), "the copy")
 
 
+def interrupted_while_reading(place, text, *arguments):
+    """Interrupts a command that has read a text from standard input and waits for more: (exit code, stderr)."""
+    for patience in (0.2, 0.5, 1, 2, 4, 8, 16):
+        process = subprocess.Popen([place.program, *arguments], env=place.env, cwd=place.folder, stdin=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        process.stdin.write(text)
+        process.stdin.flush()
+        time.sleep(patience)
+        process.send_signal(signal.SIGINT)
+        process.wait(WAIT)
+        said = process.stderr.read().decode()
+        process.stdin.close()
+        process.stderr.close()
+        if process.returncode != -signal.SIGINT:  # it had not begun
+            return process.returncode, said
+    raise Failed("it never began to read")
+
+
+def ends_while_it_waits_for_input(place):
+    place.lua(ITEMS % (300, 300))
+    whole, copy = dump(place, place.db(), "all.jsonl"), other(place, "copy")
+    for part in (0, whole.index(b"\n") + 1, len(whole) // 2):  # before the header, behind it, within documents
+        code, said = interrupted_while_reading(place, whole[:part], "load", "-", *copy)
+        check(code == 130 and "the same load goes on" in said, "%d: %s" % (code, said))
+    load(place, copy, "all.jsonl")
+    equal(whole, dump(place, copy, "copy.jsonl"))
+
+
 def bars_tell_what_is_left(place):
     place.lua(ITEMS % (1500, 1500))
     place.publish(80 if place.cluster else 400)
@@ -287,5 +316,5 @@ def measures_until_interrupted(place):
     equal(([], 0), left_over(place))
 
 
-TESTS = [ends_at_a_consistent_point, ends_at_once_by_a_second_signal, bars_tell_what_is_left, measures_until_interrupted]
+TESTS = [ends_at_a_consistent_point, ends_at_once_by_a_second_signal, ends_while_it_waits_for_input, bars_tell_what_is_left, measures_until_interrupted]
 EMBEDDED = [measures, reindexes_on_from_where_it_was, leaves_no_half_of_a_backup, is_quiet_without_a_terminal]

@@ -101,9 +101,12 @@ local function pass(load, run, entry)
   run.state = not is_reached(run.state, entry) and run.state or nil
 end
 
---- Reads the header and the tables; the first line behind them, and the last of them.
+--- Reads the header and the tables; the first line behind them, and the last of them. nil: it was interrupted.
 local function read_head(load, reader)
   local entry, wrong = next_line(reader, load.transfer)
+  if wrong and load.context.interrupted() then
+    return nil
+  end
   check_header(entry, wrong)
   local last = entry
   entry, wrong = next_line(reader, load.transfer)
@@ -118,6 +121,9 @@ end
 --- Loads all; false when it was interrupted.
 local function load_all(load, reader, bar, total)
   local entry, last, wrong = read_head(load, reader)
+  if not last then
+    return false
+  end
   local run = { documents = 0, ended = false }
   run.state = load:find_state(last.hash)
   if run.state then
@@ -141,7 +147,12 @@ local function load_all(load, reader, bar, total)
     bar:set(reader:progress(), total)
     entry, wrong = next_line(reader, load.transfer)
   end
-  if run.state and not wrong then
+  if wrong and load.context.interrupted() then -- it waited for more
+    if not run.state then
+      load:flush(last)
+    end
+    return false
+  elseif run.state and not wrong then
     another_one()
   elseif wrong or not run.ended then
     if not run.state then
