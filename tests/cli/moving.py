@@ -124,7 +124,7 @@ def random_databases(place, seed, count, cluster):
 def dumps_databases_of_the_model(place):
     """Dumped, loaded, dumped: the same bytes. On the cluster by way of the other engine and back, and the other way round."""
     seed, documents = random.randrange(1, 2**31), 0
-    count = times(3, 1) if place.cluster else times(24, 3)
+    count = times(3, 1) if place.cluster else times(20, 3)
     places = [(db, place.cluster) for db in random_databases(place, seed, count, place.cluster)]
     if place.cluster:
         places += [(db, None) for db in random_databases(place, seed + 1, count, None)]
