@@ -85,7 +85,7 @@
 #define TI_QUEUE_TYPES_MAX 4096
 #define TI_GATHER_EVENTS_MAX 32 /* events of callers that share a transaction */
 #define TI_GATHER_SIZE_MAX (256 * 1024)
-#define TI_GATHER_PARTS 8         /* pieces of a type's partitions; callers of one piece share */
+#define TI_GATHER_PARTS 4         /* pieces of a type's partitions; callers of one piece share */
 #define TI_GATHER_LOOK_US 50000   /* looks at cancellations; deadlines so near are one */
 #define TI_META_LEASE_US 10000000 /* shared engines: how long a count may be remembered */
 #define TI_REPARTITION_COMMIT_US 1000000 /* how long the switch to another count may take */

@@ -226,19 +226,23 @@ static ti_status transact(const shared *s, const ti_call *call)
                           s->leader->err);
 }
 
-/* Gives the answer of what was shared; who has it is gone. The mutex is held. */
-static void answer(ti_gatherer *g, const member *leader, int state)
+/* Gives the answer of what was shared; who has it may be gone. Answers how many words there are to
+ * be woken, which is done without the mutex. The mutex is held. */
+static uint32_t answer(ti_gatherer *g, const member *leader, int state,
+                       ti_word *words_out[TI_GATHER_EVENTS_MAX])
 {
     member *next;
+    uint32_t count = 0;
     g->waiting -= leader->other_count;
     for (member *m = leader->others; m != NULL; m = next) {
         next = m->next;
         m->status = leader->status;
         if (leader->status != TI_OK)
             *m->err = *leader->err;
+        words_out[count++] = &m->state;
         atomic_store(&m->state, (uint32_t)state);
-        ti_word_wake(&m->state);
     }
+    return count;
 }
 
 /* Publishes what could not be shared, unless the time is over: then the error of that stands. */
@@ -261,10 +265,14 @@ static ti_status lead(ti_gatherer *g, member *m)
         call.cancelled = &m->cancelled;
     m->status = transact(&s, &call);
     const bool decided = alone || m->status == TI_OK || m->status == TI_OUTCOME_UNKNOWN;
+    ti_word *words[TI_GATHER_EVENTS_MAX];
+    uint32_t count = 0;
     ti_mutex_lock(&g->mutex);
     pass_on(g, m);
-    answer(g, m, decided ? DONE : ALONE);
+    count = answer(g, m, decided ? DONE : ALONE, words);
     ti_mutex_unlock(&g->mutex);
+    while (count > 0)
+        ti_word_wake(words[--count]);
     return decided ? m->status : publish_alone(g, m);
 }
 
