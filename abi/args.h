@@ -3,7 +3,7 @@
  *
  * INVARIANTS
  *  1. A copy made by ti_write_copy or ti_read_copy borrows nothing from the handle: every byte is
- * in the given arena.
+ *     in the given arena.
  *  2. ti_write_size and ti_read_size are how many arena bytes the copy takes at most.
  *
  * Thread rule: one thread at a time. */

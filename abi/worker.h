@@ -12,9 +12,9 @@
  *  3. An event with a transaction is a child of the database: a close abandons it before the engine
  *     goes.
  *  4. An event lives until the host has freed it and the last operation of its transaction has
- * gone; the transaction's handle lives as long as the event.
+ *     gone; the transaction's handle lives as long as the event.
  *  5. An event's core is settled at most once, inside ti_db_enter and ti_db_leave, when no
- * operation of its transaction is under way. */
+ *     operation of its transaction is under way. */
 #ifndef TI_ABI_WORKER_H
 #define TI_ABI_WORKER_H
 

@@ -3,7 +3,7 @@
  *
  * INVARIANTS
  *  1. Without $NOTIFY_SOCKET nothing happens, and what can not be sent is no error of the
- * program's. */
+ *     program's. */
 #include "cli.h"
 
 #include <stdlib.h>

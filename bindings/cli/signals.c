@@ -11,7 +11,7 @@
  *     again. (The same as for SIGKILL.)
  *  3. SIGINT that was ignored when the process began (a job in the background) stays ignored.
  *  4. Signals are blocked nowhere and none is ignored, so that programs started by handlers begin
- * as usual. */
+ *     as usual. */
 #include "cli.h"
 
 #include <errno.h>

@@ -8,7 +8,7 @@
  * INVARIANTS
  *  1. At most LINES_MAX lines wait; what comes on top is counted, and the count is told.
  *  2. A log has two owners, the database that writes and the state that reads: the last one frees
- * it.
+ *     it.
  *  3. While the function runs tito can not be called. What it raises is a warning of Lua's. */
 #include "binding.h"
 

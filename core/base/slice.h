@@ -3,7 +3,7 @@
  * INVARIANTS
  *  1. A ti_slice never owns; it is valid as long as what it points into (named at each use).
  *  2. A ti_buf never grows past its maximum; the append that would answers LIMIT_EXCEEDED and
- * leaves it unchanged.
+ *     leaves it unchanged.
  *  3. Bytes are compared unsigned (memcmp), a prefix sorts first. */
 #ifndef TI_BASE_SLICE_H
 #define TI_BASE_SLICE_H

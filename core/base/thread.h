@@ -2,7 +2,7 @@
  *
  * INVARIANTS
  *  1. A thread locks mutexes in rising rank only (asserted in debug and test builds). Two of equal
- * rank are never held together.
+ *     rank are never held together.
  *  2. No mutex is held across a blocking call into an engine, a callback of the host, or a sleep.
  *  3. Condition waits use the monotonic clock.
  *

@@ -9,7 +9,7 @@
  *  1. Errors name options, paths and hosts; never what is in a file.
  *  2. A private key is wiped before its memory is given back.
  *  3. The probe sends nothing but handshakes, and decides nothing: whom to trust is gRPC's
- * business.
+ *     business.
  *
  * Thread rule: any thread. OpenSSL's error queue of the thread is left empty. */
 #ifndef TI_BASE_TLS_H

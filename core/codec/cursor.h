@@ -8,12 +8,12 @@
  *
  * INVARIANTS
  *  1. A token opens only with the secret and the scope that it was sealed with; every other text,
- * cut, changed or of another query, is INVALID_ARGUMENT. The tag is compared in constant time.
+ *     cut, changed or of another query, is INVALID_ARGUMENT. The tag is compared in constant time.
  *  2. One token has one text: bits that base64 would ignore must be zero, padding is refused.
  *  3. A token is signed, not encrypted: whoever holds it can read the key in it.
  *
  * Threads: pure functions. What is NOT here: whether the key lies in the query's range (query
- * checks it again). */
+ *     checks it again). */
 #ifndef TI_CODEC_CURSOR_H
 #define TI_CODEC_CURSOR_H
 

@@ -2,7 +2,7 @@
  *
  * INVARIANTS
  *  1. A range begins with a prefix that ends in ':', or with one whose last slot has a fixed width
- * (partition, timestamp), so that no range of "a" holds a key of "a.b".
+ *     (partition, timestamp), so that no range of "a" holds a key of "a.b".
  *
  * Threads: pure functions. */
 #include "codec/keys.h"

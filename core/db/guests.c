@@ -2,7 +2,7 @@
  *
  * INVARIANTS
  *  1. A guest is listed before it looks whether the close has begun, and the close changes the
- * state before it looks at the lists: every guest is cancelled by the close or by itself. */
+ *     state before it looks at the lists: every guest is cancelled by the close or by itself. */
 #include "base/assert.h"
 #include "db/db_int.h"
 

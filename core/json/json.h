@@ -6,14 +6,14 @@
  *
  * INVARIANTS
  *  1. A document that parsed is valid JSON and valid UTF-8, has no duplicate keys in one object, no
- * lone surrogate, no number outside the range of a double, and is within the parser's size and
- * depth.
+ *     lone surrogate, no number outside the range of a double, and is within the parser's size and
+ *     depth.
  *  2. A ti_json_doc borrows its text and its arena: it is valid while both are.
  *  3. Errors name a byte offset, never contents.
  *  4. Object members and array elements keep the order of the text.
  *
  * Threads: a parser belongs to one thread at a time; a parsed document may be read by many.
- * What is NOT here: schemas, index fields (model), order-preserving encoding (codec). */
+ *     What is NOT here: schemas, index fields (model), order-preserving encoding (codec). */
 #ifndef TI_JSON_JSON_H
 #define TI_JSON_JSON_H
 

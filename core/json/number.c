@@ -5,7 +5,7 @@
  *
  * INVARIANTS
  *  1. An integer (no fraction, no exponent) within int64 is an INT, outside a BIG; everything else
- * is a DOUBLE.
+ *     is a DOUBLE.
  *  2. A BIG's double must be finite too.
  *
  * Threads: pure functions. */

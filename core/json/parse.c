@@ -12,7 +12,7 @@
  * INVARIANTS
  *  1. depth <= depth_max <= TI_JSON_DEPTH_HYDRATED_MAX; no recursion.
  *  2. A valid text has at most offsets / 2 + 1 values; one that is cut has at most one more for
- * each open container.
+ *     each open container.
  *
  * Threads: a parser belongs to one thread at a time. */
 #include "json/json_int.h"

@@ -2,7 +2,7 @@
  *
  * INVARIANTS
  *  1. next is the node whose tokens come next; ends[0 … depth-1] rise never: an inner container
- * ends within its outer one.
+ *     ends within its outer one.
  *  2. A container's end token comes when next has reached the innermost end.
  *
  * Threads: a reader belongs to one thread at a time. */

@@ -7,7 +7,7 @@
  * INVARIANTS
  *  1. Everything but ti_json_escapes_valid is given only insides that it has accepted.
  *  2. Unescaped text is never longer than the inside: six bytes become at most three, twelve become
- * four.
+ *     four.
  *
  * Threads: pure functions. */
 #include "json/json_int.h"

@@ -6,20 +6,21 @@
  *
  * INVARIANTS that every engine keeps
  *  1. A snapshot at S shows exactly the commits with timestamp <= S. A commit that was acknowledged
- * before begin was called is in it.
+ *     before begin was called is in it.
  *  2. Isolation is snapshot isolation: a commit answers CONFLICT when another transaction has
- * committed a PUT, DELETE or INSERT on one of its keys after the timestamp its check starts from
- * (start_ts, or the mutation's check_ts when that is later).
+ *     committed a PUT, DELETE or INSERT on one of its keys after the timestamp its check starts
+ *     from
+ *     (start_ts, or the mutation's check_ts when that is later).
  *  3. A commit is all or nothing. OUTCOME_UNKNOWN is the only answer after which either may be
- * true.
+ *     true.
  *  4. With not_after set, the commit timestamp is <= it, or the answer is CONFLICT and nothing is
- * applied.
+ *     applied.
  *  5. now() is greater than every timestamp handed out before it by anybody in the database.
  *  6. Whether a committed LOCK conflicts with a later PUT, or two LOCKs with each other, is not
- * defined: never LOCK a row that many share.
+ *     defined: never LOCK a row that many share.
  *
  * Thread rule: an engine may be used from any thread; a snapshot and a ti_locks by one thread at a
- * time. What is NOT here: the write set, merged scans, retries (txn.h, retry.h). */
+ *     time. What is NOT here: the write set, merged scans, retries (txn.h, retry.h). */
 #ifndef TI_KV_ENGINE_H
 #define TI_KV_ENGINE_H
 

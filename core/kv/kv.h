@@ -3,7 +3,7 @@
  *
  * INVARIANTS
  *  1. Every key that passes through a ti_kv starts with its prefix; a key that does not stops the
- * process (ti_require, in release too).
+ *     process (ti_require, in release too).
  *  2. A ti_kv owns one reference on its engine. */
 #ifndef TI_KV_KV_H
 #define TI_KV_KV_H

@@ -5,9 +5,9 @@
  *  1. The function runs again as a whole on a new snapshot; writes are never replayed.
  *  2. Only classes CONFLICT and TRANSIENT are retried; UNKNOWN never is.
  *  3. Bounded by deadline and attempts; the sleep is exponential with full jitter, checked against
- * the deadline before.
+ *     the deadline before.
  *  4. What time has ended runs again only with a good part of the budget left: a request that is cut
- * off under way leaves an unknown outcome where there was a plain timeout. */
+ *     off under way leaves an unknown outcome where there was a plain timeout. */
 #ifndef TI_KV_RETRY_H
 #define TI_KV_RETRY_H
 

@@ -6,12 +6,13 @@
  *
  * INVARIANTS
  *  1. The snapshot is taken at the first read. A transaction that read nothing takes one now() at
- * commit, which is its start, the floor of its commit timestamp and the time T given to commit
- * hooks.
+ *     commit, which is its start, the floor of its commit timestamp and the time T given to commit
+ *     hooks.
  *  2. Reads and scans see the own write set first: puts show, deletes hide.
  *  3. DELETE then INSERT of one key is a PUT; INSERT then DELETE asserts absence (ABSENT); PUT then
- * DELETE is DELETE; LOCK gives way to a write. INSERT on a key that the own write set already has a
- * value for is ALREADY_EXISTS at once.
+ *     DELETE is DELETE; LOCK gives way to a write. INSERT on a key that the own write set already
+ *     has a
+ *     value for is ALREADY_EXISTS at once.
  *  4. A transaction without mutations commits without a request to the engine.
  *  5. After a failed write the transaction is doomed: nothing of it can commit.
  *  6. Mutations, keys and values are copied into the transaction's arena.

@@ -14,11 +14,11 @@
  * INVARIANTS
  *  1. After a change has settled, nothing commits any more that relied on an earlier schema.
  *  2. A schema is taken after the snapshot it is used at, so what it calls readable was readable in
- * that snapshot.
+ *     that snapshot.
  *  3. A table without a row is never cached: it is read again each time.
  *
  * Threads: any. What is NOT here: what the states mean (schema.h), who changes them (register.c,
- * reindex.c, drop.c). */
+ *     reindex.c, drop.c). */
 #ifndef TI_MODEL_CATALOG_H
 #define TI_MODEL_CATALOG_H
 

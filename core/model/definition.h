@@ -6,7 +6,7 @@
  *
  * INVARIANTS
  *  1. A definition is immutable once parsed; everything it points to lives in the arena it was
- * parsed into.
+ *     parsed into.
  *  2. Two definitions are equal when no document could tell their entries apart by their text:
  * order of members and spelling of numbers in "where" do not count.
  *

@@ -6,7 +6,7 @@
  *
  * INVARIANTS
  *  1. Entries are deleted only when nobody can write them any more, the row only when they are
- * gone: whoever is cut off in between leaves a state from which the same call goes on.
+ *     gone: whoever is cut off in between leaves a state from which the same call goes on.
  *
  * Threads: any; two droppers of one table help each other. */
 #include "base/assert.h"

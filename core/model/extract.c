@@ -6,7 +6,7 @@
  *
  * INVARIANTS
  *  1. At most one array takes part in an index; fields under it go element by element. An empty
- * array is missing.
+ *     array is missing.
  *  2. Missing and null are the same. sparse: no tuple with a null; unique: never one.
  *  3. The entries are a set, in the order of a record's list.
  *

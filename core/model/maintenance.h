@@ -36,8 +36,8 @@ typedef struct ti_check_options {
 /* Compares every record of the model's table with its entries, both ways. Findings come with the
  * step that met them:
  * {"phase", "done", "total" (when counted), "findings": [{"kind", "table", "index", "id", "what",
- * "repaired"}], "cursor" (after a step that ended with MORE)}; the last step sums up, of what this machine has looked at:
- * {"done", "found", "repaired"}. kind: record_corrupt, record_unreadable, list_stale,
+ * "repaired"}], "cursor" (after a step that ended with MORE)}; the last step sums up, of what this
+ * machine has looked at: {"done", "found", "repaired"}. kind: record_corrupt, record_unreadable, list_stale,
  * entry_missing, entry_extra, entry_stale, unique_owner, key_foreign. INVALID_ARGUMENT: a cursor
  * that is none of the table's. */
 ti_status ti_check_open(ti_model *model, const ti_check_options *options, ti_steps **steps_out,

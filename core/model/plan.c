@@ -12,7 +12,7 @@
  *
  * INVARIANTS
  *  1. No write leaves an index half-maintained: every index that is not absent is in the plan, or
- * there is no plan.
+ *     there is no plan.
  *  2. A plan's indexes stand in the order of a record's list.
  *
  * Threads: any; a plan is immutable. */

@@ -8,10 +8,10 @@
  * INVARIANTS
  *  1. What is removed comes from the record's list, never from today's definitions.
  *  2. Entries of an index in state absent are neither written nor deleted: whoever drops it deletes
- * them. Entries of an index that the schema does not know are deleted: another process may have
- * written them under a newer one.
+ *     them. Entries of an index that the schema does not know are deleted: another process may have
+ *     written them under a newer one.
  *  3. An entry of a unique index is deleted only where the transaction's view holds this record's
- * id.
+ *     id.
  *
  * Threads: one, that of the transaction. */
 #include "base/assert.h"

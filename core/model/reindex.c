@@ -2,9 +2,9 @@
  *
  *   BEGIN ──> SCAN ──> DRAIN ──> SEAL ──> DRAIN_SEALED ──> FLIP ──> done
  *
- *   BEGIN         counts the records, a page a step; registers what the model declares, takes the runner's lease, drops superseded
- *                 versions whose host condition nobody can evaluate, waits until all writers
- *                 maintain what is to be filled
+ *   BEGIN         counts the records, a page a step; registers what the model declares, takes the
+ *                 runner's lease, drops superseded versions whose host condition nobody can
+ *                 evaluate, waits until all writers maintain what is to be filled
  *   SCAN          all records behind the cursor, in batches: lock them, write their entries
  *   DRAIN         index_todo rows: records that a process wrote without knowing the condition
  *   SEAL          such writes are refused from now on; waits
@@ -15,7 +15,7 @@
  * INVARIANTS
  *  1. A batch is one transaction: entries, lists, progress and the runner's lease commit together.
  *  2. A record's entries are written under a PUT or LOCK of the record: whoever changes it
- * meanwhile conflicts.
+ *     meanwhile conflicts.
  *  3. An index is made readable only in a snapshot without index_todo rows, after sealing.
  *
  * Threads: one at a time. What is NOT here: a batch's records (fill.c). */

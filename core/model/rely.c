@@ -6,7 +6,7 @@
  *
  * INVARIANTS
  *  1. One transaction uses one schema per table; a transaction that wrote under one can not commit
- * under another.
+ *     under another.
  *  2. Every use holds a reference until the transaction has ended.
  *
  * See catalog.h for the protocol. */

@@ -5,7 +5,7 @@
  *
  * INVARIANTS
  *  1. A unique value that another record rightly holds stays with it: that finding can not be
- * repaired.
+ *     repaired.
  *  2. The host's answer is used only for the version of the record that it saw.
  *
  * Threads: one at a time. */

@@ -23,10 +23,10 @@
  *  1. Every change of the row but a runner's progress raises the revision.
  *  2. A schema that others can see is immutable; it is shared by references.
  *  3. Names are unique over plain and unique indexes; several versions of one name may stand side
- * by side.
+ *     by side.
  *
  * Threads: references from any; a schema under construction by one. What is NOT here: who uses
- * which (catalog.h). */
+ *     which (catalog.h). */
 #ifndef TI_MODEL_SCHEMA_H
 #define TI_MODEL_SCHEMA_H
 

@@ -6,7 +6,7 @@
  * INVARIANTS
  *  1. Bytes that no rule touches are stored as given.
  *  2. created_at, once stored, stays; updated_at is the host's clock at each write. Both in seconds
- * with a fraction.
+ *     with a fraction.
  *
  * Threads: pure, on what the caller owns. */
 #include "base/assert.h"

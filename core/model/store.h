@@ -6,14 +6,14 @@
  *
  * INVARIANTS
  *  1. Declaring a model contacts nobody; every operation before open or after close answers
- * INVALID_STATE or CLOSED.
+ *     INVALID_STATE or CLOSED.
  *  2. The catalog is one per engine and process where the engine is not shared with other
- * processes; else one per store, fenced by a lease.
+ *     processes; else one per store, fenced by a lease.
  *  3. Models of one scope (a host state) see each other by table name; the latest declaration of a
- * table counts.
+ *     table counts.
  *
  * Threads: any, at the same time; open, close and free by one thread while no operation runs.
- * What is NOT here: documents (model.h), states of indexes (catalog.h), queries (query/). */
+ *     What is NOT here: documents (model.h), states of indexes (catalog.h), queries (query/). */
 #ifndef TI_MODEL_STORE_H
 #define TI_MODEL_STORE_H
 

@@ -10,12 +10,13 @@
  *
  * INVARIANTS
  *  1. Documents are accepted in the order of their entries; the cursor is the entry of the last
- * accepted one.
+ *     accepted one.
  *  2. The page knows whether another document follows without reading it, unless it might be one
- * met before.
+ *     met before.
  *  3. Memory is bounded by the page's limits and one batch of records.
  *  4. Where the transaction itself says what a record is (it wrote it, perhaps over a stored one
- * that it did not look at, or read it under a lock), an entry counts only if that record lists it:
+ *     that it did not look at, or read it under a lock), an entry counts only if that record lists
+ *     it:
  * the snapshot may hold entries of what is no longer there.
  *
  * Threads: one per transaction. */

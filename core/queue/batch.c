@@ -11,7 +11,7 @@
  *
  * INVARIANTS
  *  1. The events of a batch have different ordering keys, and are the running ones of these until
- * the batch is settled and its commit decided.
+ *     the batch is settled and its commit decided.
  *  2. Their outcomes and the effects of the transaction commit together or not at all: when the row
  *     of one has changed, or its partition is lost, nothing commits and the others run again.
  *  3. A commit with an unknown end was made when every row is gone or changed: it changes all or

@@ -3,7 +3,7 @@
  * INVARIANTS
  *  1. A checkpoint is min(floor_us, position, oldest event row in memory): every row before it is
  *     finished or parked, and none will ever appear there. floor_us comes from sweeps (read.c, 4)
- * on a shared engine, else from the hub (hub_int.h, 4), asked before its news are collected.
+ *     on a shared engine, else from the hub (hub_int.h, 4), asked before its news are collected.
  *  2. It is written by the partition's owner alone, never in an outcome's transaction, and only
  *     when it passes over something that was finished. */
 #include "base/assert.h"

@@ -9,7 +9,7 @@
  *  1. A page is read at one snapshot. Its cursor names the last row looked at, sealed with the
  *     filter, so that it can only continue the same list.
  *  2. A page looks at no more than TI_LIST_SCAN_MAX rows: with a filter it may have fewer items
- * than its limit, or none, and still a cursor. */
+ *     than its limit, or none, and still a cursor. */
 #include <string.h>
 
 #include "base/assert.h"

@@ -1,8 +1,8 @@
 /* The reader's thread: ownership, timers, loads of parked keys, reads of partitions, checkpoints.
  *
- *   loop: partition counts -> ownership (each second) -> news from publishers -> timers -> one load
- * -> one read (or the opening of many)
- *         -> checkpoints (when due) -> nothing to do: sleep until a timer, a nudge or news
+ *   loop: partition counts -> ownership (each second) -> news from publishers -> timers
+ *         -> checkpoints (when due) -> one load -> one read (or the opening of many)
+ *         -> nothing to do: sleep until a timer, a nudge or news
  *
  * INVARIANTS
  *  1. Partitions and keys are worked on by this thread only, one at a time (while partitions are

@@ -26,7 +26,7 @@
  * INVARIANTS
  *  1. Everything below is under worker->mutex unless it says otherwise. The inbox has its own.
  *  2. An event object is in the index (by place) from its insertion until DONE, and a DONE one
- * stays there while its partition is being read: that read may be older than the outcome.
+ *     stays there while its partition is being read: that read may be older than the outcome.
  *  3. A key is freed when nothing refers to it any more (ti_key_is_idle).
  *  4. Outcomes of one key are committed in the order in which they were settled: its partition has
  *     a lane, of which one group at a time is in flight, in order; an event with its own

@@ -10,12 +10,12 @@
  *  2. `bound` is stored before it holds, so a later process, which starts at the stored bound,
  *     hands out only greater ones.
  *  3. A process that ends in peace stores `last + 1` in its place (open.c), so that short lives in
- * a row do not push the time ahead by a window each.
+ *     a row do not push the time ahead by a window each.
  *  4. Between two looks at the wall clock (each millisecond) the clock advances with the monotonic
  *     one: at full speed, or at half speed while it is ahead of the wall clock.
  *
  * Thread rule: any thread; its own mutex, of rank CLOCK, is held for arithmetic only. What is NOT
- * here: storing the bound (commit.c). */
+ *     here: storing the bound (commit.c). */
 #ifndef TI_ROCKS_CLOCK_INT_H
 #define TI_ROCKS_CLOCK_INT_H
 

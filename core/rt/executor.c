@@ -8,7 +8,7 @@
  *
  * INVARIANTS
  *  1. queued is the number of jobs in the list, at most queue_max; job->queued says whether it is
- * in one.
+ *     in one.
  *  2. There are queued jobs only if the kind has a thread, or while post holds the mutex.
  *  3. idle <= threads <= threads_max.
  *  4. inside is raised before closed is looked at, and closed is set before inside is looked at

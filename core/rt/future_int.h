@@ -6,7 +6,7 @@
  *
  * INVARIANTS
  *  1. All fields below "guarded" are guarded by the future's monitor; those of a lane by the
- * lane's, which is that of all its futures.
+ *     lane's, which is that of all its futures.
  *  2. "started" holds one reference: from the step to QUEUED, or from SUBMITTED to RUNNING, until
  *     DONE.
  *  3. A future is in its lane's list exactly while it is SUBMITTED or QUEUED.
@@ -15,7 +15,7 @@
  *  5. seq rises along the lane's list; everything up to target was started.
  *
  * Functions named _locked are called with the monitor held, and return with it held. What they find
- * to be told to others they put into a ti_delivery, for after the unlock. */
+ *     to be told to others they put into a ti_delivery, for after the unlock. */
 #ifndef TI_RT_FUTURE_INT_H
 #define TI_RT_FUTURE_INT_H
 

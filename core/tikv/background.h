@@ -3,9 +3,9 @@
  *
  * INVARIANTS
  *  1. Threads start with the first task. A full queue refuses: whoever offered does it himself or
- * leaves it to the lock's time to live.
+ *     leaves it to the lock's time to live.
  *  2. close lets queued tasks run within the given time, then drops the rest (each through its
- * `drop`), and joins the threads. */
+ *     `drop`), and joins the threads. */
 #ifndef TI_TIKV_BACKGROUND_H
 #define TI_TIKV_BACKGROUND_H
 

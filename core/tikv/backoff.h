@@ -10,7 +10,7 @@
  *  3. A backoff belongs to one operation and one thread.
  *  4. Every retry is counted in the wire's counts, by its kind.
  *  5. When it gives up, the error is that of the kind that slept longest, and says how often and
- * how long. */
+ *     how long. */
 #ifndef TI_TIKV_BACKOFF_H
 #define TI_TIKV_BACKOFF_H
 
@@ -68,7 +68,7 @@ const char *ti_backoff_name(size_t kind);
 void ti_backoff_init(ti_backoff *b, ti_wire *wire, const ti_call *call, int64_t budget_ms);
 /* Sleeps because of why (what was seen; why->status decides nothing), at most max_ms when max_ms >=
  * 0. OK to try again; else the answer of the operation: TIMEOUT, CANCELLED, or why's status where
- * it is transient or unknown, else UNAVAILABLE, when the budget is used up. */
+ *     it is transient or unknown, else UNAVAILABLE, when the budget is used up. */
 ti_status ti_backoff_sleep(ti_backoff *b, ti_backoff_kind kind, int64_t max_ms, const ti_err *why,
                            ti_err *err);
 /* Counts an attempt that needs no sleep. Same answers. */

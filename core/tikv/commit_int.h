@@ -12,14 +12,15 @@
  *
  * INVARIANTS
  *  1. `lost` (per key, and of the primary's commit) is set when a request that may be the commit
- * point was sent and its answer did not come; a later definite answer about the same keys clears
- * it. A failure with it set asks the store what became of the transaction; when that can not be
- * found out either, it is OUTCOME_UNKNOWN, and nothing is cleaned up.
+ *     point was sent and its answer did not come; a later definite answer about the same keys
+ *     clears
+ *     it. A failure with it set asks the store what became of the transaction; when that can not be
+ *     found out either, it is OUTCOME_UNKNOWN, and nothing is cleaned up.
  *  2. The primary is committed before any secondary.
  *  3. No commit timestamp above not_after is ever sent or accepted.
  *  4. A 1PC request always carries all keys: a part of them would commit by itself.
  *  5. A transaction that holds pessimistic locks locks its other keys too (at its start timestamp,
- * which is their conflict check) before it prewrites: stores before 6.3 know no other check. */
+ *     which is their conflict check) before it prewrites: stores before 6.3 know no other check. */
 #ifndef TI_TIKV_COMMIT_INT_H
 #define TI_TIKV_COMMIT_INT_H
 

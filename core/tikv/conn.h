@@ -11,9 +11,10 @@
  * INVARIANTS
  *  1. A submitted command ends exactly once: answered, failed with its stream, or withdrawn.
  *  2. The end of a stream fails all of its commands, and only those. `sent` tells whether the store
- * may have seen one.
+ *     may have seen one.
  *  3. Whatever is queued while a message is on its way is sent by whoever hears that it went, and
- * never by a thread that only comes back from handing over an earlier one: that may take its time.
+ *     never by a thread that only comes back from handing over an earlier one: that may take its
+ *     time.
  *  4. No stream is dropped while a message is handed to it, and nothing sent on the next before.
  *  5. The stream is opened by the first submit that finds none; nothing is retried here.
  *

@@ -1,5 +1,4 @@
-/* What a cluster looks like from here, as a JSON object (core/db/README.md lists the
- * names):
+/* What a cluster looks like from here, as a JSON object (core/db/README.md lists the names):
  *
  *   members, stores   as PD tells
  *   regions           those of a range of keys: how many, and how many each store leads

@@ -6,7 +6,7 @@
  *
  * INVARIANTS
  *  1. A key is done when the answer of a request with it was taken and `take` did not leave it
- * over.
+ *     over.
  *  2. Only keys that are left are asked again.
  *
  * Thread rule: one thread. */

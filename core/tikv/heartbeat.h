@@ -3,9 +3,9 @@
  *
  * INVARIANTS
  *  1. An entry is beaten every TI_HEARTBEAT_MS until it is removed, its lock is gone, or an hour
- * has passed.
+ *     has passed.
  *  2. remove never waits: a beat under way ends by itself, and finds no lock or one that is of no
- * consequence. */
+ *     consequence. */
 #ifndef TI_TIKV_HEARTBEAT_H
 #define TI_TIKV_HEARTBEAT_H
 

@@ -7,7 +7,7 @@
  *
  * INVARIANTS
  *  1. All endpoints that answer name the same cluster id; another one is INVALID_ARGUMENT, never
- * mixed in.
+ *     mixed in.
  *  2. Timestamps handed out are strictly increasing over all callers of this object.
  *  3. Keys go to PD in the memcomparable form and come back decoded.
  *

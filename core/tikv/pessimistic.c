@@ -8,7 +8,7 @@
  * INVARIANTS
  *  1. A key is in the list when the store has confirmed its lock, and not before.
  *  2. After a failure those of its keys whose answers did not come are rolled back: they may have
- * been locked. What was confirmed stays held.
+ *     been locked. What was confirmed stays held.
  *  3. The primary is a held key while any key is held. */
 #include <string.h>
 

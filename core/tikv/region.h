@@ -5,11 +5,11 @@
  *
  * INVARIANTS
  *  1. No two cached regions overlap: inserting one evicts what it overlaps, unless a cached one of
- * the same keys is newer (then the incoming one is dropped).
+ *     the same keys is newer (then the incoming one is dropped).
  *  2. Concurrent misses are bounded: one lookup at PD per key, and TI_REGION_LOADS_MAX in all; the
- * others wait for their results.
+ *     others wait for their results.
  *  3. An entry that was not used for its time to live (10 minutes and up to one more) is loaded
- * again.
+ *     again.
  *
  * Thread rule: any thread. */
 #ifndef TI_TIKV_REGION_H

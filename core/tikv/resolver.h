@@ -21,11 +21,12 @@
  *
  * INVARIANTS
  *  1. A live transaction is never rolled back: only one whose time to live has passed by PD's
- * clock.
+ *     clock.
  *  2. LockNotExistDoNothing and TTLExpirePessimisticRollback are never cached.
  *  3. However many meet locks of one transaction at once, one asks for its fate and one clears; the
- * others wait for it. Locks of one owner that were met together are cleared together. Readers leave
- * the clearing to the background, whose queue bounds the work.
+ *     others wait for it. Locks of one owner that were met together are cleared together. Readers
+ *     leave
+ *     the clearing to the background, whose queue bounds the work.
  *
  * Thread rule: any thread; a ti_lock_view belongs to one reader. */
 #ifndef TI_TIKV_RESOLVER_H

@@ -7,10 +7,10 @@
  *
  * INVARIANTS
  *  1. After ti_send_round every request has ended: answered, to be sent again, or failed. Nothing
- * of it is under way.
+ *     of it is under way.
  *  2. `lost` of a request is true when the store may have applied it although no answer came.
  *  3. A round that could not begin (deadline, cancel) leaves its requests without a verdict: there
- * is no answer to take.
+ *     is no answer to take.
  *
  * Thread rule: a round and its requests belong to one thread. */
 #ifndef TI_TIKV_SEND_H

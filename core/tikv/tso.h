@@ -8,7 +8,7 @@
  *
  * INVARIANTS
  *  1. A reply whose count differs from its request's, that nobody asked for, or that is not above
- * everything handed out before, ends the stream and fails its callers.
+ *     everything handed out before, ends the stream and fails its callers.
  *  2. The end of the stream fails every caller, queued or sent; the next caller opens a new one. */
 #ifndef TI_TIKV_TSO_H
 #define TI_TIKV_TSO_H

@@ -7,13 +7,13 @@
  *
  * INVARIANTS
  *  1. Handlers run on the wire's threads, one at a time for one unary call or stream, never before
- * the call that made it returns... except in a simulator, which may run them inside `wait`.
+ *     the call that made it returns... except in a simulator, which may run them inside `wait`.
  *  2. Handlers do not block and do not call `wait`.
  *  3. A stream takes one message at a time: the next only after on_sent.
  *  4. After close no handler runs and no thread of the wire is left.
  *  5. Status of a failed call: UNAVAILABLE (refused, broken, reset), TIMEOUT (its deadline),
- * CANCELLED, LIMIT_EXCEEDED, UNSUPPORTED (no such method), INVALID_ARGUMENT (TLS refused, bad
- * address), INTERNAL. The wire never retries by itself. */
+ *     CANCELLED, LIMIT_EXCEEDED, UNSUPPORTED (no such method), INVALID_ARGUMENT (TLS refused, bad
+ *     address), INTERNAL. The wire never retries by itself. */
 #ifndef TI_TIKV_WIRE_H
 #define TI_TIKV_WIRE_H
 

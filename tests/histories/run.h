@@ -10,7 +10,7 @@
  *  2. No client process outlives this one.
  *
  *   TITO_TEST_COMMIT=2pc   by 2PC alone, for clusters of unistore's: it picks the timestamp of 1PC
- * and async commit before what it commits is visible
+ *     and async commit before what it commits is visible
  *
  * Thread rule: one thread. */
 #ifndef TITO_TESTS_HISTORIES_RUN_H

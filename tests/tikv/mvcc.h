@@ -7,14 +7,14 @@
  * INVARIANTS
  *  1. A request that is refused changes nothing.
  *  2. A request with a stale epoch, for another leader or with a key outside of its region gets the
- * region error that tells so, and changes nothing.
+ *     region error that tells so, and changes nothing.
  *  3. Asked twice it answers the same and applies once.
  *
  * One store stands for all: what differs between real stores is only who leads a region. It may
- * outlive the cluster of words that asks it: a second one can read the same data.
+ *     outlive the cluster of words that asks it: a second one can read the same data.
  *
  * Thread rule: any thread. What is NOT here: waiting for locks (a pessimistic lock request answers
- * at once), shared locks, garbage collection. */
+ *     at once), shared locks, garbage collection. */
 #ifndef TITO_TESTS_TIKV_MVCC_H
 #define TITO_TESTS_TIKV_MVCC_H
 

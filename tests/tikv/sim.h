@@ -8,11 +8,12 @@
  *  2. A wait that can not end (no deadline, no event) fails the program.
  *  3. sim_free fails the program when close was not called, or something is not ended and dropped.
  *  4. Time moves at most to the earliest of what threads wait for, and only while every thread of
- * the program sleeps: one that could run but has no processor keeps it still (calm.h). So deadlines
- * are exact, however loaded the machine.
+ *     the program sleeps: one that could run but has no processor keeps it still (calm.h). So
+ *     deadlines
+ *     are exact, however loaded the machine.
  *
  * Thread rule: any thread may use the wire; the test's functions run in the caller's or the
- * simulator's thread and only read the sim's fields and answer. */
+ *     simulator's thread and only read the sim's fields and answer. */
 #ifndef TITO_TESTS_TIKV_SIM_H
 #define TITO_TESTS_TIKV_SIM_H
 

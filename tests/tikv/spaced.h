@@ -10,7 +10,7 @@
  * INVARIANTS
  *  1. No call of such an engine touches a key outside of its prefix.
  *  2. On a cluster of the user's, everything under the program's prefix is deleted at the end of
- * the program. What a program leaves that was killed, the program cluster_clear deletes.
+ *     the program. What a program leaves that was killed, the program cluster_clear deletes.
  *
  * Thread rule: opening by one thread; the engine as any engine. */
 #ifndef TITO_TESTS_TIKV_SPACED_H

@@ -5,7 +5,7 @@
  *
  * INVARIANTS
  *  1. What is shown depends on the values alone, not on the order of members or on how a number was
- * written.
+ *     written.
  *
  * Thread rule: one thread. What is NOT here: the ops (ops.c, events.c). */
 #include "traces/trace.h"

@@ -8,10 +8,10 @@
  * INVARIANTS
  *  1. Everything but reading JSON goes through tito.h.
  *  2. An op either fills `result` with JSON text and answers TITO_OK, or answers the failure and
- * leaves its error in `error`.
+ *     leaves its error in `error`.
  *
  * Thread rule: one thread; the handlers of events.c have their own state. What is NOT here: the
- * comparison (run.c). */
+ *     comparison (run.c). */
 #ifndef TITO_TESTS_TRACES_TRACE_H
 #define TITO_TESTS_TRACES_TRACE_H
 
