@@ -154,18 +154,20 @@ static bool ends_before(const member *m, const member *leader)
     return m->call.deadline_ns < leader->call.deadline_ns - clear_ns;
 }
 
-/* Those who wait share with m, as many as may. */
+/* Those who wait share with m, as many as may, in the order in which they came. */
 static void gather(member *m)
 {
     size_t size = size_of(m);
+    member **last = &m->others;
     while (m->at.first != NULL && m->other_count + 1 < TI_GATHER_EVENTS_MAX) {
         size += size_of(m->at.first);
         if (size > TI_GATHER_SIZE_MAX || ends_before(m->at.first, m))
             return;
         member *other = pop(&m->at);
         other->leader = m;
-        other->next = m->others;
-        m->others = other;
+        other->next = NULL;
+        *last = other;
+        last = &other->next;
         m->other_count++;
         atomic_store(&other->state, SHARES);
     }

@@ -131,6 +131,26 @@ static void callers_share(void **state)
     qdb_close(&g.d);
 }
 
+/* What came first is first in its key, also among those that share. */
+static void first_come_first_placed(void **state)
+{
+    (void)state;
+    gathered g;
+    caller callers[8] = {{NULL}};
+    open_all(&g, 4);
+    begin_behind(&g, callers, 1, 0);
+    for (size_t i = 1; i < 8; i++) {
+        begin(&g, &callers[i], "a");
+        wait_waiting(&g, (uint32_t)i);
+    }
+    go_on(&g);
+    for (size_t i = 0; i < 8; i++) {
+        end(&callers[i], TI_OK);
+        assert_true(i == 0 || strcmp(callers[i - 1].id, callers[i].id) < 0);
+    }
+    qdb_close(&g.d);
+}
+
 /* Pieces of the partitions do not wait for each other; more than may share take turns. */
 static void not_all_share(void **state)
 {
@@ -320,10 +340,10 @@ static void a_crowd_under_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(callers_share),           cmocka_unit_test(not_all_share),
-        cmocka_unit_test(errors_have_their_owner), cmocka_unit_test(nobody_knows),
-        cmocka_unit_test(nobody_waits_too_long),   cmocka_unit_test(cancelled_together),
-        cmocka_unit_test(a_crowd_under_faults),
+        cmocka_unit_test(callers_share),      cmocka_unit_test(first_come_first_placed),
+        cmocka_unit_test(not_all_share),      cmocka_unit_test(errors_have_their_owner),
+        cmocka_unit_test(nobody_knows),       cmocka_unit_test(nobody_waits_too_long),
+        cmocka_unit_test(cancelled_together), cmocka_unit_test(a_crowd_under_faults),
     };
     return TEST_RUN(tests);
 }
