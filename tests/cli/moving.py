@@ -227,6 +227,8 @@ def moves_events(place):
 
 def loads_from_standard_input(place):
     place.lua(ITEMS % (10, 10))
+    out, _ = place.run("dump", *place.db(), "--output", "told.jsonl", "--events", "--schedules")
+    equal("1 table, 10 documents, 0 events, 0 schedules", out.strip())
     before = dump(place, place.db(), "a.jsonl")
     place.run("load", "-", *other(place, "copy"), stdin="a.jsonl")
     equal(before, dump(place, other(place, "copy"), "b.jsonl"))

@@ -131,6 +131,17 @@ local function dump_all(context, db, writer, names, catalog)
   return counts
 end
 
+--- "1 table, 200 documents", and what else was asked for.
+local function told(tables, counts, asked)
+  local list = {}
+  for _, what in ipairs { { "table", tables, true }, { "document", counts.documents, true },
+    { "event", counts.events, asked.events }, { "schedule", counts.schedules, asked.schedules } } do
+    local name, n, wanted = table.unpack(what)
+    list[#list + 1] = wanted and ("%d %s%s"):format(n, name, n == 1 and "" or "s") or nil
+  end
+  return table.concat(list, ", ")
+end
+
 local function run(context)
   local transfer = require "tito.cli.transfer"
   local path = context.options.output
@@ -154,7 +165,7 @@ local function run(context)
   end
   must(writer:finish())
   if path then
-    context.out.line("%d tables, %d documents", #names, counts.documents)
+    context.out.line("%s", told(#names, counts, context.options))
     if context.out.json then
       context.out.value { tables = #names, documents = counts.documents, schedules = counts.schedules,
         events = counts.events }
