@@ -236,7 +236,7 @@ describe("conditions", function()
     local summary = assert(db:check("post", { count = true, progress = function(info)
       phases[#phases + 1], totals[#totals + 1] = info.phase, info.total
     end }))
-    assert.same({ "count", "count", "count" }, { table.unpack(phases, 1, 3) })
+    assert.same({ "count", "count", "count" }, { phases[1], phases[2], phases[3] })
     assert.same({ summary.done, summary.done }, { totals[3], totals[#totals] })
     db:close()
   end)

@@ -118,7 +118,7 @@ static void callers_share(void **state)
 {
     (void)state;
     gathered g;
-    caller callers[9] = {{NULL}};
+    caller callers[9] = {{.key = NULL}};
     open_all(&g, 4);
     begin_behind(&g, callers, 9, 0);
     go_on(&g);
@@ -136,7 +136,7 @@ static void first_come_first_placed(void **state)
 {
     (void)state;
     gathered g;
-    caller callers[8] = {{NULL}};
+    caller callers[8] = {{.key = NULL}};
     open_all(&g, 4);
     begin_behind(&g, callers, 1, 0);
     for (size_t i = 1; i < 8; i++) {
@@ -156,8 +156,8 @@ static void not_all_share(void **state)
 {
     (void)state;
     gathered g;
-    caller callers[TI_GATHER_EVENTS_MAX + 8] = {{NULL}};
-    caller other = {NULL};
+    caller callers[TI_GATHER_EVENTS_MAX + 8] = {{.key = NULL}};
+    caller other = {.key = NULL};
     const size_t n = sizeof(callers) / sizeof(callers[0]);
     char key[16];
     open_all(&g, 4);
@@ -183,7 +183,7 @@ static void errors_have_their_owner(void **state)
 {
     (void)state;
     gathered g;
-    caller callers[6] = {{NULL}};
+    caller callers[6] = {{.key = NULL}};
     callers[2].payload = "{not json";
     callers[3].partitions = 5;
     open_all(&g, 4);
@@ -200,7 +200,7 @@ static void nobody_knows(void **state)
 {
     (void)state;
     gathered g;
-    caller callers[6] = {{NULL}};
+    caller callers[6] = {{.key = NULL}};
     open_all(&g, 4);
     begin_behind(&g, callers, 6, 0);
     atomic_store(&g.f->unknown_in, 1);
@@ -216,7 +216,7 @@ static void nobody_waits_too_long(void **state)
 {
     (void)state;
     gathered g;
-    caller callers[4] = {{NULL}};
+    caller callers[4] = {{.key = NULL}};
     caller hasty = {.within_us = SECOND / 5};
     open_all(&g, 4);
     begin_behind(&g, callers, 4, 0);
@@ -238,7 +238,7 @@ static void cancelled_together(void **state)
 {
     (void)state;
     gathered g;
-    caller callers[4] = {{NULL}};
+    caller callers[4] = {{.key = NULL}};
     open_all(&g, 4);
     begin_behind(&g, callers, 4, 0);
     atomic_store(&callers[0].cancelled, 1); /* alone in its transaction */

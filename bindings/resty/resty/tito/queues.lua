@@ -98,7 +98,6 @@ local function of_filter(name, make, push)
 end
 
 of_filter("queue_purge", lib.tito_queue_purge, whole)
-of_filter("queue_replay", lib.tito_queue_replay, whole)
 of_filter("queue_history", lib.tito_queue_history, results.page)
 
 local function of_queue(name, make, push)
@@ -111,6 +110,19 @@ end
 of_queue("queue_pause", function(ptr, whether)
   return lib.tito_queue_set_paused(ptr, whether and 1 or 0)
 end, results.yes)
+--- How many events were published again; or nil and an error.
+function queues.queue_replay(queue, filter, progress)
+  check(queue, "queue")
+  local text, err = encode(filter)
+  if not text then
+    return nil, err
+  end
+  local function make()
+    return lib.tito_queue_replay(queue.ptr, text, #text)
+  end
+  return backups.told(queue.db, "replay", make, progress, whole)
+end
+
 --- How many events were moved; or nil and an error.
 function queues.queue_repartition(queue, partitions, progress)
   check(queue, "queue")
