@@ -11,8 +11,7 @@
  *  3. The first failure of an operation ends the load, and is kept.
  *
  * Thread rule: the functions for Lua belong to the main thread; what the threads of a load share is atomic, or under
- *     the mutex. What is NOT here: which loads run, for how long, and what is shown
- *     (commands/bench.lua). */
+ * the mutex. What is NOT here: which loads run, for how long, and what is shown (commands/bench.lua). */
 #include "cli.h"
 
 #include <pthread.h>

@@ -24,7 +24,7 @@
  *     result of a command.
  *
  * What is NOT here: how events are taken, ordered and settled (the library), what a handler sees
- *     (bindings/lua and lua/). */
+ * (bindings/lua and lua/). */
 #ifndef TITO_CLI_H
 #define TITO_CLI_H
 

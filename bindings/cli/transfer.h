@@ -10,7 +10,7 @@
  *  3. Everything that is open is a userdata: whatever raises, it is closed.
  *
  * Thread rule: the thread of the state. What is NOT here: the order of lines, batches, conflicts
- *     (frame/dumps.lua, commands/dump.lua, commands/load.lua). */
+ * (frame/dumps.lua, commands/dump.lua, commands/load.lua). */
 #ifndef TITO_CLI_TRANSFER_H
 #define TITO_CLI_TRANSFER_H
 

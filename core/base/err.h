@@ -8,9 +8,8 @@
  *  3. A NULL ti_err* is allowed everywhere and means "only the status is wanted".
  *
  * TI_TRY(call) returns the status of a failed call; TI_CHECK(call) goes to out: with `status` set;
- *     TI_KEEP(call) in cleanup keeps the first failure. A function uses TI_TRY only before its
- *     first
- *     TI_CHECK. */
+ * TI_KEEP(call) in cleanup keeps the first failure. A function uses TI_TRY only before its first
+ * TI_CHECK. */
 #ifndef TI_BASE_ERR_H
 #define TI_BASE_ERR_H
 

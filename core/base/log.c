@@ -5,7 +5,7 @@
  *  2. A line has no newline inside and at most LINE_SIZE bytes, cut between UTF-8 sequences.
  *
  * Thread rule: any thread; no mutex is held around the sink, so lines of several threads may reach
- *     it at once. */
+ * it at once. */
 #include "base/log.h"
 
 #include <stdarg.h>

@@ -10,9 +10,8 @@
  *  3. An arena belongs to one thread at a time.
  *
  * Test hook (compiled in with TI_TESTING): ti_mem_fail_at(n) makes the n-th allocation from now
- *     fail, once. Under AddressSanitizer the free part of every chunk is poisoned, so that a read
- *     past
- *     an arena allocation, or after a reset, is found like one of malloc. */
+ * fail, once. Under AddressSanitizer the free part of every chunk is poisoned, so that a read past
+ * an arena allocation, or after a reset, is found like one of malloc. */
 #ifndef TI_BASE_MEM_H
 #define TI_BASE_MEM_H
 

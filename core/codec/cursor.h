@@ -13,7 +13,7 @@
  *  3. A token is signed, not encrypted: whoever holds it can read the key in it.
  *
  * Threads: pure functions. What is NOT here: whether the key lies in the query's range (query
- *     checks it again). */
+ * checks it again). */
 #ifndef TI_CODEC_CURSOR_H
 #define TI_CODEC_CURSOR_H
 

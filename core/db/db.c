@@ -12,7 +12,7 @@
  *  2. A thread that is inside (depth > 0), or that is a worker's, never waits for a close.
  *
  * Locks: mutex (rank DB) guards the list of children and the changes of state; it is never held
- *     while a child's function runs. */
+ * while a child's function runs. */
 #include "db/db.h"
 
 #include <string.h>

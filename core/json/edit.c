@@ -14,7 +14,7 @@
  *  3. Of two edits of one place the later wins.
  *
  * Recursion is as deep as documents are nested (bounded by the parser) or as paths have steps
- *     (bounded by their length).
+ * (bounded by their length).
  *
  * Threads: a set of edits belongs to one thread at a time. */
 #include "json/json_int.h"

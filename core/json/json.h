@@ -13,7 +13,7 @@
  *  4. Object members and array elements keep the order of the text.
  *
  * Threads: a parser belongs to one thread at a time; a parsed document may be read by many.
- *     What is NOT here: schemas, index fields (model), order-preserving encoding (codec). */
+ * What is NOT here: schemas, index fields (model), order-preserving encoding (codec). */
 #ifndef TI_JSON_JSON_H
 #define TI_JSON_JSON_H
 

@@ -20,7 +20,7 @@
  *     defined: never LOCK a row that many share.
  *
  * Thread rule: an engine may be used from any thread; a snapshot and a ti_locks by one thread at a
- *     time. What is NOT here: the write set, merged scans, retries (txn.h, retry.h). */
+ * time. What is NOT here: the write set, merged scans, retries (txn.h, retry.h). */
 #ifndef TI_KV_ENGINE_H
 #define TI_KV_ENGINE_H
 

@@ -13,7 +13,7 @@
  *  3. A write's kind follows the table at ti_writes_apply.
  *
  * Thread rule: belongs to its transaction. What is NOT here: limits and dooming (txn.c), the merge
- *     with the snapshot (scan.c). */
+ * with the snapshot (scan.c). */
 #ifndef TI_KV_WRITES_INT_H
 #define TI_KV_WRITES_INT_H
 

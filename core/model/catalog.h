@@ -18,7 +18,7 @@
  *  3. A table without a row is never cached: it is read again each time.
  *
  * Threads: any. What is NOT here: what the states mean (schema.h), who changes them (register.c,
- *     reindex.c, drop.c). */
+ * reindex.c, drop.c). */
 #ifndef TI_MODEL_CATALOG_H
 #define TI_MODEL_CATALOG_H
 

@@ -16,16 +16,14 @@
  *
  * Spec: {"table", "indexes": [{"name", "version": 1, "fields": [{"name", "type":
  * string|number|boolean, "order": asc|desc}], "condition": true|false|"host", "where": {…},
- *     "sparse", "covering"}], "unique_indexes": […the same], "relationships":
- *     [{"source_field_name",
- *     "destination_field_name", "model"}], "fields": {"name": "string" |
+ * "sparse", "covering"}], "unique_indexes": […the same], "relationships": [{"source_field_name",
+ * "destination_field_name", "model"}], "fields": {"name": "string" |
  * {"type": string|number|integer|boolean|object|array|any, "required", "default"}}, "timestamps":
  * bool, "events": "host", "partition_key": "host"|path, "references": "host"|path}. Any other
- *     member is INVALID_ARGUMENT.
+ * member is INVALID_ARGUMENT.
  *
  * Thread rule: a model may be used from any threads at the same time; a transaction by one.
- *     In every operation txn may be NULL: it is then a transaction of its own, run again on
- *     conflicts.
+ * In every operation txn may be NULL: it is then a transaction of its own, run again on conflicts.
  */
 #ifndef TI_MODEL_MODEL_H
 #define TI_MODEL_MODEL_H

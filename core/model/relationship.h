@@ -13,12 +13,11 @@
  *  2. A destination neither contains nor is contained in a source or another destination.
  *
  * Hydration goes level by level: parse the documents of a level, collect the ids of all its
- *     relationships, fetch them with one batch_get, go on with the documents found; then splice
- *     from
- *     the deepest level up.
+ * relationships, fetch them with one batch_get, go on with the documents found; then splice from
+ * the deepest level up.
  *
  * Threads: pure, on what the caller owns. What is NOT here: the removal of destinations before
- *     storing (shape.c). */
+ * storing (shape.c). */
 #ifndef TI_MODEL_RELATIONSHIP_H
 #define TI_MODEL_RELATIONSHIP_H
 

@@ -26,7 +26,7 @@
  *     by side.
  *
  * Threads: references from any; a schema under construction by one. What is NOT here: who uses
- *     which (catalog.h). */
+ * which (catalog.h). */
 #ifndef TI_MODEL_SCHEMA_H
 #define TI_MODEL_SCHEMA_H
 

@@ -13,7 +13,7 @@
  *     table counts.
  *
  * Threads: any, at the same time; open, close and free by one thread while no operation runs.
- *     What is NOT here: documents (model.h), states of indexes (catalog.h), queries (query/). */
+ * What is NOT here: documents (model.h), states of indexes (catalog.h), queries (query/). */
 #ifndef TI_MODEL_STORE_H
 #define TI_MODEL_STORE_H
 

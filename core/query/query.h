@@ -10,8 +10,8 @@
  *  4. Pages of one query in one snapshot, put together, are the unlimited result.
  *
  * Threads: a query belongs to one thread at a time; executing does not change it, ti_query_copy
- *     makes another. In every execution txn may be NULL: a snapshot of its own. Inside txn its own
- *     writes are seen. */
+ * makes another. In every execution txn may be NULL: a snapshot of its own. Inside txn its own
+ * writes are seen. */
 #ifndef TI_QUERY_QUERY_H
 #define TI_QUERY_QUERY_H
 

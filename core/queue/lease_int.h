@@ -20,7 +20,7 @@
  *  5. On an engine of one process a member that is not of this process is dead.
  *
  * Thread rule: the lease thread does everything but answer owns, fence and until_ns, which any
- *     thread asks. */
+ * thread asks. */
 #ifndef TI_QUEUE_LEASE_INT_H
 #define TI_QUEUE_LEASE_INT_H
 

@@ -16,7 +16,7 @@
  *  4. A transaction that does not commit leaves no event and wakes nobody.
  *
  * Thread rule: a ti_queues may be used by any number of threads; a transaction by one at a time.
- *     What is NOT here: delivery, leases, retention (worker.h), recurring events (schedule.h). */
+ * What is NOT here: delivery, leases, retention (worker.h), recurring events (schedule.h). */
 #ifndef TI_QUEUE_QUEUE_H
 #define TI_QUEUE_QUEUE_H
 

@@ -93,16 +93,19 @@ static bool is_same(const ti_queue_meta_row *a, const ti_queue_meta_row *b)
     return a->partitions == b->partitions && a->from == b->from && a->since_us == b->since_us;
 }
 
+static ti_status taken_over(const change *c, ti_err *err)
+{
+    return ti_err_set(err, TI_INVALID_STATE,
+                      "another call has changed the partitions of event type '%s' meanwhile",
+                      c->type->name);
+}
+
 /* The row is still the one of this change; *row_out as it is stored. */
 static ti_status check_mine(const change *c, ti_txn *txn, ti_queue_meta_row *row_out,
                             const ti_call *call, ti_err *err)
 {
     TI_TRY(read_meta(c, txn, row_out, call, err));
-    if (is_same(row_out, &c->row))
-        return TI_OK;
-    return ti_err_set(err, TI_INVALID_STATE,
-                      "another call has changed the partitions of event type '%s' meanwhile",
-                      c->type->name);
+    return is_same(row_out, &c->row) ? TI_OK : taken_over(c, err);
 }
 
 /* Runs one transaction of the change; each of them can be run again. */
@@ -156,7 +159,8 @@ static ti_status change_over(void *context, ti_txn *txn, const ti_call *call, ti
     TI_TRY(read_meta(c, txn, &row, call, err));
     if (c->next.partitions == c->to && is_same(&row, &c->next))
         return TI_OK; /* a commit of this call that had an unknown end */
-    TI_TRY(check_mine(c, txn, &row, call, err));
+    if (!is_same(&row, &c->row))
+        return taken_over(c, err);
     c->next = row;
     c->next.partitions = c->to;
     return ti_txn_on_commit(txn, write_next, c, err);

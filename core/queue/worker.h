@@ -29,8 +29,7 @@
  *     when one of them works at a time.
  *
  * Thread rule: every function may be called from any thread unless it says otherwise; one event is
- *     used by one thread at a time. Settling an event that is settled does nothing. What is NOT
- *     here:
+ * used by one thread at a time. Settling an event that is settled does nothing. What is NOT here:
  * handlers and how they are called (the host), leases (lease.c, an ownership). */
 #ifndef TI_QUEUE_WORKER_H
 #define TI_QUEUE_WORKER_H

@@ -15,7 +15,7 @@
  *     one: at full speed, or at half speed while it is ahead of the wall clock.
  *
  * Thread rule: any thread; its own mutex, of rank CLOCK, is held for arithmetic only. What is NOT
- *     here: storing the bound (commit.c). */
+ * here: storing the bound (commit.c). */
 #ifndef TI_ROCKS_CLOCK_INT_H
 #define TI_ROCKS_CLOCK_INT_H
 

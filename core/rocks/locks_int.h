@@ -12,7 +12,7 @@
  *  3. A wait that would close a ring is not begun; so following the pointer always ends.
  *
  * Thread rule: everything is guarded by the engine's mutex, except `count`, which may be read
- *     without. What is NOT here: the waiting itself (lock.c). */
+ * without. What is NOT here: the waiting itself (lock.c). */
 #ifndef TI_ROCKS_LOCKS_INT_H
 #define TI_ROCKS_LOCKS_INT_H
 

@@ -9,7 +9,7 @@
  *  2. The format in TITO is read before RocksDB sees the directory.
  *
  * RocksDB makes files with the process's umask. Those there are lose the permissions of others at
- *     each open; for those made later the directory's own 0700 stands.
+ * each open; for those made later the directory's own 0700 stands.
  *
  * Thread rule: any thread. What is NOT here: who may open it when (registry.c). */
 #include <assert.h>

@@ -15,7 +15,7 @@
  *  4. A closed queue is empty and stays so.
  *
  * Thread rule: all functions from any thread; the queue's mutex has rank CQ. Fork: in a child
- *     nothing is drained and close frees memory only. */
+ * nothing is drained and close frees memory only. */
 #ifndef TI_RT_CQ_H
 #define TI_RT_CQ_H
 

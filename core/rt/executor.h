@@ -16,8 +16,8 @@
  *  4. run is called without any mutex held.
  *
  * Thread rule: all functions from any thread; the executor's mutex (rank EXECUTOR) may be taken
- *     while a mutex of lower rank is held. Fork: in a child every function answers FORKED or does
- *     nothing; close and unref free memory only.
+ * while a mutex of lower rank is held. Fork: in a child every function answers FORKED or does
+ * nothing; close and unref free memory only.
  *
  * What is NOT here: futures, order, deadlines, cancellation (future.h). */
 #ifndef TI_RT_EXECUTOR_H

@@ -31,11 +31,9 @@
  *  5. The deadline counts from the moment the future is started or run, not from its making.
  *
  * Thread rule: all functions from any thread, at the same time too, except where said; a handle is
- *     not used after ti_future_release. run and destroy of an operation are called without any
- *     mutex
- *     held; results are read by any thread once ti_future_ready is true. Fork: in a child every
- *     function answers FORKED, and release frees memory only (of what had not been handed to a
- *     thread).
+ * not used after ti_future_release. run and destroy of an operation are called without any mutex
+ * held; results are read by any thread once ti_future_ready is true. Fork: in a child every
+ * function answers FORKED, and release frees memory only (of what had not been handed to a thread).
  *
  * What is NOT here: what operations do; error objects of the ABI. */
 #ifndef TI_RT_FUTURE_H

@@ -15,7 +15,7 @@
  *  5. seq rises along the lane's list; everything up to target was started.
  *
  * Functions named _locked are called with the monitor held, and return with it held. What they find
- *     to be told to others they put into a ti_delivery, for after the unlock. */
+ * to be told to others they put into a ti_delivery, for after the unlock. */
 #ifndef TI_RT_FUTURE_INT_H
 #define TI_RT_FUTURE_INT_H
 

@@ -17,8 +17,7 @@
  *  2. Every written value is written once in a run: who reads it knows who wrote it.
  *
  * Thread rule: a client belongs to one thread; the shared state is in memory that all processes
- *     map. What is NOT here: what the transactions do (loads.c), faults (nemesis.c), checks
- *     (check/).
+ * map. What is NOT here: what the transactions do (loads.c), faults (nemesis.c), checks (check/).
  */
 #ifndef TITO_TESTS_HISTORIES_CLIENT_H
 #define TITO_TESTS_HISTORIES_CLIENT_H

@@ -11,10 +11,10 @@
  *  3. Asked twice it answers the same and applies once.
  *
  * One store stands for all: what differs between real stores is only who leads a region. It may
- *     outlive the cluster of words that asks it: a second one can read the same data.
+ * outlive the cluster of words that asks it: a second one can read the same data.
  *
  * Thread rule: any thread. What is NOT here: waiting for locks (a pessimistic lock request answers
- *     at once), shared locks, garbage collection. */
+ * at once), shared locks, garbage collection. */
 #ifndef TITO_TESTS_TIKV_MVCC_H
 #define TITO_TESTS_TIKV_MVCC_H
 

@@ -13,7 +13,7 @@
  *     are exact, however loaded the machine.
  *
  * Thread rule: any thread may use the wire; the test's functions run in the caller's or the
- *     simulator's thread and only read the sim's fields and answer. */
+ * simulator's thread and only read the sim's fields and answer. */
 #ifndef TITO_TESTS_TIKV_SIM_H
 #define TITO_TESTS_TIKV_SIM_H
 

@@ -11,7 +11,7 @@
  *     leaves its error in `error`.
  *
  * Thread rule: one thread; the handlers of events.c have their own state. What is NOT here: the
- *     comparison (run.c). */
+ * comparison (run.c). */
 #ifndef TITO_TESTS_TRACES_TRACE_H
 #define TITO_TESTS_TRACES_TRACE_H
 
