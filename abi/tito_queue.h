@@ -141,6 +141,12 @@ TITO_API int32_t tito_worker_take(tito_worker_t *worker, tito_event_t **events_o
 /* A descriptor that is readable while events wait to be taken or the worker has ended. Do not read
  * or close it. */
 TITO_API int32_t tito_worker_fd(tito_worker_t *worker);
+/* The same for a loop that watches a completion queue: tag comes into cq, again and again, when
+ * events wait to be taken or the worker has ended, at most once until a take has come back with
+ * fewer events than it asked for. So take until then, then wait for the tag. Once for a worker
+ * (INVALID_STATE); the cq may be freed before. Does not block. */
+TITO_API int32_t tito_worker_watch(tito_worker_t *worker, tito_cq_t *cq, uint64_t tag,
+                                   tito_error_t **error_out);
 /* Whether it works (1) or rests (0). */
 TITO_API int32_t tito_worker_set_leader(tito_worker_t *worker, int32_t leader);
 /* Stops taking new events; what has started may end within drain_timeout_us (< 0: the option's).

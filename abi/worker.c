@@ -107,11 +107,20 @@ static tito_worker_t *of_child(ti_db_child *child)
     return (tito_worker_t *)(void *)((char *)child - offsetof(tito_worker_t, child));
 }
 
-/* Makes the descriptor readable. */
+static void tell_watcher(tito_worker_t *worker)
+{
+    ti_cq *cq = atomic_load(&worker->cq);
+    if (cq != NULL)
+        ti_cq_push(cq, &worker->node);
+}
+
+/* Makes the descriptor readable, and puts the tag into the queue that watches. */
 static void tell(tito_worker_t *worker)
 {
-    if (!atomic_exchange(&worker->told, true))
-        ti_notify_raise(&worker->notify);
+    if (atomic_exchange(&worker->told, true))
+        return;
+    ti_notify_raise(&worker->notify);
+    tell_watcher(worker);
 }
 
 /* Makes it unreadable; whatever is told before this returns must be looked for after it. */
@@ -156,11 +165,21 @@ static void free_handlers(tito_worker_t *worker)
     }
 }
 
+static void end_watch(tito_worker_t *worker)
+{
+    ti_cq *cq = atomic_load(&worker->cq);
+    if (cq == NULL)
+        return;
+    ti_cq_remove(cq, &worker->node);
+    ti_cq_unref(cq);
+}
+
 /* Frees the memory; handler threads have been joined. */
 static void dispose(ti_db_child *child)
 {
     tito_worker_t *worker = of_child(child);
     ti_db *db = worker->db;
+    end_watch(worker);
     if (ti_db_forked(db)) {
         ti_notify_forget(&worker->notify);
         ti_free(worker);
@@ -576,6 +595,36 @@ int32_t tito_worker_set_leader(tito_worker_t *worker, int32_t leader)
 int32_t tito_worker_fd(tito_worker_t *worker)
 {
     return check_worker(worker, NULL) == TI_OK ? ti_notify_fd(&worker->notify) : -1;
+}
+
+/* Has cq told from now on, and at once what was told before. */
+static ti_status begin_watch(tito_worker_t *worker, ti_cq *cq, uint64_t tag, ti_err *err)
+{
+    TI_TRY(ti_cq_check(cq, err));
+    ti_mutex_lock(&worker->mutex);
+    bool watched = atomic_load(&worker->cq) != NULL;
+    if (!watched) {
+        worker->node.completion.tag = tag;
+        atomic_store(&worker->cq, ti_cq_ref(cq));
+    }
+    ti_mutex_unlock(&worker->mutex);
+    if (watched)
+        return ti_err_set(err, TI_INVALID_STATE, "the worker is watched already");
+    if (atomic_load(&worker->told))
+        tell_watcher(worker);
+    return TI_OK;
+}
+
+int32_t tito_worker_watch(tito_worker_t *worker, tito_cq_t *cq, uint64_t tag,
+                          tito_error_t **error_out)
+{
+    ti_err err;
+    ti_status status = TI_OK;
+    TI_CHECK(check_worker(worker, &err));
+    TI_CHECK(ti_handle_check(cq, TI_MAGIC_CQ, "cq", &err));
+    TI_CHECK(begin_watch(worker, cq->core, tag, &err));
+out:
+    return ti_answer(status, &err, error_out);
 }
 
 /* Wraps count events; those without memory for a handle run again. */

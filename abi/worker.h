@@ -20,6 +20,7 @@
 
 #include <stdatomic.h>
 
+#include "abi/cq.h"
 #include "abi/db.h"
 #include "abi/op.h"
 #include "abi/txn.h"
@@ -45,9 +46,11 @@ struct tito_worker {
     ti_db_child child;      /* adopted */
     ti_worker_options options;
     int64_t drain_timeout_us;
-    int64_t batch;    /* of types that say nothing else */
-    ti_notify notify; /* raised while PULL may have events, or has ended */
-    atomic_bool told; /* notify is raised: saves a write for each event */
+    int64_t batch;       /* of types that say nothing else */
+    ti_notify notify;    /* raised while PULL may have events, or has ended */
+    atomic_bool told;    /* notify is raised: saves a write for each event */
+    _Atomic(ti_cq *) cq; /* tito_worker_watch's, which is told too: one reference; or NULL */
+    ti_cq_node node;     /* in cq, at most as long as this lives */
     ti_mutex mutex;
     ti_cond changed; /* stopped, running */
     /* under mutex */

@@ -194,7 +194,7 @@ void ti_cq_push(ti_cq *cq, ti_cq_node *node)
     if (cq_forked(cq))
         return;
     ti_mutex_lock(&cq->mutex);
-    if (!cq->closed) {
+    if (!cq->closed && !node->queued) {
         bool first = cq->first == NULL;
         list_append(cq, node);
         if (first)

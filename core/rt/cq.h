@@ -70,8 +70,8 @@ ti_status ti_cq_listen(ti_cq *cq, const char *path, ti_err *err);
  * heartbeat. */
 ti_status ti_cq_accept(ti_cq *cq, int64_t heartbeat_us, ti_err *err);
 
-/* For futures: puts node in (dropped when the queue is closed), takes it out when it is in. Called
- * with the future's mutex held. */
+/* For what completes: puts node in (nothing when it is in already; dropped when the queue is
+ * closed), takes it out when it is in. A future calls them with its mutex held. */
 void ti_cq_push(ti_cq *cq, ti_cq_node *node);
 void ti_cq_remove(ti_cq *cq, ti_cq_node *node);
 /* CLOSED, FORKED or OK. */

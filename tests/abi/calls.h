@@ -190,6 +190,7 @@ typedef struct outs {
     X(tito_worker_take, STATUS,                                                                    \
       tito_worker_take(w->worker, o->events, 2, 0, &o->count, &o->error))                          \
     X(tito_worker_fd, PLAIN, tito_worker_fd(w->worker))                                            \
+    X(tito_worker_watch, STATUS, tito_worker_watch(w->worker, w->cq, 1, &o->error))                \
     X(tito_worker_set_leader, STATUS, tito_worker_set_leader(w->worker, 1))                        \
     X(tito_worker_stop, STATUS, tito_worker_stop(w->worker, 0))                                    \
     X(tito_worker_join, FUTURE, tito_worker_join(w->worker))                                       \

@@ -305,6 +305,95 @@ static void watched_before_taking(void **state)
     tito_db_free(db);
 }
 
+static bool tag_comes(tito_cq_t *cq, uint64_t expected)
+{
+    uint64_t tag = 0;
+    struct pollfd fd = {.fd = tito_cq_fd(cq), .events = POLLIN};
+    if (poll(&fd, 1, 60000) != 1)
+        return false;
+    return tito_cq_drain(cq, &tag, 1) == 1 && tag == expected;
+}
+
+/* Takes until nothing is ready, acknowledging; whether the worker has ended. */
+static bool take_all(tito_worker_t *worker, size_t *taken)
+{
+    tito_event_t *event = NULL;
+    size_t count = 1;
+    int32_t status = TITO_OK;
+    while (status == TITO_OK && count == 1) {
+        status = tito_worker_take(worker, &event, 1, 0, &count, NULL);
+        if (count == 0)
+            continue;
+        assert_int_equal(tito_event_acknowledge(event), TITO_OK);
+        tito_event_free(event);
+        ++*taken;
+    }
+    assert_true(status == TITO_OK || status == TITO_CLOSED);
+    return status == TITO_CLOSED;
+}
+
+/* A completion queue is told of events, again and again, whoever publishes when; and of the end. */
+static void watched_by_a_queue(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 200, TAG = 77 };
+    tito_db_t *db = open_memory();
+    tito_queue_t *queue = open_queue(db, "key");
+    tito_worker_t *worker = new_worker(db, 1, NULL, NULL);
+    tito_cq_t *cq = NULL;
+    uint64_t tag = 0;
+    size_t taken = 0;
+    OK(tito_cq_new(&cq, &error));
+    OK(tito_worker_watch(worker, cq, TAG, &error));
+    EXPECT(tito_worker_watch(worker, cq, TAG, &error), TITO_INVALID_STATE);
+    assert_int_equal(tito_cq_drain(cq, &tag, 1), 0);
+    OK(tito_worker_start(worker, &error));
+    for (int i = 0; i < ROUNDS; i++) {
+        publish(queue, NULL, "a", i);
+        if (i % 3 == 0)
+            publish(queue, NULL, "b", i);
+        while (taken < (size_t)(i + 1 + i / 3 + 1)) {
+            assert_true(tag_comes(cq, TAG));
+            assert_false(take_all(worker, &taken));
+        }
+    }
+    assert_int_equal(tito_worker_stop(worker, -1), TITO_OK);
+    do
+        assert_true(tag_comes(cq, TAG));
+    while (!take_all(worker, &taken));
+    RUN(tito_worker_join(worker));
+    tito_worker_free(worker); /* takes its tag out */
+    assert_int_equal(tito_cq_drain(cq, &tag, 1), 0);
+    tito_cq_free(cq);
+    tito_queue_free(queue);
+    tito_db_free(db);
+}
+
+/* What waited before is told at once; the queue may go first. */
+static void watched_late(void **state)
+{
+    (void)state;
+    tito_db_t *db = open_memory();
+    tito_queue_t *queue = open_queue(db, "key");
+    tito_worker_t *worker = new_worker(db, 1, NULL, NULL);
+    tito_cq_t *cq = NULL;
+    size_t taken = 0;
+    OK(tito_cq_new(&cq, &error));
+    OK(tito_worker_start(worker, &error));
+    publish(queue, NULL, "a", 1);
+    OK(tito_worker_watch(worker, cq, 1, &error));
+    while (taken == 0) {
+        assert_true(tag_comes(cq, 1));
+        assert_false(take_all(worker, &taken));
+    }
+    tito_cq_free(cq);
+    publish(queue, NULL, "a", 2);
+    tito_event_free(take_one(worker));
+    tito_worker_free(worker);
+    tito_queue_free(queue);
+    tito_db_free(db);
+}
+
 static void transactions_of_events(void **state)
 {
     (void)state;
@@ -514,6 +603,8 @@ int main(void)
         cmocka_unit_test(close_from_a_handler),
         cmocka_unit_test(declared_before_open),
         cmocka_unit_test(watched_before_taking),
+        cmocka_unit_test(watched_by_a_queue),
+        cmocka_unit_test(watched_late),
         cmocka_unit_test(batches_in_c),
         cmocka_unit_test(batches_that_the_host_takes),
     };
