@@ -9,6 +9,7 @@ import signal as signals
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 
 from nginx import PATIENCE, Nginx, until
@@ -16,6 +17,9 @@ from nginx import PATIENCE, Nginx, until
 SLOW = 64
 CALL_MAX_US = 2000  # of the event loop's own processor time, for one call of the library
 TRIES = 5
+PINGS = 50
+IDLE_S = 1.5
+IDLE_TAKES_MAX = 15  # a loop that looked each 50 ms would make 30; an event that fails and is tried again takes some
 
 HTTP = """
   init_by_lua_block {
@@ -34,6 +38,9 @@ HTTP = """
     db:open()
     local worker = db:worker { concurrency = 8 }
     worker:on("post", function(event, tx)
+      if event.key == "ping" then
+        return state.pinged:post(1)
+      end
       assert(Seen:save({ id = event.entity_id }, tx))
       state.done = state.done + 1
     end)
@@ -80,6 +87,17 @@ HTTP = """
         assert(queue:publish({ key = id, payload = { id = id } }, tx))
       end))
       assert(Post:delete_by_id(id .. "b"))
+      ngx.print "ok"
+    } }
+    location /pings { content_by_lua_block {               -- each is published when the one before was handled
+      local semaphore = require "ngx.semaphore"
+      for i = 1, tonumber(ngx.var.arg_n) do
+        state.pinged = assert(semaphore.new(0))
+        assert(queue:publish { key = "ping", payload = { i = i } })
+        if not state.pinged:wait(60) then
+          return ngx.print("the event " .. i .. " was not picked up")
+        end
+      end
       ngx.print "ok"
     } }
     location /other { content_by_lua_block {               -- a database of the request's own
@@ -151,6 +169,18 @@ class Waiting(unittest.TestCase):
         slowest, wall = max(((n, figure["wall"]) for n, figure in calls.items()), key=lambda item: item[1])
         print("longest call: %.0f us of processor time in %s, %.0f us by the clock in %s; waits of %d calls: %s"
               % (longest["longest"], name, wall, slowest, sum(figure["calls"] for figure in calls.values()), waits or "none"))
+        self.finish()
+
+    def test_events_are_picked_up_when_they_come_and_nothing_looks_for_them(self):
+        answer = []
+        pings = threading.Thread(target=lambda: answer.append(self.nginx.get("/pings?n=%d" % PINGS)), daemon=True)
+        pings.start()
+        until(lambda: answer, "events are picked up, one by one")
+        self.assertEqual(["ok"], answer)
+        self.nginx.get("/reset")
+        time.sleep(IDLE_S)
+        calls = {name: figure["calls"] for name, figure in self.state()["measured"].items()}
+        self.assertLessEqual(calls.get("tito_worker_take", 0), IDLE_TAKES_MAX, calls)
         self.finish()
 
     def traced(self, pid):

@@ -11,7 +11,8 @@
 -- INVARIANTS
 --  1. waiting[tag] holds the future until its completion comes: then the tag is taken out, whoever still waits.
 --  2. A semaphore goes back to the pool only from the thread that was woken by it.
---  3. Nothing is created before it is needed, so never in nginx's master process.
+--  3. Who rests in a bell is woken by each ring that came after its last rest began.
+--  4. Nothing is created before it is needed, so never in nginx's master process.
 local library = require "resty.tito.library"
 local errors = require "tito.errors"
 local handle = require "resty.tito.handle"
@@ -82,6 +83,7 @@ local waiting, inflight, last_tag = {}, 0, 0
 local pool = {}
 local tags = ffi.new("uint64_t[?]", DRAIN_MAX)
 local at_exit = {} -- functions that say whether they have finished
+local bells = setmetatable({}, { __mode = "k" })
 local ticks = 0
 
 local function drain(cq)
@@ -90,7 +92,9 @@ local function drain(cq)
     for i = 0, count - 1 do
       local tag = tonumber(tags[i])
       local entry = waiting[tag]
-      if entry then
+      if entry and entry.heard then
+        entry.heard()
+      elseif entry then
         waiting[tag] = nil
         inflight = inflight - 1
         entry.done = true
@@ -142,6 +146,15 @@ local function is_over()
   return inflight == 0
 end
 
+--- Those who rest look whether nginx leaves.
+local function ring_at_exit()
+  if ngx.worker.exiting() then
+    for bell in pairs(bells) do
+      bell.ring()
+    end
+  end
+end
+
 --- Sleeps until something may have come: true, or false when the socket does not work.
 local function rest(socket)
   if not socket then
@@ -164,6 +177,7 @@ local function pump(_, mine)
   while true do
     drain(mine.cq)
     ticks = ticks + 1
+    ring_at_exit()
     if is_over() then
       break
     end
@@ -294,6 +308,44 @@ end
 function wait.told(start, ended)
   local cq, tag = queue(), new_tag()
   return enter({ ended = ended }, tag, start(cq, tag))
+end
+
+--- Has heard() called whenever the tag of start(cq, tag) comes, in the pump: it must not yield. The status of start, and
+-- a function after which it is not called any more.
+function wait.often(start, heard)
+  local cq, tag = queue(), new_tag()
+  local status = start(cq, tag)
+  if status == lib.TITO_OK then
+    waiting[tag] = { heard = heard }
+  end
+  return status, function() waiting[tag] = nil end
+end
+
+--- What one light thread rests in until others ring: { rest(seconds), ring() }. A ring while nobody rests ends the next
+-- rest at once; a leaving nginx worker rings each bell at each heartbeat.
+function wait.bell()
+  local semaphore, rung, resting = new_semaphore(), false, false
+  local bell = {
+    rest = function(seconds)
+      if not rung then
+        resting = true
+        local ok, why = semaphore:wait(seconds)
+        resting = false
+        if not ok and why ~= "timeout" then
+          ngx.sleep(POLL_SECONDS)
+        end
+      end
+      rung = false
+    end,
+    ring = function()
+      if resting and not rung then
+        semaphore:post(1)
+      end
+      rung = true
+    end,
+  }
+  bells[bell] = true
+  return bell
 end
 
 --- A thing to wait for that others announce: { wait(), post() }.

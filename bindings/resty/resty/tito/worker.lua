@@ -4,13 +4,15 @@
 --     task:  in nginx a timer of its own (its sockets and memory go with it), which goes on with the next event that
 --            is ready; elsewhere a coroutine, resumed each turn
 --
--- In nginx the loop is a light thread too. The library's descriptor can not be watched there, so when nothing happens
--- the loop looks again after 1 ms, then less and less often, at last each 50 ms.
+-- In nginx the loop is a light thread too. It rests in a bell, which is rung when the library says by the completion
+-- queue (wait.lua) that events are ready, and when a task, the worker or nginx ends.
 --
 -- INVARIANTS
 --  1. At most `concurrency` handlers of a worker run at once.
 --  2. The event's transaction is taken back before the event is settled; an event is settled once, then freed.
---  3. After CLOSED nothing is taken; the loop ends when the last task has, or when the time to drain has passed.
+--  3. Who rests has taken fewer events than it had room for, so that the library tells of the next one, or has no room,
+--     so that the end of a task does.
+--  4. After CLOSED nothing is taken; the loop ends when the last task has, or when the time to drain has passed.
 local library = require "resty.tito.library"
 local database = require "resty.tito.database"
 local errors = require "tito.errors"
@@ -24,7 +26,7 @@ local box, check = handle.error_box, handle.check
 
 local worker = {}
 
-local TAKE_MAX, FAILURE_MAX, REST_MIN, REST_MAX, TASK_EVENTS_MAX, AGAIN_SECONDS = 64, 4000, 0.001, 0.05, 100, 1
+local TAKE_MAX, FAILURE_MAX, REST_MIN, REST_MAX, TASK_EVENTS_MAX, AGAIN_SECONDS = 64, 4000, 0.001, 60, 100, 1
 
 local function seconds()
   if wait.in_nginx then
@@ -185,8 +187,10 @@ local function take(self, max, wait_us)
   return taken
 end
 
---- A task in a timer: the event, then those that are ready, for a while.
-local function timer_task(_, self, event)
+local timer_task
+
+--- The event, then those that are ready, for a while.
+local function serve_some(self, event)
   for _ = 1, TASK_EVENTS_MAX do
     serve(self, event)
     if self.closed or self.over or self.running >= self.concurrency then
@@ -201,6 +205,12 @@ local function timer_task(_, self, event)
   if not ngx.timer.at(0, timer_task, self, event) then
     serve(self, event)
   end
+end
+
+--- A task in a timer.
+function timer_task(_, self, event)
+  serve_some(self, event)
+  self.bell.ring()
 end
 
 local function start_task(self, event)
@@ -284,6 +294,9 @@ local function has_ended(self)
 end
 
 local function join(self)
+  if self.hear_no_more then
+    self.hear_no_more()
+  end
   local drained, err = database.run(self.db, "run", function() return lib.tito_worker_join(self.ptr) end,
     function(future) return lib.tito_future_int(future) ~= 0 end)
   if drained == nil then
@@ -304,18 +317,45 @@ local function enter(self)
   self.in_turn = true
 end
 
+--- In nginx, before the first turn: true; or nil and an error.
+local function hear(self)
+  if not wait.in_nginx or self.bell then
+    return true
+  end
+  local bell = wait.bell()
+  local status, hear_no_more = wait.often(function(cq, tag)
+    return lib.tito_worker_watch(self.ptr, cq, tag, box)
+  end, bell.ring)
+  if status ~= lib.TITO_OK then
+    return handle.fail_box(status)
+  end
+  self.bell, self.hear_no_more = bell, hear_no_more
+  return true
+end
+
+--- In nginx, after a turn that took so many: rests until there may be more to do, at most so many seconds.
+local function rest(self, count, longest)
+  local till = math.min(self.stop_at or math.huge, self.is_leader and self.leader_at or math.huge) - ngx.now()
+  if count > 0 then
+    till = REST_MIN
+  end
+  self.bell.rest(math.max(REST_MIN, math.min(till, longest)))
+end
+
 local function loop(self)
-  local pause = REST_MIN
+  local heard, why = hear(self)
+  if not heard then
+    return nil, why
+  end
   while not has_ended(self) do
     local count, err = turn(self, 100000)
     if not count then
       return nil, err
     end
-    pause = count > 0 and REST_MIN or math.min(pause * 2, REST_MAX)
     if not wait.in_nginx then
       resume_all(self)
     elseif not has_ended(self) then
-      ngx.sleep(pause)
+      rest(self, count, REST_MAX)
     end
   end
   return join(self)
@@ -407,6 +447,9 @@ function worker.worker_stop(self, drain)
   if self.ptr then
     lib.tito_worker_stop(self.ptr, handle.microseconds(drain))
   end
+  if self.bell then
+    self.bell.ring()
+  end
 end
 
 function worker.worker_fd(self)
@@ -417,16 +460,18 @@ function worker.worker_fd(self)
 end
 
 local function step(self, pause)
+  local heard, why = hear(self)
+  if not heard then
+    return nil, why
+  end
   local count, err = turn(self, pause * 1e6)
-  if not count then
-    return nil, err
-  end
-  if wait.in_nginx then
-    ngx.sleep(count > 0 and REST_MIN or math.max(pause, REST_MIN))
-  else
+  if count and not wait.in_nginx then
     resume_all(self)
+  elseif count and not has_ended(self) then
+    rest(self, count, pause)
+    count, err = turn(self, 0) -- what came meanwhile
   end
-  return count
+  return count, err
 end
 
 --- A turn of at most so many seconds: true while the worker goes on, false when it has ended; or nil and an error.
