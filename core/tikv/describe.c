@@ -334,7 +334,7 @@ static ti_status visit_locks(void *context, ti_met_locks *met, ti_backoff *backo
     }
     if (!d->what->resolve)
         return TI_OK;
-    return ti_resolve_for_write(d->engine->resolver, met->list, met->count, UINT64_MAX, &wait_ms,
+    return ti_resolve_for_write(d->engine->resolver, met->list, met->count, TI_TS_NONE, &wait_ms,
                                 backoff, err);
 }
 

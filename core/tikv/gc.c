@@ -14,7 +14,7 @@ static ti_status resolve_met(void *context, ti_met_locks *met, ti_backoff *backo
     ti_tikv *t = context;
     for (;;) {
         int64_t wait_ms = 0;
-        TI_TRY(ti_resolve_for_write(t->resolver, met->list, met->count, UINT64_MAX, &wait_ms,
+        TI_TRY(ti_resolve_for_write(t->resolver, met->list, met->count, TI_TS_NONE, &wait_ms,
                                     backoff, err));
         if (wait_ms == 0)
             return TI_OK;

@@ -206,6 +206,7 @@ ti_status ti_resolver_fate(ti_resolver *r, const Kvrpcpb__LockInfo *lock, uint64
                            ti_err *err)
 {
     check k = {.lock = lock, .caller_ts = caller_ts, .current_ts = current_ts};
+    ti_assert(caller_ts != UINT64_MAX);
     for (;;) {
         ti_flight mine;
         ti_check_result result;

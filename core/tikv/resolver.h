@@ -71,7 +71,8 @@ ti_status ti_resolve_for_read(ti_resolver *r, Kvrpcpb__LockInfo **locks, size_t 
                               uint64_t start_ts, ti_lock_view *view, int64_t *wait_ms_out,
                               ti_backoff *backoff, ti_err *err);
 /* A writer met these locks (their order changes): clears those of dead owners before it returns.
- * caller_ts is its start, 0 for one that takes pessimistic locks. */
+ * caller_ts is its start; 0 for one that takes pessimistic locks or collects. (Not UINT64_MAX: to it
+ * a store says that a lock was pushed, and pushes nothing.) */
 ti_status ti_resolve_for_write(ti_resolver *r, Kvrpcpb__LockInfo **locks, size_t count,
                                uint64_t caller_ts, int64_t *wait_ms_out, ti_backoff *backoff,
                                ti_err *err);

@@ -297,6 +297,77 @@ static void a_collection_leaves_no_older_lock(void **state)
     little_end(&l);
 }
 
+/* Reads once the collector has asked about the lock. */
+typedef struct late_reader {
+    little *l;
+    ti_thread thread;
+    bool begun;
+    ti_ts at;
+    mvcc_lock lock; /* as it was when the read had ended */
+} late_reader;
+
+static void *read_late(void *context)
+{
+    late_reader *r = context;
+    ti_snapshot *s = NULL;
+    ti_slice value;
+    ti_arena a;
+    ti_err err;
+    ti_call call = little_call(r->l, 60000);
+    ti_arena_init(&a);
+    ti_err_clear(&err);
+    ti_status status = r->l->e->vt->begin(r->l->e, TI_TS_NONE, &s, &call, &err);
+    if (status == TI_OK) {
+        r->at = r->l->e->vt->snapshot_ts(s);
+        status = r->l->e->vt->get(s, TI_SLICE("a"), &a, &value, &call, &err);
+        mvcc_lock_of(&r->l->m, "a", &r->lock);
+        r->l->e->vt->release(s);
+    }
+    if (status != TI_NOT_FOUND)
+        fprintf(stderr, "the reader: %s %s\n", ti_status_name(status), err.message);
+    ti_arena_free(&a);
+    return NULL;
+}
+
+static bool begin_reader(little *l, fake_ask *ask)
+{
+    late_reader *r = l->context;
+    ti_err err;
+    if (ask->kind != TI_COMMAND_CHECK_TXN_STATUS || r->begun)
+        return false;
+    r->begun = true;
+    ask->delay_ms = 500; /* the reader comes to wait for the same answer */
+    ti_require(ti_thread_start(&r->thread, "reader", read_late, r, &err) == TI_OK);
+    return false;
+}
+
+/* A lock that a reader has passed can not be committed below him, though he shares what a collector
+ * has found out. */
+static void a_collection_lets_no_reader_pass_a_lock(void **state)
+{
+    (void)state;
+    little l;
+    little_begin(&l, NULL);
+    late_reader r = {.l = &l};
+    uint64_t start_ts = fake_now(&l.f);
+    mvcc_lock lock = {.op = KVRPCPB__OP__Put,
+                      .value = TI_SLICE("new"),
+                      .primary = TI_SLICE("a"),
+                      .start_ts = start_ts,
+                      .ttl_ms = 20000,
+                      .min_commit_ts = start_ts + 1};
+    mvcc_set_lock(&l.m, "a", &lock);
+    l.context = &r;
+    l.meddle = begin_reader;
+    ti_call call = little_call(&l, 60000);
+    test_ok(l.e->vt->gc(l.e, 0, &call, &l.err), &l.err);
+    assert_true(r.begun);
+    ti_thread_join(&r.thread);
+    assert_true(r.at > start_ts);
+    assert_true(r.lock.min_commit_ts > r.at || !r.lock.held);
+    little_end(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +380,7 @@ int main(void)
         cmocka_unit_test(a_lost_lock_never_loses_an_update),
         cmocka_unit_test(a_service_holds_the_safe_point_back),
         cmocka_unit_test(a_collection_leaves_no_older_lock),
+        cmocka_unit_test(a_collection_lets_no_reader_pass_a_lock),
     };
     return TEST_RUN(tests);
 }

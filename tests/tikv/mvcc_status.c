@@ -37,11 +37,11 @@ static void status_of_locked(mvcc *m, mvcc_key *k, const Kvrpcpb__CheckTxnStatus
             mvcc_roll_back_key(m, k, r->lock_ts);
         return;
     }
-    bool pushes = r->caller_start_ts != 0 && r->caller_start_ts != UINT64_MAX &&
-                  l->op != KVRPCPB__OP__PessimisticLock;
+    bool newest = r->caller_start_ts == UINT64_MAX; /* such a read may pass, but pushes nothing */
+    bool pushes = r->caller_start_ts != 0 && !newest && l->op != KVRPCPB__OP__PessimisticLock;
     if (pushes && l->min_commit_ts <= r->caller_start_ts)
         l->min_commit_ts = r->caller_start_ts + 1;
-    out->action = pushes ? KVRPCPB__ACTION__MinCommitTSPushed : KVRPCPB__ACTION__NoAction;
+    out->action = pushes || newest ? KVRPCPB__ACTION__MinCommitTSPushed : KVRPCPB__ACTION__NoAction;
     out->lock_ttl = l->ttl_ms;
     out->lock_info = mvcc_lock_info(k, a);
 }
