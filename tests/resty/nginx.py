@@ -74,7 +74,7 @@ def luajit(arguments, modules=(), **options):
         environment["LD_PRELOAD"] = PRELOAD
     return subprocess.run(
         ["luajit", *map(str, arguments)], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        timeout=PATIENCE * 10, **options,
+        **{"timeout": PATIENCE * 10, **options},
     )
 
 

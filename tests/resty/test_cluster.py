@@ -3,12 +3,28 @@
 import json
 import os
 import signal as signals
+import tempfile
 import unittest
 
-from nginx import CLUSTER, Nginx, namespace, until
+from nginx import CLUSTER, PATIENCE, Nginx, luajit, namespace, until
 from test_life import Client
 
 WORKERS = 2
+ONE_BY_ONE = 40
+
+# Makes records one by one, each when the event of the one before has been handled.
+ELSEWHERE = """
+  local tito = require "resty.tito"
+  local db = assert(tito.connect("tikv://%s", { namespace = "%s", partitions = 8 }))
+  local Post = db:model { table = "post", events = function(post) return { { name = "post", payload = { id = post.id } } } end }
+  local Seen = db:model { table = "seen" }
+  for i = 1, %d do
+    local id = "elsewhere." .. i
+    assert(Post:build_with_options({ id = id }, tito.with_events("INSERT")))
+    while not Seen:find_by_id(id) do end
+  end
+  assert(db:close())
+"""
 
 HTTP = """
   lua_shared_dict handled 1m;
@@ -67,7 +83,8 @@ HTTP = """
 @unittest.skipUnless(CLUSTER, "there is no cluster")
 class Cluster(unittest.TestCase):
     def setUp(self):
-        self.nginx = Nginx(HTTP % (CLUSTER, namespace()), workers=WORKERS).start()
+        self.namespace = namespace()
+        self.nginx = Nginx(HTTP % (CLUSTER, self.namespace), workers=WORKERS).start()
         self.addCleanup(self.nginx.close)
         until(lambda: self.nginx.request("GET", "/ids")[0] == 200, "the database is open")
 
@@ -115,6 +132,17 @@ class Cluster(unittest.TestCase):
         names, problems = self.while_records_are_made(shared_and_reloaded)
         self.assertEqual([], problems)
         self.finish(names)
+
+    def test_events_of_another_process_are_picked_up_as_they_come(self):
+        until(lambda: self.nginx.request("GET", "/post?id=first")[1] == "ok\n", "a record is made")
+        until(lambda: "first" in json.loads(self.nginx.get("/ids?model=seen")), "its event is handled")
+        script = ELSEWHERE % (CLUSTER, self.namespace, ONE_BY_ONE)
+        with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+            file.write(script)
+            file.flush()
+            result = luajit([file.name], timeout=PATIENCE * 2)
+        self.assertEqual(0, result.returncode)
+        self.finish(["elsewhere.%d" % i for i in range(1, ONE_BY_ONE + 1)])
 
     def test_a_killed_worker_is_replaced(self):
         def killed():
