@@ -36,6 +36,7 @@
 /* Transactions */
 #define TI_TXN_MUTATIONS_MAX 100000
 #define TI_TXN_SIZE_MAX (64 * 1024 * 1024)
+#define TI_ENTRY_SIZE_MAX (6 * 1024 * 1024) /* a key and its value: TiKV refuses more than 8 MiB */
 #define TI_TXN_AGE_DEFAULT_S 60
 #define TI_TXN_AGE_MAX_S 600
 #define TI_TIMEOUT_DEFAULT_S 30

@@ -184,7 +184,11 @@ static ti_status check_write_size(const ti_txn *txn, ti_slice key, ti_slice valu
     if (key.len > TI_KEY_SIZE_MAX)
         return ti_err_set(err, TI_LIMIT_EXCEEDED, "a key has %zu bytes; at most %d are allowed",
                           key.len, TI_KEY_SIZE_MAX);
-    if (value.len > TI_TXN_SIZE_MAX || txn->writes.size + key.len + value.len > TI_TXN_SIZE_MAX)
+    if (value.len > TI_ENTRY_SIZE_MAX - key.len)
+        return ti_err_set(err, TI_LIMIT_EXCEEDED,
+                          "a key and its value have %zu bytes; at most %d are allowed",
+                          key.len + value.len, TI_ENTRY_SIZE_MAX);
+    if (txn->writes.size + key.len + value.len > TI_TXN_SIZE_MAX)
         return ti_err_set(err, TI_LIMIT_EXCEEDED,
                           "the transaction writes more than %d bytes; split it", TI_TXN_SIZE_MAX);
     if (txn->writes.count >= TI_TXN_MUTATIONS_MAX && ti_writes_find(&txn->writes, key) == NULL)

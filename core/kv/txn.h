@@ -74,8 +74,8 @@ bool ti_txn_own_write(const ti_txn *txn, ti_slice key, bool *present_out);
  * lock) and not by its snapshot. */
 bool ti_txn_decides(const ti_txn *txn, ti_slice key);
 
-/* Writes. LIMIT_EXCEEDED past TI_TXN_MUTATIONS_MAX or TI_TXN_SIZE_MAX or TI_KEY_SIZE_MAX. Any
- * failure dooms. value is never empty. */
+/* Writes. LIMIT_EXCEEDED past TI_TXN_MUTATIONS_MAX, TI_TXN_SIZE_MAX, TI_ENTRY_SIZE_MAX or
+ * TI_KEY_SIZE_MAX: before any request. Any failure dooms. value is never empty. */
 ti_status ti_txn_put(ti_txn *txn, ti_slice key, ti_slice value, ti_err *err);
 ti_status ti_txn_insert(ti_txn *txn, ti_slice key, ti_slice value, ti_err *err);
 ti_status ti_txn_delete(ti_txn *txn, ti_slice key, ti_err *err);

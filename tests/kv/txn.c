@@ -140,12 +140,23 @@ static void limits_are_exact(void **state)
     test_status(ti_txn_put(txn, TI_SLICE_NONE, TI_SLICE("1"), &h.err), TI_INVALID_ARGUMENT);
     ti_txn_free(txn);
     txn = handle_begin(&h);
-    char *big = ti_alloc(TI_TXN_SIZE_MAX);
-    memset(big, 'v', TI_TXN_SIZE_MAX);
-    ti_slice most = {.data = big, .len = TI_TXN_SIZE_MAX - 1};
-    ti_slice more = {.data = big, .len = TI_TXN_SIZE_MAX};
+    char *big = ti_alloc(TI_ENTRY_SIZE_MAX);
+    memset(big, 'v', TI_ENTRY_SIZE_MAX);
+    ti_slice most = {.data = big, .len = TI_ENTRY_SIZE_MAX - 1};
+    ti_slice more = {.data = big, .len = TI_ENTRY_SIZE_MAX};
     test_ok(ti_txn_put(txn, TI_SLICE("k"), most, &h.err), &h.err);
     test_status(ti_txn_put(txn, TI_SLICE("k"), more, &h.err), TI_LIMIT_EXCEEDED);
+    assert_non_null(strstr(h.err.message, "a key and its value have 6291457 bytes"));
+    test_status(handle_end(&h, txn), TI_LIMIT_EXCEEDED);
+    txn = handle_begin(&h);
+    size_t whole = TI_TXN_SIZE_MAX / TI_ENTRY_SIZE_MAX;
+    for (size_t i = 0; i < whole; i++)
+        test_ok(ti_txn_put(txn, (ti_slice){.data = &"abcdefghijklmnop"[i], .len = 1}, most, &h.err),
+                &h.err);
+    ti_slice rest = {.data = big, .len = TI_TXN_SIZE_MAX - whole * TI_ENTRY_SIZE_MAX - 1};
+    test_ok(ti_txn_put(txn, TI_SLICE("z"), rest, &h.err), &h.err);
+    test_status(ti_txn_delete(txn, TI_SLICE("zz"), &h.err), TI_LIMIT_EXCEEDED);
+    assert_non_null(strstr(h.err.message, "the transaction writes more than"));
     test_status(handle_end(&h, txn), TI_LIMIT_EXCEEDED);
     ti_free(big);
     handle_close(&h);
