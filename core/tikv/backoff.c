@@ -146,12 +146,15 @@ static void count_retry(const ti_backoff *b, size_t kind)
 static ti_status count_attempt(ti_backoff *b, const ti_err *why, ti_err *err)
 {
     ti_require(b->owner == ti_thread_self());
+    ti_status status = ti_call_check(b->call, "the operation", NULL);
     b->attempts++;
-    memcpy(b->seen, why->message, sizeof(b->seen));
+    bool told =
+        status != TI_OK && b->last; /* a last try without time tells less than those before */
+    if (!told)
+        memcpy(b->seen, why->message, sizeof(b->seen));
     if (b->attempts >= TI_BACKOFF_ATTEMPTS_MAX)
         return give_up(b, why, err);
-    ti_status status = ti_call_check(b->call, "the operation", NULL);
-    return status == TI_OK ? TI_OK : stopped(b, status, why->message, err);
+    return status == TI_OK ? TI_OK : stopped(b, status, b->seen, err);
 }
 
 ti_status ti_backoff_count(ti_backoff *b, const ti_err *why, ti_err *err)
@@ -174,6 +177,18 @@ static bool sleep_through(ti_backoff *b, int64_t ms)
     return true;
 }
 
+/* How long of ms to sleep: less when a last try would not fit behind it; -1: no time is left. */
+static int64_t fitting(ti_backoff *b, int64_t ms)
+{
+    int64_t left_ms = ti_call_left_ns(b->call) / 1000000;
+    int64_t room_ms = left_ms - TI_BACKOFF_LAST_TRY_MS;
+    if (ms > room_ms && room_ms > 0 && !b->no_last_try) {
+        b->last = true;
+        return room_ms;
+    }
+    return ms <= left_ms ? ms : -1;
+}
+
 ti_status ti_backoff_sleep(ti_backoff *b, ti_backoff_kind kind, int64_t max_ms, const ti_err *why,
                            ti_err *err)
 {
@@ -184,10 +199,9 @@ ti_status ti_backoff_sleep(ti_backoff *b, ti_backoff_kind kind, int64_t max_ms, 
     int64_t ms = sleep_of(b, kind);
     if (max_ms >= 0 && ms > max_ms)
         ms = max_ms;
-    int64_t left_ns = ti_call_left_ns(b->call);
-    if (left_ns / 1000000 < ms)
-        return stopped(b, TI_TIMEOUT, why->message,
-                       err); /* sleeping up to the deadline helps nobody */
+    ms = fitting(b, ms);
+    if (ms < 0)
+        return stopped(b, TI_TIMEOUT, why->message, err);
     if (!sleep_through(b, ms))
         return stopped(b, TI_CANCELLED, why->message, err);
     count_retry(b, kind);

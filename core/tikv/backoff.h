@@ -5,7 +5,9 @@
  * over all kinds. Waits of a busy server are not charged to it (up to TI_BACKOFF_BUSY_MAX_MS).
  *
  * INVARIANTS
- *  1. Deadline and cancel are looked at before every sleep; no sleep passes the deadline.
+ *  1. Deadline and cancel are looked at before every sleep; no sleep passes the deadline. One that
+ *     would is cut so that TI_BACKOFF_LAST_TRY_MS are left for a last try; with less than that there
+ *     is none.
  *  2. Attempts are bounded (TI_BACKOFF_ATTEMPTS_MAX) whatever the kinds.
  *  3. A backoff belongs to one operation and one thread.
  *  4. Every retry is counted in the wire's counts, by its kind.
@@ -41,6 +43,7 @@ typedef enum ti_backoff_kind {
 
 #define TI_BACKOFF_ATTEMPTS_MAX 4096
 #define TI_BACKOFF_BUSY_MAX_MS 600000
+#define TI_BACKOFF_LAST_TRY_MS 50
 
 /* Budgets in ms of sleep. */
 #define TI_BUDGET_READ_MS 20000
@@ -60,6 +63,9 @@ typedef struct ti_backoff {
     uint32_t attempts;
     uint32_t attempts_of[TI_BACKOFF_COUNT];
     int64_t slept_of[TI_BACKOFF_COUNT];
+    bool no_last_try; /* set after init: the try may be a commit point, and one whose answer comes
+                         too late would leave the outcome unknown */
+    bool last;        /* a sleep was cut: what is tried now is the last */
     char seen[TI_ERR_MESSAGE_SIZE]; /* what the last attempt ended with; "" before the first */
 } ti_backoff;
 

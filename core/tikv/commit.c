@@ -295,6 +295,7 @@ ti_status ti_committer_commit_primary(ti_committer *c, ti_err *err)
     primary_commit p = {.committer = c};
     ti_backoff backoff;
     ti_backoff_init(&backoff, c->engine->cluster.wire, c->call, TI_BUDGET_COMMIT_MS);
+    backoff.no_last_try = true;
     ti_fan fan = {.cluster = &c->engine->cluster,
                   .kind = TI_COMMAND_COMMIT,
                   .keys = &c->keys[c->primary],

@@ -240,6 +240,7 @@ ti_status ti_committer_prewrite(ti_committer *c, ti_err *err)
 {
     ti_backoff backoff;
     ti_backoff_init(&backoff, c->engine->cluster.wire, c->call, TI_BUDGET_COMMIT_MS);
+    backoff.no_last_try = true;
     ti_fan fan = {.cluster = &c->engine->cluster,
                   .kind = TI_COMMAND_PREWRITE,
                   .keys = c->keys,

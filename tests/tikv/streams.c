@@ -92,7 +92,7 @@ static void deadline_and_cancel_are_seen_before_a_sleep(void **state)
     (void)state;
     sim *s = sim_create();
     _Atomic(int) cancelled = 0;
-    ti_call call = call_ms(s, 90);
+    ti_call call = call_ms(s, TI_BACKOFF_LAST_TRY_MS);
     ti_backoff b;
     ti_err why;
     ti_err err;
@@ -114,6 +114,104 @@ static void deadline_and_cancel_are_seen_before_a_sleep(void **state)
     atomic_store(&cancelled, 1);
     test_status(ti_backoff_sleep(&b, TI_BACKOFF_REGION_MISS, -1, &why, &err), TI_CANCELLED);
     assert_int_equal(sim_now_ms(s), began);
+    end_sim(s);
+}
+
+/* A sleep that does not fit is cut: whoever waits is asked once more, shortly before the end. */
+static void a_last_try_comes_before_the_deadline(void **state)
+{
+    (void)state;
+    sim *s = sim_create();
+    ti_call call = call_ms(s, 3000);
+    ti_backoff b;
+    ti_err why;
+    ti_err err;
+    ti_err_set(&why, TI_UNAVAILABLE, "refused");
+    ti_backoff_init(&b, &s->base, &call, 20000);
+    int64_t began = sim_now_ms(s);
+    int tries = 1;
+    while (ti_backoff_sleep(&b, TI_BACKOFF_PD, -1, &why, &err) == TI_OK)
+        tries++;
+    assert_int_equal(err.status, TI_TIMEOUT);
+    assert_int_equal(sim_now_ms(s) - began, 3000 - TI_BACKOFF_LAST_TRY_MS);
+    assert_in_range(tries, 4, 7);
+    assert_non_null(strstr(err.message, "no time is left after"));
+    call = call_ms(s, 1000); /* the last try finds no time: what was seen before is told */
+    ti_backoff_init(&b, &s->base, &call, 20000);
+    test_ok(ti_backoff_sleep(&b, TI_BACKOFF_SERVER_BUSY, -1, &why, &err), &err);
+    sim_run(s, TI_BACKOFF_LAST_TRY_MS);
+    ti_err_set(&why, TI_TIMEOUT, "no answer");
+    test_status(ti_backoff_sleep(&b, TI_BACKOFF_SERVER_BUSY, -1, &why, &err), TI_TIMEOUT);
+    assert_string_equal(
+        err.message, "the deadline passed after 2 attempts and 950 ms of waiting; last: refused");
+    call = call_ms(s, 1000); /* where the try could be a commit point there is none */
+    ti_backoff_init(&b, &s->base, &call, 20000);
+    b.no_last_try = true;
+    began = sim_now_ms(s);
+    test_status(ti_backoff_sleep(&b, TI_BACKOFF_WITNESS, -1, &why, &err), TI_OK);
+    test_status(ti_backoff_sleep(&b, TI_BACKOFF_SERVER_BUSY, -1, &why, &err), TI_TIMEOUT);
+    assert_in_range(sim_now_ms(s) - began, 500, 1000);
+    end_sim(s);
+}
+
+/* Who is told to wait at the same time does not come back at the same time. */
+static void sleeps_differ(void **state)
+{
+    (void)state;
+    int64_t first_ms = 0;
+    bool differ = false;
+    sim *s = sim_create();
+    ti_call call = call_ms(s, 3600000);
+    ti_err why;
+    ti_err err;
+    ti_err_set(&why, TI_UNAVAILABLE, "seen");
+    for (size_t i = 0; i < 8; i++) {
+        ti_backoff b;
+        ti_backoff_init(&b, &s->base, &call, 20000);
+        int64_t began = sim_now_ms(s);
+        test_ok(ti_backoff_sleep(&b, TI_BACKOFF_PD, -1, &why, &err), &err);
+        int64_t slept_ms = sim_now_ms(s) - began;
+        first_ms = i == 0 ? slept_ms : first_ms;
+        differ |= slept_ms != first_ms;
+    }
+    assert_true(differ);
+    end_sim(s);
+}
+
+static _Atomic(int) cancelled_meanwhile;
+static const ti_wire_vt *uncancelled;
+static int64_t cancel_at_ms;
+
+/* The caller changes his mind half a second after the begin of a sleep. */
+static void sleep_and_cancel(ti_wire *w, int64_t ns)
+{
+    uncancelled->sleep(w, ns);
+    if (sim_now_ms((sim *)w) >= cancel_at_ms)
+        atomic_store(&cancelled_meanwhile, 1);
+}
+
+static void a_cancel_ends_a_sleep(void **state)
+{
+    (void)state;
+    sim *s = sim_create();
+    ti_wire_vt cancels = *s->base.vt;
+    uncancelled = s->base.vt;
+    cancels.sleep = sleep_and_cancel;
+    cancel_at_ms = sim_now_ms(s) + 500;
+    ti_call call = call_ms(s, 3600000);
+    ti_backoff b;
+    ti_err why;
+    ti_err err;
+    int64_t began = sim_now_ms(s);
+    ti_err_set(&why, TI_UNAVAILABLE, "busy");
+    call.cancelled = &cancelled_meanwhile;
+    ti_backoff_init(&b, &s->base, &call, 20000);
+    s->base.vt = &cancels;
+    ti_status status = ti_backoff_sleep(&b, TI_BACKOFF_SERVER_BUSY, -1, &why, &err);
+    s->base.vt = uncancelled;
+    test_status(status, TI_CANCELLED);
+    assert_in_range(sim_now_ms(s) - began, 500, 520);
+    assert_string_equal(err.message, "cancelled after 1 attempt; last: busy");
     end_sim(s);
 }
 
@@ -349,6 +447,9 @@ int main(void)
         cmocka_unit_test(a_budget_ends_with_the_longest_trouble),
         cmocka_unit_test(a_busy_store_is_not_charged),
         cmocka_unit_test(deadline_and_cancel_are_seen_before_a_sleep),
+        cmocka_unit_test(a_last_try_comes_before_the_deadline),
+        cmocka_unit_test(sleeps_differ),
+        cmocka_unit_test(a_cancel_ends_a_sleep),
         cmocka_unit_test(attempts_are_bounded),
         cmocka_unit_test(timestamps_rise_and_are_decoded),
         cmocka_unit_test(a_wrong_count_ends_the_stream),
