@@ -12,7 +12,7 @@
  *     in the same step its listener is no longer `rested`. So who changes the count on an engine of
  *     one process waits until nothing of the type is in hand.
  *  2. On a shared engine nothing that was read by a count is committed later than
- *     TI_META_LEASE_US after the last time that this count was read from the store.
+ *     meta_lease_us after the last time that this count was read from the store.
  *  3. A partition is owned only while its type does not rest, and its number is below the count.
  *
  * Threads: the reader's, but for ti_type_fence (any). */
@@ -184,8 +184,8 @@ static uint32_t agree(ti_worker *w, ti_wtype *type)
     ti_hub_meta meta = type->type->meta;
     type->listener.rested = meta.moving;
     if (!meta.moving) {
-        type->valid_until = ti_ts_add_us(meta.read_at, TI_META_LEASE_US);
-        type->valid_ns = meta.read_ns + TI_META_LEASE_US * INT64_C(1000);
+        type->valid_until = ti_ts_add_us(meta.read_at, w->queues->meta_lease_us);
+        type->valid_ns = meta.read_ns + w->queues->meta_lease_us * 1000;
     }
     ti_mutex_unlock(&hub->mutex);
     return meta.moving ? 0 : meta.partitions;
@@ -261,13 +261,13 @@ static bool is_valid(const ti_worker *w, ti_wtype *type, ti_ts *until_io, int64_
     bool current = !atomic_load(&type->resting) && !meta.moving &&
                    meta.partitions == atomic_load(&type->partitions);
     if (current) {
-        type->valid_until = ti_ts_add_us(meta.read_at, TI_META_LEASE_US);
-        type->valid_ns = meta.read_ns + TI_META_LEASE_US * INT64_C(1000);
+        type->valid_until = ti_ts_add_us(meta.read_at, w->queues->meta_lease_us);
+        type->valid_ns = meta.read_ns + w->queues->meta_lease_us * 1000;
     }
     if (*until_io == TI_TS_NONE || type->valid_until < *until_io)
         *until_io = type->valid_until;
     bool valid = current || now_ns <= type->valid_ns;
-    *old_out = current && now_ns - meta.read_ns > TI_META_LEASE_US * INT64_C(500);
+    *old_out = current && now_ns - meta.read_ns > w->queues->meta_lease_us * 500;
     ti_mutex_unlock(&hub->mutex);
     return valid;
 }

@@ -11,7 +11,7 @@
  *     no mutex below TI_RANK_LEAF.
  *  3. A partition count that was learned from the store is remembered for ever on an engine of one
  *     process, where the one who changes it says so here; on a shared one it is looked up again
- *     when older than TI_META_LEASE_US, and publishing commits not after that, so that a later
+ *     when older than meta_lease_us, and publishing commits not after that, so that a later
  *     change of it is fenced by time.
  *  4. On an engine of one process: every commit that writes events is entered here between getting
  *     its T and its end, when it has told its listeners. So every event with a place below a floor
@@ -144,6 +144,7 @@ struct ti_queues {
     struct ti_hinter *hinter; /* owned, as the next; on shared engines, else NULL */
     ti_gatherer *gatherer;
     uint32_t partitions_default;
+    int64_t meta_lease_us;
     bool shared; /* other processes use the same database */
 };
 

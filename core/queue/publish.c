@@ -82,17 +82,18 @@ void ti_place_make(const char base[TI_UUID_TEXT_SIZE + 1], uint32_t ordinal, uin
  * the commit is entered in the hub: who changes the count waits for it. */
 static ti_status fence_types(outbox *box, ti_txn *txn, ti_ts t, const ti_call *call, ti_err *err)
 {
-    bool shared = box->queues->shared;
+    const bool shared = box->queues->shared;
+    const int64_t lease_us = box->queues->meta_lease_us;
     for (outbox_type *type = box->types; type != NULL; type = type->next) {
         uint32_t known = type->meta.partitions;
-        if (shared && t > ti_ts_add_us(type->meta.read_at, TI_META_LEASE_US / 2))
+        if (shared && t > ti_ts_add_us(type->meta.read_at, lease_us / 2))
             TI_TRY(ti_queue_meta_resolve(box->queues, type->type, 0, &type->meta, call, err));
         if ((shared ? type->meta.partitions : ti_layout_count(type->type->layout)) != known)
             return ti_err_set(err, TI_CONFLICT,
                               "the partitions of event type '%s' have changed; run again",
                               type->type->name);
         if (shared)
-            ti_txn_not_after(txn, ti_ts_add_us(type->meta.read_at, TI_META_LEASE_US));
+            ti_txn_not_after(txn, ti_ts_add_us(type->meta.read_at, lease_us));
     }
     return TI_OK;
 }

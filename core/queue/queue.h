@@ -38,6 +38,9 @@ typedef struct ti_queues ti_queues;
 
 typedef struct ti_queues_options {
     uint32_t partitions_default; /* of types that nobody declares; 0 = TI_PARTITIONS_DEFAULT */
+    /* On a shared engine, how long this process may remember a partition count, which another one
+     * changes meanwhile; the same in all of them. 0 = TI_META_LEASE_US. */
+    int64_t meta_lease_us;
 } ti_queues_options;
 
 /* The queue state of a store; installs itself as the store's event sink. options may be NULL. The
@@ -195,7 +198,7 @@ ti_status ti_queue_set_paused(ti_queues *queues, ti_slice type, bool paused, con
                               ti_err *err);
 /* Gives a type another partition count while it is in use (repartition.c). Until it ends nothing of
  * the type is delivered, publishing goes on; on an engine of one process it waits for the handlers
- * that have events of it in hand, on a shared one those that take longer than TI_META_LEASE_US run
+ * that have events of it in hand, on a shared one those that take longer than meta_lease_us run
  * again. Order per key stays; ids of unfinished events change. It goes on with a change to the same
  * count that was cut short, which holds the type until then; a change to another one takes its
  * place. progress (or NULL): of the rows to look at. *moved_out: rows moved, also when it ends early.

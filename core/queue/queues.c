@@ -43,6 +43,8 @@ ti_status ti_queues_open(ti_store *store, const ti_queues_options *options, ti_q
     queues->kv = kv;
     queues->keyspace = ti_store_keyspace(store);
     queues->partitions_default = partitions > 0 ? partitions : TI_PARTITIONS_DEFAULT;
+    queues->meta_lease_us =
+        options != NULL && options->meta_lease_us > 0 ? options->meta_lease_us : TI_META_LEASE_US;
     queues->shared = kv->engine->vt->shared(kv->engine);
     ti_status status = TI_OK;
     if (queues->shared)
@@ -180,7 +182,7 @@ static bool is_fresh(const ti_queues *queues, ti_hub_meta meta)
 {
     if (meta.partitions == 0 || !queues->shared)
         return meta.partitions > 0;
-    return ti_env_mono_ns(queues->kv->env) - meta.read_ns < TI_META_LEASE_US * INT64_C(500);
+    return ti_env_mono_ns(queues->kv->env) - meta.read_ns < queues->meta_lease_us * 500;
 }
 
 /* A declaration is checked against the stored count, or the one that this process found right

@@ -2,7 +2,7 @@
  *
  *   1 announce  queue_meta = {count, from, since}: one transaction. From here on nothing is delivered
  *   2 rest      workers let go of the type (alone: waited for, with their handlers; on a shared
- *               engine: fenced by TI_META_LEASE_US)
+ *               engine: fenced by meta_lease_us)
  *   3 switch    queue_meta = {to, from, since}: from here on events are published by the new count
  *   4 settle    commits under way that know only the old count end (in the same ways)
  *   5 move      rows that lie where the new count does not put them: page by page, each row deleted
@@ -130,12 +130,18 @@ static ti_status learn(const change *c, const ti_call *call, ti_err *err)
 
 /* ---- 1 announce, 3 switch ---- */
 
+/* How long the commit of a row may take after the time that it says. */
+static int64_t commit_us(const change *c)
+{
+    return c->queues->meta_lease_us / TI_REPARTITION_COMMIT_SHARE;
+}
+
 /* A ti_txn_commit_hook: the row says when. */
 static ti_status write_next(void *context, ti_txn *txn, ti_ts t, ti_err *err)
 {
     change *c = context;
     c->next.since_us = (uint64_t)ti_ts_to_us(t);
-    ti_txn_not_after(txn, ti_ts_add_us(t, TI_REPARTITION_COMMIT_US));
+    ti_txn_not_after(txn, ti_ts_add_us(t, commit_us(c)));
     return put_meta(c, txn, c->next, err);
 }
 
@@ -179,7 +185,8 @@ static ti_status step(change *c, ti_transact_fn fn, const ti_call *call, ti_err 
 /* Waits until nobody can work by what was stored before the row any more. */
 static ti_status wait_for_others(const change *c, const ti_call *call, ti_err *err)
 {
-    const uint64_t fenced_us = c->row.since_us + TI_REPARTITION_COMMIT_US + TI_META_LEASE_US;
+    const uint64_t fenced_us =
+        c->row.since_us + (uint64_t)(commit_us(c) + c->queues->meta_lease_us);
     ti_ts begun;
     ti_ts now;
     TI_TRY(ti_kv_now(c->queues->kv, &begun, call, err));

@@ -56,6 +56,8 @@ void _fail(const char *file, const int line)
 
 /* ---- databases ---- */
 
+int64_t qdb_meta_lease_us;
+
 static void open_store(qdb *d)
 {
     OK(d, ti_store_new(&(ti_store_options){.env = d->env}, &d->store, &d->err));
@@ -66,7 +68,8 @@ static void open_store(qdb *d)
                              .describe_context = d->store};
     OK(d, ti_kv_open(&d->kv, d->engine, &options, &d->err));
     OK(d, ti_store_open(d->store, &d->kv, &d->call, &d->err));
-    OK(d, ti_queues_open(d->store, NULL, &d->queues, &d->err));
+    const ti_queues_options of_queues = {.meta_lease_us = qdb_meta_lease_us};
+    OK(d, ti_queues_open(d->store, &of_queues, &d->queues, &d->err));
     ti_arena_init(&d->a);
 }
 

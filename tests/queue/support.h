@@ -22,6 +22,8 @@ typedef struct qdb {
     const ti_env *env;
 } qdb;
 
+/* What qdb_open gives ti_queues_open; 0 unless a test sets it. */
+extern int64_t qdb_meta_lease_us;
 /* In memory (path NULL), or in that directory; on the machine env (NULL: the real one). With
  * TITO_TEST_ENGINE=tikv on the cluster under test, with keys of its own (of the path). */
 void qdb_open(qdb *d, const char *path, const ti_env *env);
