@@ -100,8 +100,10 @@ ti_status ti_tikv_destroy_range(ti_engine *e, ti_range range, const ti_call *cal
                            : ti_pd_stores(t->cluster.pd, &a, &stores, &count, call, err);
     if (status == TI_OK && count == 0)
         status = ti_err_set(err, TI_UNAVAILABLE, "PD names no store at the moment");
-    for (size_t i = 0; status == TI_OK && i < count; i++)
-        status = destroy_on(t, &stores[i], body, call, err);
+    for (size_t i = 0; status == TI_OK && i < count; i++) {
+        if (!stores[i].columnar)
+            status = destroy_on(t, &stores[i], body, call, err);
+    }
     ti_arena_free(&a);
     return status;
 }

@@ -46,6 +46,7 @@ typedef struct ti_tikv_store_info {
     char *address; /* NUL-terminated "host:port" */
     bool tombstone;
     bool offline;      /* its regions are being moved away */
+    bool columnar;     /* TiFlash: it has copies for analyses, and does not do what TiKV does */
     ti_slice version;  /* of its program; "" = not told */
     int64_t heard_us;  /* when PD last heard of it; 0 = not told */
     uint64_t capacity; /* bytes; of ti_pd_store alone, 0 = not told */

@@ -187,6 +187,17 @@ ti_status ti_pd_regions_of(ti_pd *pd, const ti_range *ranges, size_t range_count
     return fill_regions(&same, a, infos_out, count_out, err);
 }
 
+/* Stores of TiKV have no such label. */
+static bool is_columnar(const Metapb__Store *store)
+{
+    for (size_t i = 0; i < store->n_labels; i++) {
+        if (strcmp(store->labels[i]->key, "engine") == 0 &&
+            strncmp(store->labels[i]->value, "tiflash", strlen("tiflash")) == 0)
+            return true;
+    }
+    return false;
+}
+
 static ti_status fill_store(const Metapb__Store *store, ti_arena *a, ti_tikv_store_info *info_out,
                             ti_err *err)
 {
@@ -198,6 +209,7 @@ static ti_status fill_store(const Metapb__Store *store, ti_arena *a, ti_tikv_sto
                                      .address = (char *)(uintptr_t)address.data,
                                      .tombstone = store->state == METAPB__STORE_STATE__Tombstone,
                                      .offline = store->state == METAPB__STORE_STATE__Offline,
+                                     .columnar = is_columnar(store),
                                      .version = version,
                                      .heard_us = store->last_heartbeat / 1000};
     return TI_OK;
