@@ -98,7 +98,8 @@ TITO_API tito_future_t *tito_db_queues(tito_db_t *db);
  * once, whoever dies when. Setting the same times again changes nothing about the ticks.
  * INVALID_ARGUMENT. Result: none. */
 TITO_API tito_future_t *tito_db_schedule(tito_db_t *db, const char *spec, size_t spec_len);
-/* NOT_FOUND. Result: none. */
+/* Events that it has published (the next one up to two seconds before its tick) stay;
+ * tito_queue_purge of the owner "schedule:{name}" deletes those that wait. NOT_FOUND. Result: none. */
 TITO_API tito_future_t *tito_db_unschedule(tito_db_t *db, const char *name, size_t name_len);
 /* Result: bytes, a JSON array of the schedules, each with next, its next tick (seconds). */
 TITO_API tito_future_t *tito_db_schedules(tito_db_t *db);

@@ -87,23 +87,47 @@ typedef struct set_job {
     const ti_zone *zone;
 } set_job;
 
+/* Whether the tick has been published already, by the times that the schedule had before. */
+static bool is_fired(const ti_schedule *old, int64_t tick_us)
+{
+    ti_cron cron;
+    ti_zone zone;
+    if (tick_us >= old->next_us || times_of(old, &cron, &zone, NULL) != TI_OK)
+        return false;
+    bool fired = ti_cron_next(&cron, &zone, tick_us - 1) == tick_us;
+    ti_zone_free(&zone);
+    return fired;
+}
+
+/* The first tick of other times than before. Those before old's next one, up to
+ * TI_SCHEDULE_AHEAD_US from now, have been published. */
+static ti_status first_tick(const set_job *job, const ti_schedule *old, int64_t *next_out,
+                            const ti_call *call, ti_err *err)
+{
+    ti_ts now;
+    TI_TRY(ti_kv_now(job->queues->kv, &now, call, err));
+    const int64_t now_us = ti_ts_to_us(now);
+    *next_out = ti_cron_next(job->cron, job->zone, now_us);
+    if (old != NULL && *next_out <= now_us + TI_SCHEDULE_AHEAD_US && is_fired(old, *next_out))
+        *next_out = ti_cron_next(job->cron, job->zone, *next_out);
+    return TI_OK;
+}
+
 /* A ti_transact_fn. */
 static ti_status set(void *context, ti_txn *txn, const ti_call *call, ti_err *err)
 {
     set_job *job = context;
     ti_schedule old;
     ti_slice key;
-    ti_ts now;
     ti_status status = get(job->queues, txn, job->schedule.name, &key, &old, call, err);
     if (status != TI_OK && status != TI_NOT_FOUND)
         return status;
-    if (status == TI_OK && ti_slice_equal(old.cron, job->schedule.cron) &&
-        ti_slice_equal(old.timezone, job->schedule.timezone)) {
+    bool known = status == TI_OK;
+    if (known && ti_slice_equal(old.cron, job->schedule.cron) &&
+        ti_slice_equal(old.timezone, job->schedule.timezone))
         job->schedule.next_us = old.next_us;
-    } else {
-        TI_TRY(ti_kv_now(job->queues->kv, &now, call, err));
-        job->schedule.next_us = ti_cron_next(job->cron, job->zone, ti_ts_to_us(now));
-    }
+    else
+        TI_TRY(first_tick(job, known ? &old : NULL, &job->schedule.next_us, call, err));
     return put(txn, key, &job->schedule, err);
 }
 

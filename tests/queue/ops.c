@@ -1,5 +1,5 @@
-/* Operations: tokens, purge, replay, pause, retention, recurring events, limits of types and keys,
- * what is told about a queue. */
+/* Operations: tokens, purge, replay, pause, retention, limits of types and keys, what is told about
+ * a queue. */
 #include "queue/support.h"
 #include "tikv/spaced.h"
 
@@ -7,7 +7,6 @@
 #include <pthread.h>
 
 #include "base/limits.h"
-#include "queue/schedule.h"
 
 #define SECOND INT64_C(1000000)
 
@@ -416,132 +415,6 @@ static void a_rate_is_kept(void **state)
     qdb_close(&d);
 }
 
-/* ---- recurring events ---- */
-
-#define START_US INT64_C(1704067190000000) /* ten seconds before 2024 */
-
-static uint64_t run_until(qdb *d, test_env *env, ti_worker *w, int64_t us, int64_t *places,
-                          uint64_t max)
-{
-    uint64_t n = 0;
-    for (int64_t passed = 0; passed < us; passed += 250000) {
-        ti_event *event;
-        size_t count = 0;
-        test_env_advance_us(env, 250000);
-        for (int i = 0; i < 8; i++) {
-            OK(d, ti_worker_take(w, &event, 1, 0, &count, &d->err));
-            if (count == 0) {
-                usleep(700);
-                continue;
-            }
-            if (n < max)
-                places[n] = (int64_t)ti_event_info_of(event)->place.timestamp_us;
-            n++;
-            ack(event);
-        }
-    }
-    return n;
-}
-
-static void schedule(qdb *d, const char *cron, ti_catch_up catch_up)
-{
-    ti_schedule s = {.name = S("tick"),
-                     .type = S("user"),
-                     .key = S("a"),
-                     .cron = S(cron),
-                     .payload = S("{\"x\":1}"),
-                     .catch_up = catch_up};
-    OK(d, ti_schedule_set(d->queues, &s, &d->call, &d->err));
-}
-
-static void ticks_come_once_each(void **state)
-{
-    (void)state;
-    if (spaced_wanted())
-        skip(); /* the cluster's clock is not the test's: ticks.c */
-    qdb d;
-    test_env env;
-    int64_t places[16] = {0};
-    test_env_init(&env, START_US, 7);
-    qdb_open(&d, NULL, &env.env);
-    declare(&d, "user", 4, 0, TI_ORDERING_KEY);
-    schedule(&d, "* * * * *", TI_CATCH_UP_ALL);
-    ti_worker *w = start_worker(&d, "user", NULL);
-    uint64_t n = 0;
-    for (int64_t passed = 0; n < 3 && passed < 300 * SECOND; passed += SECOND / 2) {
-        uint32_t fired; /* others that try, too */
-        for (int i = 0; i < 3; i++)
-            OK(&d, ti_schedule_fire(d.queues, S("tick"), &fired, &d.call, &d.err));
-        n += run_until(&d, &env, w, SECOND / 2, places + n, 16 - n);
-    }
-    finish_worker(w);
-    assert_int_equal(n, 3);
-    for (uint64_t i = 0; i < n; i++)
-        assert_int_equal(places[i] % (60 * SECOND), 0);
-    assert_int_equal(places[1] - places[0], 60 * SECOND);
-    assert_int_equal(places[2] - places[1], 60 * SECOND);
-    qdb_close(&d);
-}
-
-static uint64_t missed_ticks(ti_catch_up catch_up)
-{
-    qdb d;
-    test_env env;
-    int64_t places[64] = {0};
-    test_env_init(&env, START_US, 7);
-    qdb_open(&d, NULL, &env.env);
-    declare(&d, "user", 4, 0, TI_ORDERING_KEY);
-    schedule(&d, "* * * * *", catch_up);
-    test_env_advance_us(&env, 605 * SECOND); /* ten ticks; one more in five seconds */
-    schedule(&d, "* * * * *", catch_up);     /* said again: nothing is forgotten */
-    ti_worker *w = start_worker(&d, "user", NULL);
-    uint64_t n = run_until(&d, &env, w, 20 * SECOND, places, 64);
-    finish_worker(w);
-    qdb_close(&d);
-    return n;
-}
-
-static void missed_ticks_are_caught_up(void **state)
-{
-    (void)state;
-    if (spaced_wanted())
-        skip(); /* as above */
-    assert_int_equal(missed_ticks(TI_CATCH_UP_ALL), 11);
-    assert_int_equal(missed_ticks(TI_CATCH_UP_ONE), 2); /* one for ten, and the one in time */
-    assert_int_equal(missed_ticks(TI_CATCH_UP_NONE), 1);
-}
-
-static void schedules_are_listed_changed_and_removed(void **state)
-{
-    (void)state;
-    qdb d;
-    ti_schedule *list;
-    size_t count;
-    qdb_open(&d, NULL, NULL);
-    schedule(&d, "0 0 1 1 *", TI_CATCH_UP_ONE);
-    OK(&d, ti_schedule_list(d.queues, &d.a, &list, &count, &d.call, &d.err));
-    assert_int_equal(count, 1);
-    assert_true(is(list[0].name, "tick") && is(list[0].cron, "0 0 1 1 *"));
-    assert_true(is(list[0].payload, "{\"x\":1}"));
-    int64_t next_us = list[0].next_us;
-    assert_true(next_us > db_now_us(&d));
-    schedule(&d, "0 0 1 2 *", TI_CATCH_UP_NONE);
-    OK(&d, ti_schedule_list(d.queues, &d.a, &list, &count, &d.call, &d.err));
-    assert_int_equal(list[0].catch_up, TI_CATCH_UP_NONE);
-    assert_true(list[0].next_us != next_us);
-    ti_schedule wrong = {.name = S("x"), .type = S("user"), .key = S("a"), .cron = S("* * *")};
-    test_status(ti_schedule_set(d.queues, &wrong, &d.call, &d.err), TI_INVALID_ARGUMENT);
-    wrong.cron = S("* * * * *");
-    wrong.timezone = S("Mars/Olympus");
-    test_status(ti_schedule_set(d.queues, &wrong, &d.call, &d.err), TI_INVALID_ARGUMENT);
-    wrong.timezone = S("");
-    wrong.payload = S("{");
-    test_status(ti_schedule_set(d.queues, &wrong, &d.call, &d.err), TI_INVALID_ARGUMENT);
-    OK(&d, ti_schedule_remove(d.queues, S("tick"), &d.call, &d.err));
-    test_status(ti_schedule_remove(d.queues, S("tick"), &d.call, &d.err), TI_NOT_FOUND);
-    qdb_close(&d);
-}
-
 /* ---- what is told ---- */
 
 static void state_and_metrics(void **state)
@@ -601,9 +474,6 @@ int main(void)
         cmocka_unit_test(keys_are_limited_without_an_order),
         cmocka_unit_test(gates_end_with_their_worker),
         cmocka_unit_test(a_rate_is_kept),
-        cmocka_unit_test(ticks_come_once_each),
-        cmocka_unit_test(missed_ticks_are_caught_up),
-        cmocka_unit_test(schedules_are_listed_changed_and_removed),
         cmocka_unit_test(state_and_metrics),
     };
     return TEST_RUN(tests);
