@@ -143,7 +143,8 @@ static ti_status take_error(ti_resolver *r, check *k, const Kvrpcpb__KeyError *e
         return TI_OK;
     }
     return ti_err_set(err, TI_UNAVAILABLE, "the status of a transaction can not be found out: %s",
-                      ti_key_error_said(e).text);
+                      e->primary_mismatch != NULL ? "what its lock calls the primary lock is none"
+                                                  : ti_key_error_said(e).text);
 }
 
 /* Asks at the primary until there is an answer. */

@@ -81,6 +81,8 @@ static inline bool ti_lock_is_expired(const Kvrpcpb__LockInfo *lock, uint64_t cu
 /* What an unknown key error says in words. */
 static inline ti_said ti_key_error_said(const Kvrpcpb__KeyError *e)
 {
+    if (e->abort[0] == '\0' && e->retryable[0] == '\0')
+        return ti_said_by("a key error of an unknown kind");
     return ti_said_by(e->abort[0] != '\0' ? e->abort : e->retryable);
 }
 
