@@ -152,6 +152,50 @@ static void many_look_for_the_leader_once(void **state)
     little_end(&l);
 }
 
+/* ---- Peers that can not lead ---- */
+
+/* The peer on the second store is a learner: on TiFlash, or not caught up. */
+static void second_peer_learns(fake_pd_ask *ask)
+{
+    ti_err err;
+    if (ask->kind != FAKE_PD_GET_REGION)
+        return;
+    Pdpb__GetRegionResponse *r =
+        ti_pb_unpack(&pdpb__get_region_response__descriptor, ask->answer, ask->a, &err);
+    ti_require(r != NULL);
+    r->region->peers[1]->role = METAPB__PEER_ROLE__Learner;
+    ask->answer = ti_pb_pack(&r->base, ask->a);
+}
+
+/* The first store leads no more, and does not know who does: the third. */
+static bool leads_no_more(little *l, fake_ask *ask)
+{
+    Errorpb__Error error = ERRORPB__ERROR__INIT;
+    Errorpb__NotLeader elsewhere = ERRORPB__NOT_LEADER__INIT;
+    atomic_fetch_add(&l->count, ask->store == 2);
+    if (ask->store == 3)
+        return false;
+    error.not_leader = &elsewhere;
+    fake_region_error(ask, &error);
+    return true;
+}
+
+static void learners_are_not_asked(void **state)
+{
+    (void)state;
+    little l;
+    little_begin_closed(&l, NULL);
+    l.f.regions[0].leader = 1;
+    l.f.pd_answer = second_peer_learns;
+    l.meddle = leads_no_more;
+    l.e = fake_open(&l.f);
+    ti_slice value;
+    (void)little_get(&l, "a", 2000, &value);
+    assert_int_equal(atomic_load(&l.count), 0);
+    assert_true(atomic_load(&l.f.asked[TI_COMMAND_GET]) >= 3);
+    little_end(&l);
+}
+
 /* ---- 20: gaps between regions ---- */
 
 static const char *const four[] = {"f", "m", "t", NULL};
@@ -530,6 +574,7 @@ int main(void)
         cmocka_unit_test(keys_keep_their_order_and_come_back),
         cmocka_unit_test(many_misses_are_one_lookup),
         cmocka_unit_test(many_look_for_the_leader_once),
+        cmocka_unit_test(learners_are_not_asked),
         cmocka_unit_test(a_range_with_a_gap_is_not_believed),
         cmocka_unit_test(a_broken_stream_fails_only_its_own),
         cmocka_unit_test(a_server_that_stays_down_is_asked_slowly),
