@@ -166,6 +166,13 @@ static bool is_for_us(ti_worker *w, const ti_schedule *s)
     return ours;
 }
 
+/* Whether the next schedule may fare better than one that ended so. */
+static bool is_its_own(ti_status status)
+{
+    ti_status_class class = ti_status_class_of(status);
+    return class != TI_CLASS_TRANSIENT && class != TI_CLASS_UNKNOWN;
+}
+
 static ti_status fire_schedules(ti_worker *w, ti_arena *a, const ti_call *call, ti_err *err)
 {
     ti_schedule *schedules;
@@ -181,8 +188,11 @@ static ti_status fire_schedules(ti_worker *w, ti_arena *a, const ti_call *call, 
             !is_for_us(w, &schedules[i]))
             continue;
         ti_status status = ti_schedule_fire(w->queues, schedules[i].name, &fired, call, err);
-        if (status != TI_OK && status != TI_NOT_FOUND) /* removed meanwhile */
+        if (!is_its_own(status))
             return status;
+        if (status != TI_OK && status != TI_NOT_FOUND) /* that is: removed meanwhile */
+            ti_worker_note(w, err, "publishing a recurring event");
+        ti_err_clear(err);
     }
     return TI_OK;
 }

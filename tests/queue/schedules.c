@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "queue/cron_int.h"
 #include "queue/schedule.h"
+#include "queue/value_int.h"
 
 #define SECOND INT64_C(1000000)
 
@@ -231,6 +232,41 @@ static void changed_while_an_event_waits(void **state)
     qdb_close(&d);
 }
 
+/* A schedule that can not be published (its zone is not on this machine) keeps no other from it. */
+static void a_broken_one_is_alone(void **state)
+{
+    (void)state;
+    if (spaced_wanted())
+        skip(); /* as above */
+    qdb d;
+    test_env env;
+    ti_txn *txn;
+    ti_buf value;
+    int64_t places[8];
+    test_env_init(&env, START_US, 7);
+    qdb_open(&d, NULL, &env.env);
+    declare(&d, "user", 4, 0, TI_ORDERING_KEY);
+    schedule(&d, "* * * * *", TI_CATCH_UP_ALL);
+    ti_schedule broken = {.name = S("a"),
+                          .type = S("user"),
+                          .key = S("a"),
+                          .cron = S("* * * * *"),
+                          .timezone = S("Mars/Olympus"),
+                          .next_us = START_US};
+    OK(&d, ti_txn_begin(&d.kv, NULL, &txn, &d.err));
+    ti_slice key = ti_key_queue_schedule(ti_store_keyspace(d.store), ti_txn_arena(txn), S("a"));
+    ti_buf_init(&value, 4096);
+    OK(&d, ti_schedule_seal(&value, key, &broken, &d.err));
+    OK(&d, ti_txn_put(txn, key, ti_buf_slice(&value), &d.err));
+    OK(&d, ti_txn_commit(txn, NULL, &d.call, &d.err));
+    ti_buf_free(&value);
+    ti_txn_free(txn);
+    ti_worker *w = start_worker(&d, "user", NULL);
+    assert_int_equal(run_until(&d, &env, w, 15 * SECOND, places, 8), 1);
+    finish_worker(w);
+    qdb_close(&d);
+}
+
 static void schedules_are_listed_changed_and_removed(void **state)
 {
     (void)state;
@@ -269,6 +305,7 @@ int main(void)
         cmocka_unit_test(missed_ticks_are_caught_up),
         cmocka_unit_test(ticks_over_changes_of_the_clock),
         cmocka_unit_test(changed_while_an_event_waits),
+        cmocka_unit_test(a_broken_one_is_alone),
         cmocka_unit_test(schedules_are_listed_changed_and_removed),
     };
     return TEST_RUN(tests);
