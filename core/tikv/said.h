@@ -9,7 +9,8 @@
  *
  * INVARIANTS
  *  1. Left out are bytes in hexadecimal (from 8 digits on, when a letter is among them or when they
- *     are too many for a number), lists of numbers in brackets, and quoted text.
+ *     are too many for a number), lists of numbers in brackets, and quoted text. Every key of
+ *     tito's is longer, and has a ':' (3A) behind its first segment, which no value comes before.
  *  2. The result fits and is NUL-terminated, whatever the text is.
  *
  * Thread rule: any thread, no state. */

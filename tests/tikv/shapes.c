@@ -18,6 +18,12 @@ static void what_servers_say_is_told_without_keys(void **state)
          "Key ... is not in region key range [, 7A) for region 12"},
         {"Key 748000000000000000FE00 is", "Key ... is"},
         {"748000000000000000000000", "..."}, /* more digits than a number has */
+        /* The shortest of keys, as it is and in the memcomparable form; what is shorter holds no
+         * more than the begin of its first segment. */
+        {"key 7461626C653A613A31 and 7461626c653a613a31", "key ... and ..."},
+        {"key 7461626C653A613AFF3100000000000000F8", "key ..."},
+        {"key 6D6574613A61", "key ..."},
+        {"region [746162, 7A)", NULL},
         {"at 470651909929435137 and 18446744073709551615", NULL},
         {"Error(Txn(Mvcc(PessimisticLockNotFound { start_ts: 7, key: [116, 0, 255], n: 1 })))",
          "Error(Txn(Mvcc(PessimisticLockNotFound { start_ts: 7, key: ..., n: 1 })))"},
