@@ -362,7 +362,7 @@ static void end_stream(ti_conn *conn, const ti_err *why)
     unlock(conn);
 }
 
-static void on_message(void *context, ti_slice message)
+static bool on_message(void *context, ti_slice message)
 {
     ti_conn *conn = context;
     ti_err err;
@@ -375,6 +375,7 @@ static void on_message(void *context, ti_slice message)
     else
         give_answers(conn, answers, ids, count);
     ti_free(answers);
+    return ti_conn_pending(conn) > 0;
 }
 
 static void on_end(void *context, const ti_err *why)

@@ -29,6 +29,9 @@
 /* What a store may send ahead of the reader on one stream. Fixed and large, as client-go's, so that
  * there is no ping and seldom a window update per answer. */
 #define WINDOW_SIZE (16 << 20)
+/* A buffer that connections are read into, at least: what does not fit into its rest is taken in two
+ * pieces. */
+#define READ_SIZE_MIN (64 << 10)
 
 /* gRPC itself is one per process, and its threads are not in a forked child: how many wires are
  * open and whose they are. What a child inherits open can not be used there, nor opened beside. */
@@ -99,8 +102,9 @@ static grpc_channel *channel_create(const ti_grpc *g, const char *address, unsig
         int_arg(GRPC_ARG_ENABLE_CHANNELZ, 0),
         int_arg(GRPC_ARG_HTTP2_BDP_PROBE, 0),
         int_arg(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, WINDOW_SIZE),
+        int_arg(GRPC_ARG_TCP_MIN_READ_CHUNK_SIZE, READ_SIZE_MIN),
     };
-    size_t count = 15;
+    size_t count = 16;
     if (ti_grpc_tls_server_name(g->tls) != NULL) {
         list[count].type = GRPC_ARG_STRING;
         list[count].key = (char *)(uintptr_t)GRPC_SSL_TARGET_NAME_OVERRIDE_ARG;

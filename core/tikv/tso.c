@@ -207,7 +207,7 @@ static ti_status read_reply(ti_tso *t, ti_slice message, uint64_t *first_out, ti
     return status;
 }
 
-static void on_message(void *context, ti_slice message)
+static bool on_message(void *context, ti_slice message)
 {
     ti_tso *t = context;
     ti_err err;
@@ -216,7 +216,7 @@ static void on_message(void *context, ti_slice message)
     ti_stream *stream = t->stream;
     if (t->broken) {
         unlock(t);
-        return;
+        return true; /* its end */
     }
     if (read_reply(t, message, &ts, &err) != TI_OK) {
         fail_all(t, &err);
@@ -238,7 +238,9 @@ static void on_message(void *context, ti_slice message)
         }
         send_queued(t);
     }
+    bool more = t->batch_count > 0;
     unlock(t);
+    return more;
 }
 
 static void on_end(void *context, const ti_err *why)

@@ -59,8 +59,10 @@ typedef void (*ti_unary_done)(void *context, ti_slice response, const ti_err *er
 
 typedef struct ti_stream_handler {
     void (*on_sent)(void *context);
-    void (*on_message)(void *context, ti_slice message); /* borrowed for the call */
-    void (*on_end)(void *context, const ti_err *why);    /* why->status is never OK */
+    /* message is borrowed for the call. false: no other is expected before something is sent, so
+     * that the next is looked for only then (one that comes unasked waits until then). */
+    bool (*on_message)(void *context, ti_slice message);
+    void (*on_end)(void *context, const ti_err *why); /* why->status is never OK */
 } ti_stream_handler;
 
 typedef struct ti_wire_vt {
