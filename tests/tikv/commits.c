@@ -202,6 +202,21 @@ static void only_a_credible_refusal_of_the_primary_moves_a_commit(void **state)
     }
 }
 
+/* Its locks may have been cleared away long ago, and with them what others knew of it. */
+static void a_transaction_ends_within_a_day(void **state)
+{
+    (void)state;
+    for (int hours = 23; hours <= 25; hours += 2) {
+        little l;
+        little_begin(&l, two);
+        l.m.refuses_1pc = l.m.refuses_async = true;
+        ti_ts start_ts = little_now(&l) - ((uint64_t)hours * 3600000 << TI_TS_LOGICAL_BITS);
+        test_status(little_put(&l, start_ts, both, "1", 60000), hours < 24 ? TI_OK : TI_CONFLICT);
+        little_expect(&l, "z", hours < 24 ? "1" : "");
+        little_end(&l);
+    }
+}
+
 /* ---- The order of clearing away ---- */
 
 typedef struct order {
@@ -260,6 +275,7 @@ int main(void)
         cmocka_unit_test(after_a_move_the_keys_of_a_region_are_not_counted),
         cmocka_unit_test(a_large_commit_keeps_its_locks_alive),
         cmocka_unit_test(only_a_credible_refusal_of_the_primary_moves_a_commit),
+        cmocka_unit_test(a_transaction_ends_within_a_day),
         cmocka_unit_test(the_primary_is_cleared_first_and_alone),
     };
     return TEST_RUN(tests);
