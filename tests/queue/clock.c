@@ -269,6 +269,36 @@ static void checkpoints_are_followed(void **state)
     qdb_close(&d);
 }
 
+/* A checkpoint does not pass what is unfinished, however much behind it is: after the worker has
+ * died it is there for the next. */
+static void checkpoints_wait_for_the_oldest(void **state)
+{
+    (void)state;
+    qdb d;
+    test_env env;
+    open_at(&d, &env);
+    declare(&d, "user", 1, 0, TI_ORDERING_KEY);
+    ti_worker *w = start_worker(&d, "user", &(ti_worker_options){.concurrency = 2});
+    publish(&d, "user", "slow", "1");
+    ti_event *slow = take_now(w);
+    for (int i = 0; i < 40; i++) {
+        publish(&d, "user", "quick", "2");
+        ack(take_now(w));
+        test_env_advance_us(&env, SECOND);
+    }
+    ti_worker_stop(w, 0);
+    (void)ti_worker_join(w, NULL);
+    ti_event_abandon(slow);
+    ti_event_free(slow);
+    ti_worker_free(w);
+    w = start_worker(&d, "user", NULL);
+    ti_event *event = take_now(w);
+    assert_true(is(ti_event_info_of(event)->payload, "1"));
+    ack(event);
+    finish_worker(w);
+    qdb_close(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +309,7 @@ int main(void)
         cmocka_unit_test(commits_beyond_the_grace_are_refused),
         cmocka_unit_test(commits_that_enter_late_are_refused),
         cmocka_unit_test(checkpoints_are_followed),
+        cmocka_unit_test(checkpoints_wait_for_the_oldest),
     };
     return TEST_RUN(tests);
 }
