@@ -70,6 +70,8 @@ typedef struct ti_mutation {
     ti_mutation_kind kind;
     ti_ts check_ts; /* the conflict check of this key starts here when later than start_ts (keys
                        read under a lock); else TI_TS_NONE */
+    ti_ts since;    /* or here, also when it is earlier (the key was read at that snapshot): only
+                       for engines that have `unchanged`; else TI_TS_NONE */
 } ti_mutation;
 
 typedef struct ti_range {

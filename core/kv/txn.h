@@ -59,6 +59,12 @@ ti_status ti_txn_batch_get(ti_txn *txn, const ti_slice *keys, size_t count, ti_a
  * (which some earlier transaction had) showed them; takes the snapshot. false says nothing. */
 ti_status ti_txn_unchanged(ti_txn *txn, const ti_slice *keys, const ti_ts *since, size_t count,
                            bool *unchanged_out, const ti_call *call, ti_err *err);
+/* Whether ti_txn_expect can be used: the engine remembers for a while what was committed. */
+bool ti_txn_can_expect(const ti_txn *txn);
+/* A key that the transaction has written (not by insert) was read at an earlier snapshot, whose
+ * timestamp is since: the commit answers CONFLICT when anything was committed on it after that, or
+ * when that is not remembered. The transaction's own snapshot is not taken. */
+void ti_txn_expect(ti_txn *txn, ti_slice key, ti_ts since);
 /* A page of the merged view, forward or reverse, as ti_scan says; `more` and the last key tell
  * where to go on. */
 ti_status ti_txn_scan(ti_txn *txn, const ti_scan *scan, ti_arena *a, ti_scan_page *page_out,

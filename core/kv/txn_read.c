@@ -114,6 +114,18 @@ ti_status ti_txn_unchanged(ti_txn *txn, const ti_slice *keys, const ti_ts *since
     return TI_OK;
 }
 
+bool ti_txn_can_expect(const ti_txn *txn)
+{
+    return txn->kv->engine->vt->unchanged != NULL;
+}
+
+void ti_txn_expect(ti_txn *txn, ti_slice key, ti_ts since)
+{
+    ti_assert(ti_txn_can_expect(txn));
+    ti_assert(since != TI_TS_NONE);
+    ti_writes_expect(&txn->writes, key, since);
+}
+
 /* Takes the lock of key and remembers what it found. */
 static ti_status take_lock(ti_txn *txn, ti_slice key, int64_t wait_us, const ti_call *call,
                            ti_err *err)

@@ -16,6 +16,7 @@ void ti_writes_init(ti_writes *w, ti_arena *a)
     w->leaves = w->first_leaves;
     w->leaf_count = 1;
     w->leaf_capacity = 1;
+    w->newest = NULL;
     w->count = 0;
     w->mutations = 0;
     w->size = 0;
@@ -207,11 +208,22 @@ ti_status ti_writes_apply(ti_writes *w, ti_mutation_kind kind, ti_slice key, ti_
     if (write->kind == TI_WRITE_NONE)
         w->mutations++;
     write->kind = combined;
+    w->newest = write;
     if (kind == TI_MUTATION_LOCK)
         return TI_OK;
     w->size = w->size - write->value.len + copy.len;
     write->value = copy;
     return TI_OK;
+}
+
+void ti_writes_expect(ti_writes *w, ti_slice key, ti_ts since)
+{
+    ti_write *write = w->newest;
+    if (write == NULL || !ti_slice_equal(write->key, key))
+        write = ti_writes_find(w, key);
+    ti_require(write != NULL);
+    ti_assert(write->kind == TI_MUTATION_PUT || write->kind == TI_MUTATION_DELETE);
+    write->since = since;
 }
 
 ti_status ti_writes_add_locked(ti_writes *w, ti_slice key, const ti_locked *locked)
@@ -298,6 +310,7 @@ ti_mutation *ti_writes_mutations(const ti_writes *w, size_t *count_out)
                 .value = write->value,
                 .kind = only_locked ? TI_MUTATION_LOCK : (ti_mutation_kind)write->kind,
                 .check_ts = write->check_ts,
+                .since = write->since,
             };
         }
     }

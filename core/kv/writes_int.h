@@ -28,6 +28,7 @@ typedef struct ti_write {
     ti_slice value;        /* of PUT and INSERT */
     ti_slice locked_value; /* the newest committed value when the lock was taken */
     ti_ts check_ts;        /* TI_TS_NONE unless locked */
+    ti_ts since;           /* TI_TS_NONE unless expected unchanged since then */
     int kind;              /* a ti_mutation_kind or TI_WRITE_NONE */
     bool locked;           /* read under a pessimistic lock */
     bool locked_found;     /* and there was a value */
@@ -43,6 +44,7 @@ typedef struct ti_writes {
     ti_write_leaf **leaves;
     size_t leaf_count; /* >= 1 */
     size_t leaf_capacity;
+    ti_write *newest; /* written last, or NULL */
     size_t count;     /* writes in all leaves */
     size_t mutations; /* of them, those that are not TI_WRITE_NONE */
     size_t size;      /* bytes of keys and values */
@@ -79,6 +81,8 @@ ti_write_view ti_write_view_of(const ti_write *write, ti_slice *value_out);
  *   DELETE          PUT      DELETE   PUT              DELETE
  *   ABSENT          INSERT   ABSENT   INSERT           ABSENT */
 ti_status ti_writes_apply(ti_writes *w, ti_mutation_kind kind, ti_slice key, ti_slice value);
+/* The write of key, which is there and is no INSERT, is checked from since. */
+void ti_writes_expect(ti_writes *w, ti_slice key, ti_ts since);
 /* Remembers that key is locked and what was found. OUT_OF_MEMORY (no text set). */
 ti_status ti_writes_add_locked(ti_writes *w, ti_slice key, const ti_locked *locked);
 

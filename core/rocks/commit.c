@@ -11,7 +11,8 @@
  *     it.
  *  2. Between the last check and the timestamp the mutex is not released.
  *  3. A transaction that read nothing (its start is its fresh_ts) may as well have begun after all
- *     that came between its start and its timestamp: it has no conflicts.
+ *     that came between its start and its timestamp: it has no conflicts, but on keys that say
+ *     since when they are to be unchanged.
  *
  * Thread rule: any thread. */
 #include <string.h>
@@ -136,15 +137,23 @@ static ti_status refuse(attempt *t, size_t i, ti_status status, const char *why,
     return ti_err_set(err, status, "%s", why);
 }
 
+/* Where the conflict check of a mutation starts. */
+static ti_ts check_from(const attempt *t, const ti_mutation *m)
+{
+    if (m->since != TI_TS_NONE)
+        return m->since;
+    if (t->blind)
+        return TI_TS_MAX;
+    return m->check_ts > t->request->start_ts ? m->check_ts : t->request->start_ts;
+}
+
 /* The checks of one mutation. */
 static ti_status check_mutation(attempt *t, size_t i, ti_err *err)
 {
     const ti_mutation *m = &t->request->mutations[i];
-    ti_ts start = m->check_ts > t->request->start_ts ? m->check_ts : t->request->start_ts;
+    ti_ts start = check_from(t, m);
     ti_ts floor = t->e->recent.floor;
     ti_ts changed = ti_recent_find(&t->e->recent, t->hashes[i]);
-    if (t->blind)
-        start = TI_TS_MAX;
     if (start < floor)
         return refuse(t, SIZE_MAX, TI_CONFLICT,
                       "the transaction began before the oldest commit that is still remembered; "
