@@ -48,24 +48,25 @@ const ti_segment *ti_segment_find(ti_slice text)
     return NULL;
 }
 
+/* What a byte of a uuid's text can be: 1 a lower-case hexadecimal digit, 2 a dash. */
+static const unsigned char uuid_class[256] = {
+    ['0' ... '9'] = 1,
+    ['a' ... 'f'] = 1,
+    ['-'] = 2,
+};
+static const unsigned char uuid_form[TI_UUID_TEXT_SIZE] = {
+    1, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 2, 1, 1, 1, 1,
+    2, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+};
+
 bool ti_uuid_text_is_valid(ti_slice text)
 {
+    unsigned wrong = 0;
     if (text.len != TI_UUID_TEXT_SIZE)
         return false;
-    bool valid = true;
-    for (size_t i = 0; i < TI_UUID_TEXT_SIZE; i++) {
-        unsigned char c = (unsigned char)text.data[i];
-        bool digit = (unsigned)c - '0' < 10;
-        bool letter = (unsigned)c - 'a' < 6;
-        valid &= digit | letter | (c == '-');
-    }
-    static const unsigned char dashes[] = {8, 13, 18, 23};
-    size_t count = 0;
     for (size_t i = 0; i < TI_UUID_TEXT_SIZE; i++)
-        count += text.data[i] == '-';
-    for (size_t i = 0; i < sizeof(dashes); i++)
-        valid &= text.data[dashes[i]] == '-';
-    return valid && count == sizeof(dashes);
+        wrong |= uuid_class[(unsigned char)text.data[i]] ^ uuid_form[i];
+    return wrong == 0;
 }
 
 bool ti_event_place_is_valid(const ti_event_place *place)
