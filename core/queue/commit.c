@@ -239,9 +239,11 @@ static size_t take_group(ti_worker *w, ti_lane *lane)
     return n;
 }
 
+/* Its events are freed only after the mutex was let go: others wait for it. */
 static void commit_group(ti_worker *w, ti_committer *c, ti_lane *lane)
 {
     ti_result results[TI_ACK_GROUP_MAX];
+    ti_event *events[TI_ACK_GROUP_MAX];
     ti_assert(!lane->busy);
     size_t n = take_group(w, lane);
     ti_assert(n > 0);
@@ -249,10 +251,18 @@ static void commit_group(ti_worker *w, ti_committer *c, ti_lane *lane)
     w->lane_turn = (uint32_t)(lane - w->lanes) + 1;
     ti_worker_unlock(w);
     bool decided = ti_group_commit(c, lane->group, n, results);
+    for (size_t i = 0; i < n; i++) {
+        events[i] = lane->group[i];
+        ti_event_ref(events[i]);
+    }
     ti_mutex_lock(&w->mutex);
     for (size_t i = 0; i < n && decided; i++)
-        ti_result_take(w, lane->group[i], results[i]);
+        ti_result_take(w, events[i], results[i]);
     lane->busy = false;
+    ti_worker_unlock(w);
+    for (size_t i = 0; i < n; i++)
+        ti_event_unref(events[i]);
+    ti_mutex_lock(&w->mutex);
 }
 
 /* What it stands for: each event is there until its result is taken. */

@@ -85,7 +85,7 @@ ti_event *ti_event_new(ti_part *part, const ti_event_place *place, bool from_par
     event->worker = part->type->worker;
     event->part = part;
     event->size = size;
-    event->refs = 1;
+    atomic_init(&event->refs, 1);
     event->from_parked = from_parked;
     event->info.place = *place;
     event->info.place.partition = part->number;
@@ -120,6 +120,19 @@ void ti_event_destroy(ti_event *event)
         ti_batch_unref(event->batch);
     ti_free(event->text);
     ti_free(event);
+}
+
+void ti_event_ref(ti_event *event)
+{
+    atomic_fetch_add_explicit(&event->refs, 1, memory_order_relaxed);
+}
+
+void ti_event_unref(ti_event *event)
+{
+    uint32_t before = atomic_fetch_sub_explicit(&event->refs, 1, memory_order_acq_rel);
+    ti_assert(before > 0);
+    if (before == 1)
+        ti_event_destroy(event);
 }
 
 ti_slice ti_event_sequence(const ti_event_info *info)

@@ -1,8 +1,11 @@
-/* A group of outcomes in one transaction: rows checked on its own snapshot (read again where the
- * engine does not know them to be as they were), mutations, commit.
+/* A group of outcomes in one transaction. First, where the engine remembers what was committed: no
+ * row is looked at, and the commit is to fail when one has changed since it was read. Else, or when
+ * it did fail: rows checked on its own snapshot (read again where the engine does not know them to
+ * be as they were), mutations, commit.
  *
  *   OK                      all decided: DONE; DROPPED where the row was gone or had changed; LOST
  *                           where the partition is not ours any more
+ *   conflict, unchecked     again, with the rows checked
  *   conflict, more than one one by one, in order
  *   conflict, one           again: the row is re-read, which decides
  *   transient               again after a wait
@@ -101,12 +104,28 @@ static bool fence(ti_worker *w, ti_txn *txn, const ti_event *event)
     return true;
 }
 
-static ti_status write_and_commit(ti_committer *c, ti_txn *txn, ti_event **events, size_t n,
-                                  ti_result *results, const ti_call *call, ti_err *err)
+/* Whether the commit can tell that none of the rows has changed since it was read. */
+static bool can_expect(const ti_txn *txn, ti_event *const *events, size_t n)
 {
-    ti_outcome_write write = {
-        .worker = c->worker, .txn = txn, .arena = &c->arena, .sealer = &c->sealer};
-    TI_TRY(ti_rows_check(c, txn, events, n, results, call, err));
+    bool known = ti_txn_can_expect(txn);
+    for (size_t i = 0; i < n && known; i++)
+        known = events[i]->read_ts != TI_TS_NONE && !events[i]->maybe_committed;
+    return known;
+}
+
+static ti_status write_and_commit(ti_committer *c, ti_txn *txn, ti_event **events, size_t n,
+                                  bool expects, ti_result *results, const ti_call *call,
+                                  ti_err *err)
+{
+    ti_outcome_write write = {.worker = c->worker,
+                              .txn = txn,
+                              .arena = &c->arena,
+                              .sealer = &c->sealer,
+                              .expects = expects};
+    for (size_t i = 0; i < n; i++)
+        results[i] = TI_RESULT_DONE;
+    if (!expects)
+        TI_TRY(ti_rows_check(c, txn, events, n, results, call, err));
     TI_TRY(ti_worker_now(c->worker, txn, &write.now, call, err));
     for (size_t i = 0; i < n; i++) {
         if (results[i] == TI_RESULT_DONE && !fence(c->worker, txn, events[i]))
@@ -117,16 +136,29 @@ static ti_status write_and_commit(ti_committer *c, ti_txn *txn, ti_event **event
     return ti_txn_commit(txn, NULL, call, err);
 }
 
-/* One attempt; after an unknown one, what is gone is done. */
-static ti_status attempt(ti_committer *c, ti_event **events, size_t n, ti_result *results,
-                         ti_err *err)
+static ti_status attempt_once(ti_committer *c, ti_event **events, size_t n, bool *expects_io,
+                              ti_result *results, ti_err *err)
 {
     ti_call call = ti_worker_call(c->worker);
     ti_txn *txn;
     ti_arena_reset(&c->arena);
     TI_TRY(ti_txn_begin(c->worker->queues->kv, NULL, &txn, err));
-    ti_status status = write_and_commit(c, txn, events, n, results, &call, err);
+    *expects_io = *expects_io && can_expect(txn, events, n);
+    ti_status status = write_and_commit(c, txn, events, n, *expects_io, results, &call, err);
     ti_txn_free(txn);
+    return status;
+}
+
+/* One attempt; after an unknown one, what is gone is done. */
+static ti_status attempt(ti_committer *c, ti_event **events, size_t n, bool expects,
+                         ti_result *results, ti_err *err)
+{
+    ti_status status = attempt_once(c, events, n, &expects, results, err);
+    if (expects && ti_status_class_of(status) == TI_CLASS_CONFLICT) {
+        expects = false;
+        ti_err_clear(err);
+        status = attempt_once(c, events, n, &expects, results, err);
+    }
     for (size_t i = 0; i < n; i++) {
         if (status == TI_OUTCOME_UNKNOWN)
             events[i]->maybe_committed = true;
@@ -165,7 +197,7 @@ bool ti_group_commit(ti_committer *c, ti_event **events, size_t n, ti_result *re
     ti_assert(n > 0);
     for (uint32_t tries = 1;; tries++) {
         ti_err_clear(&err);
-        ti_status status = attempt(c, events, n, results_out, &err);
+        ti_status status = attempt(c, events, n, tries == 1, results_out, &err);
         if (status == TI_OK)
             return true;
         ti_worker_note(c->worker, &err, "committing outcomes");

@@ -9,7 +9,8 @@
  *   damaged     row deleted, FAILED row put that holds its bytes
  *
  * INVARIANTS
- *  1. The row has been checked in the same transaction and is what the event was made of.
+ *  1. The row has been checked in the same transaction and is what the event was made of; or
+ *     (`expects`) the commit checks that nothing has changed it since it was read.
  *  2. Only a retry, a move and a reschedule write rows that workers read. A reschedule keeps the
  *     rule of places (queue.h, invariant 1) with `now` for T. */
 #include <string.h>
@@ -45,6 +46,28 @@ static ti_status put(const ti_outcome_write *write, ti_slice key, ti_sealed_kind
     TI_TRY(ti_key_check(key, "queue key", err));
     TI_TRY(ti_event_seal(write->sealer, kind, key, fields, &value, err));
     return ti_txn_put(write->txn, key, value, err);
+}
+
+/* What is written over the event's row: its commit fails when the row is not what was read. */
+static void expect_row(const ti_outcome_write *write, const ti_event *event)
+{
+    if (write->expects)
+        ti_txn_expect(write->txn, event->row_key, event->read_ts);
+}
+
+static ti_status put_row(const ti_outcome_write *write, const ti_event *event, ti_sealed_kind kind,
+                         const ti_event_fields *fields, ti_err *err)
+{
+    TI_TRY(put(write, event->row_key, kind, fields, err));
+    expect_row(write, event);
+    return TI_OK;
+}
+
+static ti_status delete_row(const ti_outcome_write *write, const ti_event *event, ti_err *err)
+{
+    TI_TRY(ti_txn_delete(write->txn, event->row_key, err));
+    expect_row(write, event);
+    return TI_OK;
 }
 
 /* The token is free; or it names the event by its new place. */
@@ -87,7 +110,7 @@ static ti_status put_history(const ti_outcome_write *write, const ti_event *even
     place.timestamp_us = (uint64_t)ti_ts_to_us(write->now);
     key = ti_key_history(write->worker->queues->keyspace, write->arena, event->info.type, state,
                          &place);
-    TI_TRY(ti_txn_delete(write->txn, event->row_key, err));
+    TI_TRY(delete_row(write, event, err));
     TI_TRY(free_token(write, event, err));
     return put(write, key, TI_SEALED_HISTORY, fields, err);
 }
@@ -97,10 +120,10 @@ static ti_status put_parked(const ti_outcome_write *write, const ti_event *event
 {
     ti_slice key;
     if (event->from_parked)
-        return put(write, event->row_key, TI_SEALED_PARKED, fields, err);
+        return put_row(write, event, TI_SEALED_PARKED, fields, err);
     key = ti_key_parked(write->worker->queues->keyspace, write->arena, event->info.type,
                         event->order, &event->info.place);
-    TI_TRY(ti_txn_delete(write->txn, event->row_key, err));
+    TI_TRY(delete_row(write, event, err));
     return put(write, key, TI_SEALED_PARKED, fields, err);
 }
 
@@ -109,7 +132,7 @@ static ti_status write_ack(const ti_outcome_write *write, const ti_event *event,
     ti_event_fields fields = fields_of(event);
     if (event->part->type->retention_us == 0) {
         TI_TRY(free_token(write, event, err));
-        return ti_txn_delete(write->txn, event->row_key, err);
+        return delete_row(write, event, err);
     }
     return put_history(write, event, TI_HISTORY_COMPLETED, &fields, err);
 }
@@ -158,7 +181,7 @@ static ti_status write_reschedule(const ti_outcome_write *write, ti_event *event
     ti_slice key =
         ti_key_event(write->worker->queues->keyspace, write->arena, event->info.type, &place);
     ti_txn_not_after(write->txn, ti_ts_add_us(write->now, TI_GRACE_US));
-    TI_TRY(ti_txn_delete(write->txn, event->row_key, err));
+    TI_TRY(delete_row(write, event, err));
     TI_TRY(move_token(write, event, &place, err));
     return put(write, key, TI_SEALED_EVENT, &fields, err);
 }
@@ -177,7 +200,9 @@ static ti_status write_advance(const ti_outcome_write *write, ti_event *event, t
         ti_event_destroy(event->replacement);
     event->replacement = ti_event_new(event->part, &event->info.place, event->from_parked,
                                       parked_key, event->row_key, value);
-    return ti_txn_put(write->txn, event->row_key, value, err);
+    TI_TRY(ti_txn_put(write->txn, event->row_key, value, err));
+    expect_row(write, event);
+    return TI_OK;
 }
 
 static ti_status write_damaged(const ti_outcome_write *write, const ti_event *event, ti_err *err)

@@ -204,8 +204,8 @@ void ti_ready_changed(ti_worker *w)
 {
     if ((w->takers == 0 && !w->want_notify) || ti_ready_count(w, 1) == 0)
         return;
-    if (w->takers > 0)
-        ti_cond_signal(&w->ready_cond);
+    if (w->wakes < w->takers)
+        w->wakes++;
     if (w->want_notify) {
         w->want_notify = false;
         w->notify = true;

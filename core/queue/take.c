@@ -26,9 +26,9 @@ static void hand_out(ti_worker *w, ti_event *event)
         ti_event *member = ti_event_member(event, i);
         ti_assert(member->stage == TI_WAITING);
         member->stage = TI_TAKEN;
-        member->refs++;
-        w->refs++;
+        ti_event_ref(member);
     }
+    atomic_fetch_add_explicit(&w->refs, (uint32_t)count, memory_order_relaxed);
     w->taken++;
     event->taken_ns = ti_env_mono_ns(w->env);
     ti_hub_count(type->type, TI_COUNT_DELIVERED, count);
@@ -134,11 +134,7 @@ ti_status ti_event_txn(ti_event *event, ti_txn **txn_out, ti_err *err)
 
 bool ti_event_is_settled(const ti_event *event)
 {
-    ti_worker *w = event->worker;
-    ti_mutex_lock(&w->mutex);
-    bool settled = event->settled_by_host;
-    ti_mutex_unlock(&w->mutex);
-    return settled;
+    return atomic_load(&event->settled_by_host);
 }
 
 /* ---- settling ---- */
@@ -383,15 +379,8 @@ void ti_event_free(ti_event *event)
     if (!ti_event_is_settled(event))
         ti_event_fail(event, TI_SLICE("the handler ended without an outcome"));
     size_t count = ti_event_count(event);
-    for (size_t i = count; i-- > 0;) { /* a batch lives as long as one of its events */
-        ti_event *member = ti_event_member(event, i);
-        ti_mutex_lock(&w->mutex);
-        ti_assert(member->refs > 0);
-        bool last = --member->refs == 0;
-        ti_mutex_unlock(&w->mutex);
-        if (last)
-            ti_event_destroy(member);
-    }
+    for (size_t i = count; i-- > 0;) /* a batch lives as long as one of its events */
+        ti_event_unref(ti_event_member(event, i));
     ti_worker_unref(w, (uint32_t)count);
 }
 

@@ -151,9 +151,7 @@ static void drop(ti_worker *w, ti_event *event)
     w->bytes -= event->size;
     ti_hub_uncount(part->type->type, TI_COUNT_WAITING, 1);
     ti_timers_release(&w->timers, &event->deadline);
-    ti_assert(event->refs > 0);
-    if (--event->refs == 0)
-        ti_event_destroy(event);
+    ti_event_unref(event);
     part_room_came(w, part);
 }
 

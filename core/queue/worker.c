@@ -28,8 +28,12 @@ ti_retry_policy ti_retry_policy_default(void)
 void ti_worker_unlock(ti_worker *w)
 {
     bool notify = w->notify && w->options.on_ready != NULL;
+    uint32_t wakes = w->wakes;
     w->notify = false;
+    w->wakes = 0;
     ti_mutex_unlock(&w->mutex);
+    for (; wakes > 0; wakes--)
+        ti_cond_signal(&w->ready_cond);
     if (notify)
         w->options.on_ready(w->options.context);
 }
@@ -158,7 +162,7 @@ ti_status ti_worker_open(ti_queues *queues, const ti_worker_options *options,
         ti_free(w);
         return status;
     }
-    w->refs = 1;
+    atomic_init(&w->refs, 1);
     for (int i = 0; i < TI_LANES; i++)
         ti_fifo_init(&w->lanes[i].outcomes);
     ti_fifo_init(&w->own);
@@ -473,12 +477,9 @@ static void free_types(ti_worker *w)
 
 void ti_worker_unref(ti_worker *w, uint32_t count)
 {
-    ti_mutex_lock(&w->mutex);
-    ti_assert(w->refs >= count);
-    w->refs -= count;
-    bool last = w->refs == 0;
-    ti_mutex_unlock(&w->mutex);
-    if (!last)
+    uint32_t before = atomic_fetch_sub_explicit(&w->refs, count, memory_order_acq_rel);
+    ti_assert(before >= count);
+    if (before > count)
         return;
     free_types(w);
     ti_timers_free(&w->timers);

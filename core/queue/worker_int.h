@@ -107,14 +107,14 @@ struct ti_event {
     int64_t retry_after_us;   /* FAIL: how long its key waits; < 0 = it became history */
     ti_event *replacement;    /* ADVANCE: the object of the new row; NULL = no memory */
     uint32_t conflicts;       /* runs in a row that a conflict threw away */
-    uint32_t batch_max; /* how many it may be together with, itself included; 0 = its type's */
-    ti_batch *batch;    /* that it was given out with; NULL: alone */
-    uint32_t refs;      /* the worker's and the host's */
+    uint32_t batch_max;     /* how many it may be together with, itself included; 0 = its type's */
+    ti_batch *batch;        /* that it was given out with; NULL: alone */
+    _Atomic(uint32_t) refs; /* the worker's and the host's; without the mutex, as the next one */
+    _Atomic(bool) settled_by_host; /* what ti_event_is_settled answers; set with the mutex */
     ti_stage stage;
     bool from_parked; /* its row is in queue_parked */
     bool stale;       /* its partition was given up since it was taken */
     bool damaged;
-    bool settled_by_host;   /* what ti_event_is_settled answers */
     bool maybe_committed;   /* a commit of its outcome had an unknown end */
     _Atomic(int) timed_out; /* read without the mutex */
 };
@@ -270,7 +270,7 @@ struct ti_worker {
     const ti_log *log;
     ti_worker_options options;
     ti_ownership *ownership;
-    ti_mutex mutex; /* TI_RANK_WORKER */
+    ti_mutex mutex; /* TI_RANK_WORKER; let go with ti_worker_unlock where something may run now */
     ti_cond ready_cond;
     ti_cond commit_cond;
     ti_cond idle_cond;
@@ -281,8 +281,8 @@ struct ti_worker {
     _Atomic(int) cancelled; /* running calls end */
     bool drained;
     int64_t drain_until_ns;
-    uint32_t refs; /* the host's, and one per event with the host */
-    ti_err broken; /* status OK = is not */
+    _Atomic(uint32_t) refs; /* the host's, and one per event with the host; without the mutex */
+    ti_err broken;          /* status OK = is not */
     ti_wtype *types;
     uint32_t type_count;
     ti_thread reader;
@@ -326,6 +326,7 @@ struct ti_worker {
     uint32_t garbage_count;
     bool joining;
     uint32_t takers; /* waiting in take */
+    uint32_t wakes;  /* of them, to be woken after unlocking */
     bool want_notify;
     bool notify; /* call on_ready after unlocking */
     uint64_t ownership_epoch;
@@ -340,7 +341,7 @@ struct ti_worker {
 
 /* ---- worker.c ---- */
 
-/* Lets the mutex go, then tells the host when something became ready. */
+/* Lets the mutex go, then wakes takers and tells the host when something became ready. */
 void ti_worker_unlock(ti_worker *w);
 /* Wakes the reader. */
 void ti_worker_nudge(ti_worker *w);
@@ -387,6 +388,10 @@ ti_event *ti_event_new(ti_part *part, const ti_event_place *place, bool from_par
 ti_event *ti_event_clone(const ti_event *event);
 /* Frees an object that nobody refers to and that is in no list. @locks none */
 void ti_event_destroy(ti_event *event);
+
+/* One more reference; drops one, and the last one frees it. @locks any */
+void ti_event_ref(ti_event *event);
+void ti_event_unref(ti_event *event);
 
 /* The index by place. The mutex is held. */
 bool ti_index_knows(const ti_worker *w, const ti_event_place *place, const ti_part *part);
@@ -546,6 +551,7 @@ typedef struct ti_outcome_write {
     ti_ts now;
     ti_arena *arena;
     ti_event_sealer *sealer;
+    bool expects; /* rows were not checked: the commit is to see that they are unchanged */
 } ti_outcome_write;
 
 /* Adds the mutations of an event's outcome to the transaction, and notes in the event what the
