@@ -34,6 +34,20 @@ static ti_status publish_token(qdb *d, const char *token, bool give_back, char *
     return ti_queue_publish(d->queues, NULL, &spec, id_out, &d->call, &d->err);
 }
 
+/* Whether the row of a token is stored. */
+static bool has_token(qdb *d, const char *token)
+{
+    ti_txn *txn;
+    ti_slice value;
+    OK(d, ti_txn_begin(&d->kv, NULL, &txn, &d->err));
+    ti_arena *a = ti_txn_arena(txn);
+    ti_slice key = ti_key_queue_unique(ti_store_keyspace(d->store), a, S("user"), S(token));
+    ti_status status = ti_txn_get(txn, key, a, &value, &d->call, &d->err);
+    assert_true(status == TI_OK || status == TI_NOT_FOUND);
+    ti_txn_free(txn);
+    return status == TI_OK;
+}
+
 static void a_token_is_taken_until_its_event_ends(void **state)
 {
     (void)state;
@@ -68,17 +82,21 @@ static void a_token_is_taken_until_its_event_ends(void **state)
     ack(take_one(w)); /* "other" */
     event = take_one(w);
     assert_string_equal(ti_event_info_of(event)->id, second);
+    assert_true(has_token(&d, "t"));
     ack(event);
     wait_committed(w);
+    assert_false(has_token(&d, "t") || has_token(&d, "other"));
     OK(&d, publish_token(&d, "t", false, second)); /* acknowledged: free */
     fail_event(take_one(w), "one");
     fail_event(take_one(w), "two");
     wait_committed(w);
     wait_count(&d, "user", TI_EVENT_FAILED, 1);
+    assert_false(has_token(&d, "t"));
     OK(&d, publish_token(&d, "t", false, first)); /* given up: free */
     test_status(ti_queue_retry(d.queues, S("user"), S(second), NULL, &d.call, &d.err),
                 TI_ALREADY_EXISTS);
     OK(&d, ti_queue_drop(d.queues, S("user"), S(first), &d.call, &d.err)); /* dropped: free */
+    assert_false(has_token(&d, "t"));
     OK(&d, ti_queue_retry(d.queues, S("user"), S(second), NULL, &d.call, &d.err));
     finish_worker(w);
     qdb_close(&d);
@@ -228,6 +246,43 @@ static void replay_keeps_order(void **state)
     later.state = TI_EVENT_PENDING;
     test_status(ti_queue_replay(d.queues, &later, S(""), NULL, &count, &d.call, &d.err),
                 TI_INVALID_ARGUMENT);
+    qdb_close(&d);
+}
+
+static void *acknowledge_all(void *context)
+{
+    ti_worker *w = context;
+    ti_event *event;
+    size_t count;
+    while (ti_worker_take(w, &event, 1, -1, &count, NULL) == TI_OK)
+        ack(event);
+    return NULL;
+}
+
+/* A type is replayed into itself while a worker finishes the copies: each once. */
+static void copies_are_not_replayed(void **state)
+{
+    (void)state;
+    qdb d;
+    pthread_t thread;
+    uint64_t count;
+    const uint64_t events = 500 + test_scaled(1500);
+    qdb_open(&d, NULL, NULL);
+    declare(&d, "user", 1, 3600 * SECOND, TI_ORDERING_KEY);
+    publish_many(&d, "user", events, 50, 100);
+    ti_worker *w = start_worker(&d, "user", &(ti_worker_options){.concurrency = 64});
+    assert_int_equal(pthread_create(&thread, NULL, acknowledge_all, w), 0);
+    for (int i = 0; i < 60000 && count_of(&d, "user", TI_EVENT_PENDING) > 0; i++)
+        usleep(1000);
+    ti_event_filter all = {.type = S("user"), .state = TI_EVENT_COMPLETED};
+    OK(&d, ti_queue_replay(d.queues, &all, S(""), NULL, &count, &d.call, &d.err));
+    assert_int_equal(count, events);
+    ti_worker_stop(w, 60 * SECOND);
+    pthread_join(thread, NULL);
+    finish_worker(w);
+    assert_int_equal(count_of(&d, "user", TI_EVENT_PENDING) +
+                         count_of(&d, "user", TI_EVENT_COMPLETED),
+                     2 * events);
     qdb_close(&d);
 }
 
@@ -468,6 +523,7 @@ int main(void)
         cmocka_unit_test(one_of_many_gets_the_token),
         cmocka_unit_test(purge_takes_a_key_or_an_owner),
         cmocka_unit_test(replay_keeps_order),
+        cmocka_unit_test(copies_are_not_replayed),
         cmocka_unit_test(completed_events_go_after_their_time),
         cmocka_unit_test(a_paused_type_rests_in_every_worker),
         cmocka_unit_test(types_are_limited_for_themselves),
