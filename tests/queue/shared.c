@@ -48,6 +48,20 @@ static void hints_bring_news(void **state)
     qdb_close(&d);
 }
 
+/* Who of the two removes old versions; -1: both, or none. */
+static int who_collects(faulty **f)
+{
+    const uint64_t before[] = {atomic_load(&f[0]->gcs), atomic_load(&f[1]->gcs)};
+    for (int n = 0; n < 60000; n++) {
+        for (int i = 0; i < 2; i++) {
+            if (atomic_load(&f[i]->gcs) >= before[i] + 3)
+                return atomic_load(&f[1 - i]->gcs) == before[1 - i] ? i : -1;
+        }
+        usleep(1000);
+    }
+    return -1;
+}
+
 /* Old versions are removed by the worker that has a lease of the first partition, by no other; when
  * it goes, by its successor. */
 static void a_lease_holder_removes_old_versions(void **state)
@@ -64,12 +78,9 @@ static void a_lease_holder_removes_old_versions(void **state)
         declare(&d[i], "user", 1, 0, TI_ORDERING_KEY);
         w[i] = start_worker(&d[i], "user", &options);
     }
-    int holder = -1;
-    for (int n = 0; n < 60000 && holder < 0; n++) {
-        for (int i = 0; i < 2; i++)
-            holder = atomic_load(&f[i]->gcs) >= 2 ? i : holder;
-        usleep(1000);
-    }
+    int holder = who_collects(f);
+    for (int i = 0; i < 3 && holder < 0; i++) /* the partition moved to the one that came later */
+        holder = who_collects(f);
     assert_true(holder >= 0);
     finish_worker(w[holder]);
     uint64_t before = atomic_load(&f[holder]->gcs);
@@ -351,8 +362,7 @@ static void waiting_costs_little(void **state)
                   per_s, (double)(faulty_gets() - gets) / (double)seconds,
                   (double)(atomic_load(&f->begins) - begins) / (double)seconds,
                   (cpu_s() - cpu) / (double)seconds * 100);
-    if (seconds >= 10)
-        assert_true(per_s <= 150);
+    assert_true(per_s <= (seconds >= 10 ? 150 : 400)); /* sweeps come each ten seconds */
     finish_worker(w);
     qdb_close(&d);
 }
