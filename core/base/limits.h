@@ -89,8 +89,8 @@
 #define TI_GATHER_PARTS 4         /* pieces of a type's partitions; callers of one piece share */
 #define TI_GATHER_LOOK_US 50000   /* looks at cancellations; deadlines so near are one */
 #define TI_META_LEASE_US 10000000 /* shared engines: how long a count may be remembered */
-#define TI_REPARTITION_COMMIT_SHARE 10   /* of that, the switch to another count may take a tenth */
-#define TI_REPARTITION_LOOK_US 2000      /* how often to look whether workers have come to rest */
+#define TI_REPARTITION_COMMIT_SHARE 10 /* of that, the switch to another count may take a tenth */
+#define TI_REPARTITION_LOOK_US 2000    /* how often to look whether workers have come to rest */
 #define TI_ACK_GROUP_SIZE_MAX (8 * 1024 * 1024) /* bytes of the events in one commit */
 #define TI_UNCOMMITTED_MAX 16384                /* settled events that wait for their commit */
 #define TI_COMMITTERS_MAX 4                     /* threads that commit outcomes, per worker */

@@ -310,8 +310,8 @@ function wait.told(start, ended)
   return enter({ ended = ended }, tag, start(cq, tag))
 end
 
---- Has heard() called whenever the tag of start(cq, tag) comes, in the pump: it must not yield. The status of start, and
--- a function after which it is not called any more.
+--- Has heard() called whenever the tag of start(cq, tag) comes, in the pump: it must not yield. The status of start,
+-- and a function after which it is not called any more.
 function wait.often(start, heard)
   local cq, tag = queue(), new_tag()
   local status = start(cq, tag)
