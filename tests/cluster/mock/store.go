@@ -44,7 +44,9 @@ type engine struct {
 // the server sends no pings to find it out.
 const window = 2 << 20
 
-func (s *store) meta() *metapb.Store { return &metapb.Store{Id: s.id, Address: s.address, Version: "mock"} }
+func (s *store) meta() *metapb.Store {
+	return &metapb.Store{Id: s.id, Address: s.address, Version: "mock"}
+}
 
 // start listens at address ("127.0.0.1:0" picks a port).
 func (s *store) start(address string) error {
@@ -148,7 +150,6 @@ func (f *kvFront) BatchCommands(stream tikvpb.Tikv_BatchCommandsServer) error {
 	ctx, cut := context.WithCancel(stream.Context())
 	defer cut()
 	out := &batchOut{stream: stream}
-	incoming := make(chan *tikvpb.BatchCommandsRequest)
 	failed := make(chan error, 1)
 	go func() {
 		for {
@@ -157,20 +158,16 @@ func (f *kvFront) BatchCommands(stream tikvpb.Tikv_BatchCommandsServer) error {
 				failed <- err
 				return
 			}
-			incoming <- batch
-		}
-	}()
-	for {
-		select {
-		case err := <-failed:
-			return err
-		case <-ctx.Done():
-			return status.Error(codes.Unavailable, "the stream was cut")
-		case batch := <-incoming:
 			for i := range batch.Requests {
 				go f.serveOne(ctx, cut, out, batch.RequestIds[i], batch.Requests[i])
 			}
 		}
+	}()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return status.Error(codes.Unavailable, "the stream was cut")
 	}
 }
 
