@@ -217,6 +217,47 @@ static void a_transaction_ends_within_a_day(void **state)
     }
 }
 
+/* ---- 1PC whose answer was lost ---- */
+
+/* It was applied, and its region is split meanwhile. */
+static bool is_lost_and_split(little *l, fake_ask *ask)
+{
+    fake *f = &l->f;
+    if (ask->kind != TI_COMMAND_PREWRITE || ask->number > 1)
+        return false;
+    mvcc_answer(&l->m, ask);
+    ask->cut = true;
+    f->regions[0].end = "m";
+    f->regions[0].version++;
+    f->regions[1] = f->regions[0];
+    f->regions[1].id = 77;
+    f->regions[1].start = "m";
+    f->regions[1].end = "";
+    f->region_count = 2;
+    return true;
+}
+
+/* No part of it is committed once more, at another time: also where async commit is out of question,
+ * because its keys are long. */
+static void a_lost_1pc_keeps_its_commit_timestamp(void **state)
+{
+    (void)state;
+    for (int long_keys = 0; long_keys < 2; long_keys++) {
+        little l;
+        little_begin(&l, NULL);
+        l.meddle = is_lost_and_split;
+        const char *const keys[] = {long_keys ? little_long(&l, 'a') : "a",
+                                    long_keys ? little_long(&l, 'z') : "z", NULL};
+        ti_ts start_ts = little_now(&l);
+        test_ok(little_put(&l, start_ts, keys, "1", 60000), &l.err);
+        for (int i = 0; i < 2; i++) {
+            uint64_t ts = mvcc_committed_at(&l.m, ti_slice_of(keys[i]), start_ts);
+            assert_true(ts != 0 && ts == l.commit_ts);
+        }
+        little_end(&l);
+    }
+}
+
 /* ---- The order of clearing away ---- */
 
 typedef struct order {
@@ -276,6 +317,7 @@ int main(void)
         cmocka_unit_test(a_large_commit_keeps_its_locks_alive),
         cmocka_unit_test(only_a_credible_refusal_of_the_primary_moves_a_commit),
         cmocka_unit_test(a_transaction_ends_within_a_day),
+        cmocka_unit_test(a_lost_1pc_keeps_its_commit_timestamp),
         cmocka_unit_test(the_primary_is_cleared_first_and_alone),
     };
     return TEST_RUN(tests);
