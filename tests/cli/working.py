@@ -298,12 +298,19 @@ def reloads(place):
 
 def a_broken_app_is_not_taken(place):
     worker = _begin_ticking(place)
-    broken = ["this is no Lua", "error('it broke')", "return 5", "return function() end",
-              "return function(w) w:on('tick', 5) end", "return function() error({}) end",
-              "return function(w) w:on('tick', print) if w.member == 2 then w:on('x', print) end end"]
-    for i, text in enumerate(broken):
+    broken = {  # and what is said of it
+        "this is no Lua": "app.lua:1: syntax error",
+        "error('it broke')": "app.lua:1: it broke",
+        "return 5": "must return a function",
+        "return function() end": "registers no handler",
+        "return function(w) w:on('tick', 5) end": "the handler must be a function",
+        "return function() error({}) end": "table: ",
+        "return function(w) w:on('tick', print) if w.member == 2 then w:on('x', print) end end": "the same types",
+    }
+    for i, (text, why) in enumerate(broken.items()):
         place.write("app.lua", text)
-        worker.send(signal.SIGHUP).says("the reload has failed, the handlers from before go on", i + 1)
+        said = worker.send(signal.SIGHUP).says("the reload has failed, the handlers from before go on: (.*)", i + 1)
+        check(why in said.group(1), said.group(0))
         until("the old app", _ticks(place, "one", len(place.lines("log"))))
     os.unlink(place.path("app.lua"))
     worker.send(signal.SIGHUP).says("the reload has failed", len(broken) + 1)
