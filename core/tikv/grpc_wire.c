@@ -31,7 +31,7 @@
 #define WINDOW_SIZE (16 << 20)
 /* A buffer that connections are read into, at least: what does not fit into its rest is taken in two
  * pieces. */
-#define READ_SIZE_MIN (64 << 10)
+#define READ_SIZE_MIN (32 << 10)
 
 /* gRPC itself is one per process, and its threads are not in a forked child: how many wires are
  * open and whose they are. What a child inherits open can not be used there, nor opened beside. */
