@@ -368,6 +368,36 @@ static void a_collection_lets_no_reader_pass_a_lock(void **state)
     little_end(&l);
 }
 
+/* Nor though he shares what an earlier reader was told. */
+static void an_earlier_reader_lets_none_pass_a_lock(void **state)
+{
+    (void)state;
+    little l;
+    ti_slice value;
+    ti_snapshot *s = NULL;
+    little_begin(&l, NULL);
+    late_reader r = {.l = &l};
+    uint64_t start_ts = fake_now(&l.f);
+    mvcc_lock lock = {.op = KVRPCPB__OP__Put,
+                      .value = TI_SLICE("new"),
+                      .primary = TI_SLICE("a"),
+                      .start_ts = start_ts,
+                      .ttl_ms = 20000,
+                      .min_commit_ts = start_ts + 1};
+    mvcc_set_lock(&l.m, "a", &lock);
+    ti_call call = little_call(&l, 60000);
+    test_ok(l.e->vt->begin(l.e, TI_TS_NONE, &s, &call, &l.err), &l.err);
+    l.context = &r;
+    l.meddle = begin_reader;
+    test_status(l.e->vt->get(s, TI_SLICE("a"), &l.a, &value, &call, &l.err), TI_NOT_FOUND);
+    assert_true(r.begun);
+    ti_thread_join(&r.thread);
+    assert_true(r.at > l.e->vt->snapshot_ts(s));
+    assert_true(r.lock.min_commit_ts > r.at || !r.lock.held);
+    l.e->vt->release(s);
+    little_end(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +411,7 @@ int main(void)
         cmocka_unit_test(a_service_holds_the_safe_point_back),
         cmocka_unit_test(a_collection_leaves_no_older_lock),
         cmocka_unit_test(a_collection_lets_no_reader_pass_a_lock),
+        cmocka_unit_test(an_earlier_reader_lets_none_pass_a_lock),
     };
     return TEST_RUN(tests);
 }
