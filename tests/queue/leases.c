@@ -360,6 +360,38 @@ static void options_are_checked(void **state)
     qdb_close(&d);
 }
 
+/* A partition that was lost and has come back is another holding: what was read under the first one
+ * commits never (fences.c), what is read under the second does. */
+static void holdings_differ(void **state)
+{
+    (void)state;
+    qdb d;
+    qdb d2;
+    still_env env;
+    qdb_open(&d, NULL, NULL);
+    open_still(&d2, &d, &env);
+    declare(&d, "user", 1, 0, TI_ORDERING_KEY);
+    ti_worker *w = start_leased(&d2, "user", SECOND / 2);
+    wait_shared(&w, 1, "user", 1);
+    ti_ownership *o = w->ownership;
+    uint64_t first = o->vt->holding(o, S("user"), 0);
+    assert_true(first != 0 && o->vt->fence(o, S("user"), 0, first) != TI_FENCE_LOST);
+    uint64_t second = first;
+    for (int i = 0; i < 60 && (second == first || second == 0); i++) {
+        atomic_store(&env.still, true);
+        usleep(1200000);
+        publish(&d, "other", "b", "2"); /* the database's time goes on */
+        atomic_store(&env.still, false);
+        usleep(200000);
+        second = o->vt->holding(o, S("user"), 0);
+    }
+    assert_true(second != first && second != 0);
+    assert_int_equal(o->vt->fence(o, S("user"), 0, first), TI_FENCE_LOST);
+    finish_worker(w);
+    qdb_close(&d2);
+    qdb_close(&d);
+}
+
 /* ---- clocks ---- */
 
 static ti_event *take_moving(ti_worker *w, test_env *env)
@@ -511,6 +543,7 @@ int main(void)
         cmocka_unit_test(leases_wait_for_what_is_in_hand),
         cmocka_unit_test(followers_hold_nothing),
         cmocka_unit_test(options_are_checked),
+        cmocka_unit_test(holdings_differ),
         cmocka_unit_test(clocks_jump),
         cmocka_unit_test(storms_of_joins_and_leaves),
     };
