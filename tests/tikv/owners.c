@@ -230,6 +230,76 @@ static void a_primary_that_is_none_any_more_says_nothing(void **state)
     little_end(&l);
 }
 
+/* The primary may be on its way: its owner lives as long as the lock does, and nobody who does not
+ * want to wait waits to learn that. */
+static void a_living_lock_without_its_primary_is_busy_at_once(void **state)
+{
+    (void)state;
+    little l;
+    ti_locks *locks = NULL;
+    little_begin(&l, NULL);
+    mvcc_lock lock = lock_of(&l, KVRPCPB__OP__PessimisticLock, "p", 10);
+    mvcc_set_lock(&l.m, "a", &lock);
+    int64_t began_ms = sim_now_ms(l.f.sim);
+    test_status(little_lock(&l, &locks, little_now(&l), "a", 0, 60000), TI_BUSY);
+    assert_int_equal(sim_now_ms(l.f.sim), began_ms);
+    l.e->vt->unlock(l.e, locks);
+    little_end(&l);
+}
+
+/* ---- Shared locks ---- */
+
+typedef struct shared_lock {
+    uint64_t start_ts;
+    int asked_for_it;
+    int asked_for_another;
+} shared_lock;
+
+/* The first get meets a lock that others share: it is none itself. */
+static bool locked_by_one_of_many(little *l, fake_ask *ask)
+{
+    shared_lock *shared = l->context;
+    if (ask->kind == TI_COMMAND_CHECK_TXN_STATUS) {
+        Kvrpcpb__CheckTxnStatusRequest *r =
+            mvcc_unpack(&kvrpcpb__check_txn_status_request__descriptor, ask);
+        shared->asked_for_it += r->lock_ts == shared->start_ts;
+        shared->asked_for_another += r->lock_ts != shared->start_ts;
+    }
+    if (ask->kind != TI_COMMAND_GET || ask->number > 1)
+        return false;
+    Kvrpcpb__GetResponse out = KVRPCPB__GET_RESPONSE__INIT;
+    Kvrpcpb__KeyError error = KVRPCPB__KEY_ERROR__INIT;
+    Kvrpcpb__LockInfo wrapper = KVRPCPB__LOCK_INFO__INIT;
+    Kvrpcpb__LockInfo inner = KVRPCPB__LOCK_INFO__INIT;
+    inner.primary_lock = ti_pb_bytes(TI_SLICE("p"));
+    inner.lock_version = shared->start_ts;
+    inner.lock_ttl = TTL_MS;
+    ProtobufCBinaryData packed = ti_pb_bytes(ti_pb_pack(&inner.base, ask->a));
+    wrapper.key = ti_pb_bytes(TI_SLICE("a"));
+    wrapper.n_shared_lock_infos = 1;
+    wrapper.shared_lock_infos = &packed;
+    error.locked = &wrapper;
+    out.error = &error;
+    fake_say(ask, &out.base);
+    return true;
+}
+
+static void of_a_shared_lock_its_owners_are_asked_about(void **state)
+{
+    (void)state;
+    little l;
+    little_begin(&l, NULL);
+    mvcc_put(&l.m, "a", "old", 1, 2);
+    shared_lock shared = {.start_ts = fake_now(&l.f) - (UINT64_C(60000) << TI_TS_LOGICAL_BITS)};
+    mvcc_roll_back(&l.m, "p", shared.start_ts);
+    l.context = &shared;
+    l.meddle = locked_by_one_of_many;
+    little_expect(&l, "a", "old");
+    assert_int_equal(shared.asked_for_it, 1);
+    assert_int_equal(shared.asked_for_another, 0);
+    little_end(&l);
+}
+
 /* ---- Waiting ---- */
 
 static void a_wait_ends_when_it_was_to_end(void **state)
@@ -309,6 +379,8 @@ int main(void)
         cmocka_unit_test(an_expired_pessimistic_lock_is_not_the_end_of_its_owner),
         cmocka_unit_test(a_pessimistic_lock_without_its_primary_goes_alone),
         cmocka_unit_test(a_primary_that_is_none_any_more_says_nothing),
+        cmocka_unit_test(a_living_lock_without_its_primary_is_busy_at_once),
+        cmocka_unit_test(of_a_shared_lock_its_owners_are_asked_about),
         cmocka_unit_test(a_wait_ends_when_it_was_to_end),
         cmocka_unit_test(a_lock_whose_answer_was_lost_is_given_back),
         cmocka_unit_test(a_later_lock_is_a_conflict_at_once),
