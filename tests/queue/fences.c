@@ -1,6 +1,7 @@
 /* Outcomes and the lease of their partition: what is taken under a lease commits under that lease or
  * not at all, whenever it is lost. The lease is the test's own. */
 #include "queue/support.h"
+#include "tikv/spaced.h"
 
 static void write_row(qdb *d, ti_event *event, const char *who)
 {
@@ -138,6 +139,45 @@ static void a_commit_ends_with_the_lease(void **state)
     commits_end_with_the_lease(true, 8);
 }
 
+static bool has_checkpoint(qdb *d)
+{
+    ti_txn *txn;
+    ti_slice value;
+    OK(d, ti_txn_begin(&d->kv, NULL, &txn, &d->err));
+    ti_arena *a = ti_txn_arena(txn);
+    ti_slice key = ti_key_queue_checkpoint(ti_store_keyspace(d->store), a, S("user"), 0);
+    ti_status status = ti_txn_get(txn, key, a, &value, &d->call, &d->err);
+    assert_true(status == TI_OK || status == TI_NOT_FOUND);
+    ti_txn_free(txn);
+    return status == TI_OK;
+}
+
+/* The checkpoint that a worker writes at its end. */
+static void a_checkpoint_needs_the_lease(void **state)
+{
+    (void)state;
+    if (spaced_wanted())
+        skip(); /* what is as young has none there */
+    for (int lost = 1; lost >= 0; lost--) {
+        qdb d;
+        ti_ts now;
+        given g = {.base = {.vt = &given_vt}};
+        ti_worker_options options = {.concurrency = 4, .ownership = &g.base};
+        give(&g, 1);
+        qdb_open(&d, NULL, NULL);
+        declare(&d, "user", 1, 0, TI_ORDERING_KEY);
+        publish(&d, "user", "a", "1");
+        ti_worker *w = start_worker(&d, "user", &options);
+        ack(take_one(w));
+        wait_committed(w);
+        OK(&d, ti_kv_now(&d.kv, &now, &d.call, &d.err));
+        atomic_store(&g.until, lost != 0 ? now : TI_TS_NONE);
+        finish_worker(w);
+        assert_int_equal(has_checkpoint(&d), lost == 0);
+        qdb_close(&d);
+    }
+}
+
 /* The first event of a key is acknowledged, the second one given out, then the partition is lost:
  * the first one's outcome has no effect. When the partition has come back the second one's must not
  * have one either, or it would come before the first. */
@@ -243,6 +283,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_commit_ends_with_the_lease),
+        cmocka_unit_test(a_checkpoint_needs_the_lease),
         cmocka_unit_test(what_was_taken_before_a_loss_is_void),
         cmocka_unit_test(a_loss_that_the_reader_did_not_see_counts),
         cmocka_unit_test(what_follows_a_lost_outcome_waits),
