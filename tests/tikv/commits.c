@@ -258,6 +258,32 @@ static void a_lost_1pc_keeps_its_commit_timestamp(void **state)
     }
 }
 
+/* ---- Answers that can not be read ---- */
+
+static bool mumbles(little *l, fake_ask *ask)
+{
+    if (ask->kind != TI_COMMAND_COMMIT || ask->number > 1)
+        return false;
+    mvcc_answer(&l->m, ask);
+    ask->answer = TI_SLICE("\xff\xff\xff\xff");
+    return true;
+}
+
+/* It says nothing of what was done: that is asked for. */
+static void an_unreadable_answer_to_a_commit_is_none(void **state)
+{
+    (void)state;
+    little l;
+    little_begin(&l, two);
+    l.m.refuses_1pc = l.m.refuses_async = true;
+    l.meddle = mumbles;
+    ti_ts start_ts = little_now(&l);
+    test_ok(little_put(&l, start_ts, both, "1", 60000), &l.err);
+    assert_true(mvcc_committed_at(&l.m, TI_SLICE("a"), start_ts) == l.commit_ts);
+    little_expect(&l, "z", "1");
+    little_end(&l);
+}
+
 /* ---- The order of clearing away ---- */
 
 typedef struct order {
@@ -318,6 +344,7 @@ int main(void)
         cmocka_unit_test(only_a_credible_refusal_of_the_primary_moves_a_commit),
         cmocka_unit_test(a_transaction_ends_within_a_day),
         cmocka_unit_test(a_lost_1pc_keeps_its_commit_timestamp),
+        cmocka_unit_test(an_unreadable_answer_to_a_commit_is_none),
         cmocka_unit_test(the_primary_is_cleared_first_and_alone),
     };
     return TEST_RUN(tests);
