@@ -113,6 +113,60 @@ static void a_batch_that_is_locked_is_asked_for_again(void **state)
     little_end(&l);
 }
 
+/* A store that answers with what nobody asked it for. */
+static bool answers_beside(little *l, fake_ask *ask)
+{
+    Kvrpcpb__BatchGetResponse out = KVRPCPB__BATCH_GET_RESPONSE__INIT;
+    Kvrpcpb__KvPair pair = KVRPCPB__KV_PAIR__INIT;
+    Kvrpcpb__KvPair *pairs[] = {&pair};
+    (void)l;
+    if (ask->kind != TI_COMMAND_BATCH_GET)
+        return false;
+    pair.key = ti_pb_bytes(TI_SLICE("x"));
+    pair.value = ti_pb_bytes(TI_SLICE("1"));
+    out.pairs = pairs;
+    out.n_pairs = 1;
+    fake_say(ask, &out.base);
+    return true;
+}
+
+static void what_was_not_asked_for_is_corrupt(void **state)
+{
+    (void)state;
+    little l;
+    ti_slice keys[] = {TI_SLICE("a"), TI_SLICE("b")};
+    ti_slice values[2];
+    little_begin(&l, NULL);
+    l.meddle = answers_beside;
+    ti_snapshot *s = snapshot_of(&l);
+    ti_call call = little_call(&l, 60000);
+    test_status(l.e->vt->batch_get(s, keys, 2, &l.a, values, &call, &l.err), TI_CORRUPT);
+    l.e->vt->release(s);
+    little_end(&l);
+}
+
+/* The newest version is asked for without a timestamp: a lock is judged at one all the same. */
+static void a_lock_before_a_read_of_the_newest_is_judged(void **state)
+{
+    (void)state;
+    little l;
+    ti_snapshot *s = NULL;
+    little_begin(&l, NULL);
+    mvcc_put(&l.m, "a", "old", 1, 2);
+    mvcc_lock lock = lock_of(&l, KVRPCPB__OP__Put, "a", 0);
+    lock.min_commit_ts = lock.start_ts + 1;
+    mvcc_set_lock(&l.m, "a", &lock);
+    ti_call call = little_call(&l, 60000);
+    test_ok(l.e->vt->begin(l.e, TI_TS_MAX, &s, &call, &l.err), &l.err);
+    expect_at(&l, s, "a", "old");
+    ti_ts at = l.e->vt->snapshot_ts(s);
+    assert_true(at > lock.start_ts && at != TI_TS_MAX);
+    assert_true(mvcc_lock_of(&l.m, "a", &lock));
+    assert_true(lock.min_commit_ts > at); /* it can not be committed below what was read */
+    l.e->vt->release(s);
+    little_end(&l);
+}
+
 /* ---- Async commits ---- */
 
 /* CheckSecondaryLocks keeps a lock that is not there yet from coming: asked too early it would roll
@@ -374,6 +428,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_who_came_later_reads_through_a_lock),
         cmocka_unit_test(a_batch_that_is_locked_is_asked_for_again),
+        cmocka_unit_test(what_was_not_asked_for_is_corrupt),
+        cmocka_unit_test(a_lock_before_a_read_of_the_newest_is_judged),
         cmocka_unit_test(a_living_async_commit_is_left_alone),
         cmocka_unit_test(keys_that_disagree_decide_nothing),
         cmocka_unit_test(an_expired_pessimistic_lock_is_not_the_end_of_its_owner),
