@@ -258,6 +258,27 @@ static void a_lost_1pc_keeps_its_commit_timestamp(void **state)
     }
 }
 
+/* ---- Commits that only look ---- */
+
+static void assertions_alone_write_and_commit_nothing(void **state)
+{
+    (void)state;
+    little l;
+    little_begin(&l, two);
+    ti_mutation list[] = {{.key = TI_SLICE("a"), .kind = TI_MUTATION_ABSENT},
+                          {.key = TI_SLICE("z"), .kind = TI_MUTATION_ABSENT}};
+    ti_commit_request request = {.start_ts = little_now(&l), .mutations = list, .count = 2};
+    ti_call call = little_call(&l, 60000);
+    test_ok(little_commit_within(&l, &request, &call), &l.err);
+    assert_int_equal(mvcc_locks(&l.m), 0);
+    mvcc_put(&l.m, "z", "1", 1, 2);
+    request.start_ts = little_now(&l);
+    test_status(little_commit_within(&l, &request, &call), TI_ALREADY_EXISTS);
+    assert_int_equal(mvcc_locks(&l.m), 0);
+    assert_int_equal(atomic_load(&l.f.asked[TI_COMMAND_COMMIT]), 0);
+    little_end(&l);
+}
+
 /* ---- Answers that can not be read ---- */
 
 static bool mumbles(little *l, fake_ask *ask)
@@ -344,6 +365,7 @@ int main(void)
         cmocka_unit_test(only_a_credible_refusal_of_the_primary_moves_a_commit),
         cmocka_unit_test(a_transaction_ends_within_a_day),
         cmocka_unit_test(a_lost_1pc_keeps_its_commit_timestamp),
+        cmocka_unit_test(assertions_alone_write_and_commit_nothing),
         cmocka_unit_test(an_unreadable_answer_to_a_commit_is_none),
         cmocka_unit_test(the_primary_is_cleared_first_and_alone),
     };
