@@ -305,6 +305,38 @@ static void an_unreadable_answer_to_a_commit_is_none(void **state)
     little_end(&l);
 }
 
+/* ---- Busy until the deadline ---- */
+
+/* It says so after a while: what is asked shortly before the deadline has no answer in time. */
+static bool is_busy(little *l, fake_ask *ask)
+{
+    Errorpb__Error error = ERRORPB__ERROR__INIT;
+    Errorpb__ServerIsBusy busy = ERRORPB__SERVER_IS_BUSY__INIT;
+    if (ask->kind != (l->m.refuses_1pc ? TI_COMMAND_COMMIT : TI_COMMAND_PREWRITE))
+        return false;
+    error.server_is_busy = &busy;
+    fake_region_error(ask, &error);
+    ask->delay_ms = 60;
+    return true;
+}
+
+/* A refusal is an outcome that is known: no last try of a commit point makes it unknown. */
+static void a_commit_that_is_refused_in_time_is_known(void **state)
+{
+    (void)state;
+    for (int two_phases = 0; two_phases < 2; two_phases++) {
+        little l;
+        little_begin(&l, two);
+        l.m.refuses_1pc = l.m.refuses_async = two_phases == 1;
+        test_ok(little_put(&l, little_now(&l), both, "0", 60000), &l.err); /* all is located */
+        l.meddle = is_busy;
+        test_status(little_put(&l, little_now(&l), both, "1", 900), TI_TIMEOUT);
+        l.meddle = NULL;
+        little_expect(&l, "a", "0");
+        little_end(&l);
+    }
+}
+
 /* ---- The order of clearing away ---- */
 
 typedef struct order {
@@ -367,6 +399,7 @@ int main(void)
         cmocka_unit_test(a_lost_1pc_keeps_its_commit_timestamp),
         cmocka_unit_test(assertions_alone_write_and_commit_nothing),
         cmocka_unit_test(an_unreadable_answer_to_a_commit_is_none),
+        cmocka_unit_test(a_commit_that_is_refused_in_time_is_known),
         cmocka_unit_test(the_primary_is_cleared_first_and_alone),
     };
     return TEST_RUN(tests);
