@@ -312,7 +312,8 @@ static bool is_busy(little *l, fake_ask *ask)
 {
     Errorpb__Error error = ERRORPB__ERROR__INIT;
     Errorpb__ServerIsBusy busy = ERRORPB__SERVER_IS_BUSY__INIT;
-    if (ask->kind != (l->m.refuses_1pc ? TI_COMMAND_COMMIT : TI_COMMAND_PREWRITE))
+    if (ask->kind != (l->m.refuses_1pc ? TI_COMMAND_COMMIT : TI_COMMAND_PREWRITE) ||
+        atomic_load(&l->count) == 0)
         return false;
     error.server_is_busy = &busy;
     fake_region_error(ask, &error);
@@ -328,10 +329,11 @@ static void a_commit_that_is_refused_in_time_is_known(void **state)
         little l;
         little_begin(&l, two);
         l.m.refuses_1pc = l.m.refuses_async = two_phases == 1;
-        test_ok(little_put(&l, little_now(&l), both, "0", 60000), &l.err); /* all is located */
         l.meddle = is_busy;
+        test_ok(little_put(&l, little_now(&l), both, "0", 60000), &l.err); /* all is located */
+        atomic_store(&l.count, 1);
         test_status(little_put(&l, little_now(&l), both, "1", 900), TI_TIMEOUT);
-        l.meddle = NULL;
+        atomic_store(&l.count, 0);
         little_expect(&l, "a", "0");
         little_end(&l);
     }
