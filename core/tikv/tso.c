@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "pdpb.pb-c.h"
 #include "tikv/pb.h"
+#include "tikv/said.h"
 
 #define TSO_METHOD "/pdpb.PD/Tso"
 #define BATCH_MAX 10000
@@ -188,8 +189,8 @@ static ti_status read_reply(ti_tso *t, ti_slice message, uint64_t *first_out, ti
         status = err->status;
     } else if (r->header != NULL && r->header->error != NULL &&
                r->header->error->type != PDPB__ERROR_TYPE__OK) {
-        status =
-            ti_err_set(err, TI_UNAVAILABLE, "PD gives no timestamp: %s", r->header->error->message);
+        status = ti_err_set(err, TI_UNAVAILABLE, "PD gives no timestamp: %s",
+                            ti_said_by(r->header->error->message).text);
     } else if (t->batch_count == 0 || r->timestamp == NULL ||
                r->count != t->batches[t->batch_first].count) {
         status = ti_err_set(err, TI_UNAVAILABLE,
