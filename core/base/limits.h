@@ -31,6 +31,13 @@
 /* A document with hydrated ones inside it, each in a list; read back by bindings */
 #define TI_JSON_DEPTH_HYDRATED_MAX ((TI_CHAIN_DEPTH_MAX + 1) * (TI_JSON_DEPTH_MAX + 1))
 #define TI_CURSOR_SIZE_MAX 8192
+#define TI_AHEAD_KEYS_MAX 128   /* records guessed for one read */
+#define TI_AHEAD_NAMED_SIZE 246 /* bytes of the keys that one document is remembered to name */
+#ifdef TI_TESTING
+#define TI_AHEAD_SLOTS 8
+#else
+#define TI_AHEAD_SLOTS 4096 /* documents remembered by a handle on a cluster: 1 MiB */
+#endif
 #define TI_FETCH_BATCH 128 /* records read at once, so that a page of large ones stays bounded */
 
 /* Transactions */

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/id.h"
 #include "model/model_int.h"
 
 /* ---- the tree of what is asked for ---- */
@@ -31,6 +32,10 @@ struct node {
 
 struct ti_hydration {
     ti_model *model; /* borrowed: of the documents at the root */
+    ti_arena *arena; /* borrowed */
+    ti_ahead *ahead; /* NULL: nothing is read ahead */
+    uint64_t what;   /* the relationships of the root */
+    ti_known known;
     node root;
 };
 
@@ -112,10 +117,24 @@ ti_status ti_hydration_begin(ti_model *model, const ti_slice *paths, size_t coun
     if (h == NULL)
         return ti_err_no_memory(err);
     h->model = model;
+    h->arena = a;
+    h->ahead = atomic_load(&model->store->reads_ahead) ? &model->store->ahead : NULL;
     *hydration_out = h;
     for (size_t i = 0; i < count; i++)
         TI_TRY(add_path(h, paths[i], a, err));
+    for (const node *child = h->root.first; child != NULL; child = child->next)
+        h->what = h->what * 31 + ti_hash_stable(child->rel->destination);
     return TI_OK;
+}
+
+ti_status ti_hydration_fetch(ti_hydration *hydration, ti_txn *txn, const ti_slice *records,
+                             size_t count, ti_slice *values_out, const ti_call *call, ti_err *err)
+{
+    ti_hydration *h = hydration;
+    if (h->ahead == NULL)
+        return ti_txn_batch_get(txn, records, count, h->arena, values_out, call, err);
+    return ti_known_fetch(&h->known, h->ahead, h->what, txn, records, count, h->arena, values_out,
+                          call, err);
 }
 
 static void node_end(node *n)
@@ -171,10 +190,12 @@ typedef struct level {
     ti_slice *json; /* per distinct id: its document; data NULL when missing */
     const ti_model **models;
     ti_slice *distinct;
+    ti_slice *keys; /* of their records */
     uint32_t distinct_count;
 } level;
 
 typedef struct work {
+    ti_hydration *hydration;
     ti_scratch *s;
     ti_txn *txn;
     level *at;
@@ -318,7 +339,7 @@ static ti_status fetch(work *w, const ti_call *call, ti_err *err)
     if (l->count == 0)
         return TI_OK;
     TI_TRY(make_distinct(w, err));
-    ti_slice *keys = ti_arena_alloc(a, l->distinct_count * sizeof *keys);
+    ti_slice *keys = l->keys = ti_arena_alloc(a, l->distinct_count * sizeof *keys);
     ti_slice *values = ti_arena_alloc(a, l->distinct_count * sizeof *values);
     if (keys == NULL || values == NULL)
         return ti_err_no_memory(err);
@@ -327,7 +348,8 @@ static ti_status fetch(work *w, const ti_call *call, ti_err *err)
         keys[i] = ti_key_record(&model->store->keyspace, a, model->table, l->distinct[i]);
         TI_TRY(ti_key_check(keys[i], "a record's key", err));
     }
-    TI_TRY(ti_txn_batch_get(w->txn, keys, l->distinct_count, a, values, call, err));
+    TI_TRY(ti_known_batch_get(&w->hydration->known, w->txn, keys, l->distinct_count, a, values,
+                              call, err));
     for (uint32_t i = 0; i < l->distinct_count; i++) {
         ti_record record;
         if (values[i].data == NULL)
@@ -476,7 +498,45 @@ static ti_status descend(work *w, group *groups, group **below_out, const ti_cal
     return TI_OK;
 }
 
-static ti_status hydrate_all(work *w, group *root, const ti_call *call, ti_err *err)
+/* The keys of the records that document i of the root names; a few times the same, perhaps. */
+static size_t named_by(const group *root, const level *l, size_t i, ti_slice *named, size_t max)
+{
+    size_t n = 0;
+    for (size_t c = 0; c < root->at->child_count; c++) {
+        for (const place *p = root->places[c * root->count + i]; p != NULL; p = p->next) {
+            for (uint32_t k = p->first; k < p->first + p->count; k++) {
+                ti_slice key = l->keys[l->ids[k].slot];
+                bool again = n > 0 && n <= max && named[n - 1].data == key.data;
+                if (n < max && !again)
+                    named[n] = key;
+                n += !again;
+            }
+        }
+    }
+    return n;
+}
+
+/* Remembers what the root's documents name; of too many nothing. */
+static ti_status note_named(const work *w, const group *root, const level *l,
+                            const ti_document *documents, ti_err *err)
+{
+    ti_slice named[TI_AHEAD_NAMED_SIZE / sizeof(uint16_t)];
+    const ti_hydration *h = w->hydration;
+    const ti_model *model = h->model;
+    size_t max = sizeof named / sizeof *named;
+    for (size_t i = 0; h->ahead != NULL && i < root->count; i++) {
+        size_t n = named_by(root, l, i, named, max);
+        ti_slice record =
+            ti_key_record(&model->store->keyspace, &w->s->arena, model->table, documents[i].id);
+        if (record.data == NULL)
+            return ti_err_no_memory(err);
+        ti_ahead_note(h->ahead, h->what, record, named, n <= max ? n : 0);
+    }
+    return TI_OK;
+}
+
+static ti_status hydrate_all(work *w, group *root, const ti_document *documents,
+                             const ti_call *call, ti_err *err)
 {
     group *groups[TI_CHAIN_DEPTH_MAX + 1] = {root};
     level levels[TI_CHAIN_DEPTH_MAX] = {0};
@@ -487,6 +547,7 @@ static ti_status hydrate_all(work *w, group *root, const ti_call *call, ti_err *
         TI_TRY(descend(w, groups[depth], &groups[depth + 1], call, err));
         depth++;
     }
+    TI_TRY(note_named(w, root, &levels[0], documents, err));
     while (depth-- > 0) { /* what lies deepest first */
         for (group *g = groups[depth]; g != NULL; g = g->next)
             TI_TRY(splice_group(w, g, &levels[depth], err));
@@ -499,7 +560,7 @@ ti_status ti_hydrate(ti_hydration *hydration, ti_txn *txn, ti_document *document
                      ti_arena *a, const ti_call *call, ti_err *err)
 {
     ti_store *store = hydration->model->store;
-    work w = {.txn = txn};
+    work w = {.hydration = hydration, .txn = txn};
     group root = {.at = &hydration->root, .count = count};
     ti_status status;
     if (count == 0)
@@ -512,7 +573,7 @@ ti_status ti_hydrate(ti_hydration *hydration, ti_txn *txn, ti_document *document
     }
     for (size_t i = 0; i < count; i++)
         root.json[i] = documents[i].json;
-    TI_CHECK(hydrate_all(&w, &root, call, err));
+    TI_CHECK(hydrate_all(&w, &root, documents, call, err));
     for (size_t i = 0; i < count; i++) {
         if (root.json[i].data == documents[i].json.data)
             continue;

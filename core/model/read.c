@@ -39,8 +39,17 @@ ti_status ti_value_keep(const ti_txn *txn, ti_slice key, ti_arena *a, ti_slice *
 
 /* ---- one ---- */
 
+/* ti_txn_get, with what the document is guessed to name. */
+static ti_status get_ahead(ti_hydration *hydration, ti_txn *txn, ti_slice key, ti_slice *value_out,
+                           const ti_call *call, ti_err *err)
+{
+    TI_TRY(ti_hydration_fetch(hydration, txn, &key, 1, value_out, call, err));
+    return value_out->data == NULL ? TI_NOT_FOUND : TI_OK;
+}
+
 static ti_status get(const ti_model *model, ti_txn *txn, ti_slice id, const ti_read *read,
-                     ti_arena *a, ti_document *document_out, const ti_call *call, ti_err *err)
+                     ti_hydration *hydration, ti_arena *a, ti_document *document_out,
+                     const ti_call *call, ti_err *err)
 {
     ti_slice value;
     ti_record record;
@@ -48,6 +57,8 @@ static ti_status get(const ti_model *model, ti_txn *txn, ti_slice id, const ti_r
     TI_TRY(ti_key_check(key, "a record's key", err));
     if (read->lock)
         TI_TRY(ti_txn_get_locked(txn, key, read->lock_wait_us, a, &value, call, err));
+    else if (hydration != NULL)
+        TI_TRY(get_ahead(hydration, txn, key, &value, call, err));
     else
         TI_TRY(ti_txn_get(txn, key, a, &value, call, err));
     TI_TRY(ti_value_keep(txn, key, a, &value, err));
@@ -66,7 +77,7 @@ static ti_status find(ti_model *model, ti_txn *txn, ti_slice id, const ti_read *
     ti_status status;
     TI_CHECK(ti_hydration_begin(model, read->relationships, read->relationship_count, a, &hydration,
                                 err));
-    TI_CHECK(get(model, txn, id, read, a, document_out, call, err));
+    TI_CHECK(get(model, txn, id, read, hydration, a, document_out, call, err));
     if (hydration != NULL)
         TI_CHECK(ti_hydrate(hydration, txn, document_out, 1, a, call, err));
 out:
@@ -159,7 +170,7 @@ static ti_status add_item(const ti_model *model, ti_page *page, ti_slice id, ti_
 }
 
 static ti_status fetch(const ti_model *model, ti_txn *txn, const wanted *list, size_t count,
-                       ti_page *page, const ti_call *call, ti_err *err)
+                       ti_hydration *hydration, ti_page *page, const ti_call *call, ti_err *err)
 {
     ti_arena *a = &page->arena;
     ti_slice *keys = ti_arena_alloc(a, (count + 1) * sizeof *keys);
@@ -174,7 +185,10 @@ static ti_status fetch(const ti_model *model, ti_txn *txn, const wanted *list, s
     size_t size = 0;
     for (size_t i = 0; i < count; i += TI_FETCH_BATCH) {
         size_t n = count - i < TI_FETCH_BATCH ? count - i : TI_FETCH_BATCH;
-        TI_TRY(ti_txn_batch_get(txn, keys + i, n, a, values + i, call, err));
+        if (hydration != NULL)
+            TI_TRY(ti_hydration_fetch(hydration, txn, keys + i, n, values + i, call, err));
+        else
+            TI_TRY(ti_txn_batch_get(txn, keys + i, n, a, values + i, call, err));
         for (size_t k = i; k < i + n; k++) {
             if (values[k].data == NULL)
                 continue;
@@ -200,7 +214,7 @@ static ti_status find_many(ti_model *model, ti_txn *txn, const ti_slice *ids, si
     TI_CHECK(ti_hydration_begin(model, read->relationships, read->relationship_count, &page->arena,
                                 &hydration, err));
     TI_CHECK(distinct(ids, count, &page->arena, &list, &wanted_count, err));
-    TI_CHECK(fetch(model, txn, list, wanted_count, page, call, err));
+    TI_CHECK(fetch(model, txn, list, wanted_count, hydration, page, call, err));
     if (hydration != NULL)
         TI_CHECK(ti_hydrate(hydration, txn, page->items, page->count, &page->arena, call, err));
 out:

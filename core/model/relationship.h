@@ -14,7 +14,7 @@
  *
  * Hydration goes level by level: parse the documents of a level, collect the ids of all its
  * relationships, fetch them with one batch_get, go on with the documents found; then splice from
- * the deepest level up.
+ * the deepest level up. On a cluster what the first level names is read ahead (ahead.h).
  *
  * Threads: pure, on what the caller owns. What is NOT here: the removal of destinations before
  * storing (shape.c). */
@@ -49,6 +49,10 @@ ti_status ti_hydration_begin(ti_model *model, const ti_slice *paths, size_t coun
                              ti_hydration **hydration_out, ti_err *err);
 /* Gives the models back; NULL is allowed. */
 void ti_hydration_end(ti_hydration *hydration);
+/* ti_txn_batch_get of documents' records, into the arena of begin: what they are guessed to name is
+ * read with them (ahead.h). */
+ti_status ti_hydration_fetch(ti_hydration *hydration, ti_txn *txn, const ti_slice *records,
+                             size_t count, ti_slice *values_out, const ti_call *call, ti_err *err);
 /* Replaces the documents by hydrated ones, in a. LIMIT_EXCEEDED when they are larger than
  * TI_PAGE_SIZE_MAX together. */
 ti_status ti_hydrate(ti_hydration *hydration, ti_txn *txn, ti_document *documents, size_t count,

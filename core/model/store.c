@@ -30,6 +30,11 @@ ti_status ti_store_new(const ti_store_options *options, ti_store **store_out, ti
         store->options.lease_us = TI_CATALOG_LEASE_US;
     TI_CHECK(ti_keyspace_init(&store->keyspace, options->name_space, err));
     TI_CHECK(ti_mutex_init(&store->mutex, TI_RANK_LEAF, err));
+    status = ti_ahead_init(&store->ahead, err);
+    if (status != TI_OK) {
+        ti_mutex_destroy(&store->mutex);
+        goto out;
+    }
     options->env->random(options->env, &store->version_seed, sizeof store->version_seed);
     atomic_store(&store->refs, 1);
     *store_out = store;
@@ -65,6 +70,7 @@ void ti_store_unref(ti_store *store)
         store->scratches = scratch->next;
         scratch_free(scratch);
     }
+    ti_ahead_free(&store->ahead);
     ti_mutex_destroy(&store->mutex);
     ti_free(store);
 }
@@ -218,7 +224,9 @@ ti_status ti_store_open(ti_store *store, ti_kv *kv, const ti_call *call, ti_err 
     ti_slice prefix = {.data = store->keyspace.prefix, .len = store->keyspace.prefix_len};
     ti_require(ti_slice_equal(kv->options.prefix, prefix));
     TI_TRY(ti_kv_transact(kv, NULL, NULL, open_meta, store, NULL, call, err));
-    bool leased = store->options.lease_always || kv->engine->vt->shared(kv->engine);
+    bool shared = kv->engine->vt->shared(kv->engine);
+    bool leased = store->options.lease_always || shared;
+    atomic_store(&store->reads_ahead, store->options.ahead_always || shared);
     TI_TRY(ti_catalog_attach(kv, leased ? store->options.lease_us : 0, &store->catalog, err));
     store->kv = kv;
     atomic_store(&store->state, TI_STORE_OPEN);

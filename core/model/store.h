@@ -30,6 +30,7 @@ typedef struct ti_store_options {
     const ti_log *log;   /* borrowed; or NULL */
     int64_t lease_us;    /* of a shared catalog; 0 = TI_CATALOG_LEASE_US */
     bool lease_always;   /* uses the lease also on an engine that is not shared (tests) */
+    bool ahead_always;   /* so it does with reading ahead (tests) */
 } ti_store_options;
 
 /* A store without a database. Freed with ti_store_free. INVALID_ARGUMENT (namespace),

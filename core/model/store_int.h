@@ -7,6 +7,7 @@
 #include "base/thread.h"
 #include "codec/cursor.h"
 #include "model/access.h"
+#include "model/ahead.h"
 #include "model/catalog.h"
 #include "model/store.h"
 
@@ -33,6 +34,8 @@ struct ti_store {
     ti_mutex mutex; /* TI_RANK_LEAF: models, scratches */
     ti_model
         *models[STORE_BUCKETS]; /* one reference each, owned; chained by ti_model.registry_next */
+    ti_ahead ahead;
+    _Atomic(bool) reads_ahead; /* where a request is a round trip */
     ti_scratch *scratches;
     size_t scratch_count;
 };

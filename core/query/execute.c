@@ -45,7 +45,8 @@ typedef struct run {
     ti_scratch *s; /* of entries; emptied after each batch */
     const ti_call *call;
     ti_page *page;
-    ti_slice *keys; /* per document of the page: its entry's key; in the page's arena */
+    ti_hydration *hydration; /* NULL: no relationships are wanted */
+    ti_slice *keys;          /* per document of the page: its entry's key; in the page's arena */
     size_t capacity;
     size_t limit;
     size_t size;
@@ -180,7 +181,10 @@ static ti_status fetch_records(run *r, item *items, size_t count, ti_err *err)
     if (n == 0)
         return TI_OK;
     ti_arena *a = r->keys_only ? &r->s->arena : &r->page->arena;
-    TI_TRY(ti_txn_batch_get(r->txn, keys, n, a, values, r->call, err));
+    if (r->hydration != NULL)
+        TI_TRY(ti_hydration_fetch(r->hydration, r->txn, keys, n, values, r->call, err));
+    else
+        TI_TRY(ti_txn_batch_get(r->txn, keys, n, a, values, r->call, err));
     n = 0;
     for (size_t i = 0; i < count; i++) {
         if (items[i].record.data != NULL)
@@ -402,10 +406,10 @@ static ti_status resume(run *r, ti_err *err)
 }
 
 /* Hydrates the page; while that makes it too large, the page gets shorter. */
-static ti_status hydrate(run *r, ti_hydration *hydration, ti_err *err)
+static ti_status hydrate(run *r, ti_err *err)
 {
     for (;;) {
-        ti_status status = ti_hydrate(hydration, r->txn, r->page->items, r->page->count,
+        ti_status status = ti_hydrate(r->hydration, r->txn, r->page->items, r->page->count,
                                       &r->page->arena, r->call, err);
         if (status != TI_LIMIT_EXCEEDED || r->page->count < 2)
             return status;
@@ -414,12 +418,12 @@ static ti_status hydrate(run *r, ti_hydration *hydration, ti_err *err)
     }
 }
 
-static ti_status fill_page(run *r, ti_hydration *hydration, ti_err *err)
+static ti_status fill_page(run *r, ti_err *err)
 {
     TI_TRY(resume(r, err));
     TI_TRY(collect(r, err));
-    if (hydration != NULL)
-        TI_TRY(hydrate(r, hydration, err));
+    if (r->hydration != NULL)
+        TI_TRY(hydrate(r, err));
     if (!r->more || r->page->count == 0)
         return TI_OK;
     return ti_query_seal(r->query, r->plan, r->keys[r->page->count - 1], &r->page->arena,
@@ -445,10 +449,11 @@ static ti_status execute_in(const ti_query *query, ti_txn *txn, size_t limit, bo
              .s = s,
              .call = call,
              .page = page,
+             .hydration = hydration,
              .limit = limit,
              .keys_only = query->keys_only,
              .look_ahead = look_ahead};
-    TI_CHECK(fill_page(&r, hydration, err));
+    TI_CHECK(fill_page(&r, err));
 out:
     ti_hydration_end(hydration);
     ti_store_give(store, s);

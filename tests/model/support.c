@@ -14,8 +14,11 @@
 static void open_on(db *d, ti_engine *engine, const char *name_space, bool leased, int64_t lease_us)
 {
     const ti_env *env = ti_env_real();
-    ti_store_options options = {
-        .env = env, .name_space = S(name_space), .lease_always = leased, .lease_us = lease_us};
+    ti_store_options options = {.env = env,
+                                .name_space = S(name_space),
+                                .lease_always = leased,
+                                .ahead_always = leased,
+                                .lease_us = lease_us};
     d->engine = engine;
     OK(d, ti_store_new(&options, &d->store, &d->err));
     const ti_keyspace *ks = ti_store_keyspace(d->store);
