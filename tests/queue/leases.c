@@ -370,7 +370,7 @@ static void holdings_differ(void **state)
     still_env env;
     qdb_open(&d, NULL, NULL);
     open_still(&d2, &d, &env);
-    declare(&d, "user", 1, 0, TI_ORDERING_KEY);
+    declare(&d2, "user", 1, 0, TI_ORDERING_KEY);
     ti_worker *w = start_leased(&d2, "user", SECOND / 2);
     wait_shared(&w, 1, "user", 1);
     ti_ownership *o = w->ownership;
