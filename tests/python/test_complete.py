@@ -18,12 +18,12 @@ BINDINGS = {
     "lua": ("*.[ch]", FOR_C - {"tito_worker_start"} | {
         # It waits in the calling thread.
         "tito_cq_accept", "tito_cq_drain", "tito_cq_fd", "tito_cq_free", "tito_cq_listen", "tito_cq_new", "tito_db_close_watch",
-        "tito_future_start", "tito_future_watch", "tito_worker_begin",
+        "tito_future_start", "tito_future_watch", "tito_worker_begin", "tito_worker_watch",
     }),
     "python": ("src/tito/*.py", FOR_C | {
         # JSON is Python's; its loops watch a descriptor; a write is made for each call.
         "tito_cq_accept", "tito_cq_listen", "tito_future_start", "tito_json_free", "tito_json_new", "tito_json_next",
-        "tito_json_open", "tito_json_write_double", "tito_status_name", "tito_txn_is_open", "tito_write_reset",
+        "tito_json_open", "tito_json_write_double", "tito_status_name", "tito_txn_is_open", "tito_worker_watch", "tito_write_reset",
     }),
     "resty": ("resty/tito/*.lua", FOR_C | {
         # nginx can only connect to a socket; log lines come from other threads, which may not call Lua.
