@@ -273,8 +273,7 @@ static void end_change(child *c, int rounds)
     print_message("%d changes while killed; %u partitions at the end, %" PRIu64
                   " rows moved then\n",
                   (int)(told / (off_t)strlen("changed\n")), partitions, moved);
-    assert_true(told > 0 ||
-                (spaced_wanted() && rounds < 20)); /* a change outlives children there */
+    assert_true(told > 0 || rounds < 20); /* of few children each may be killed in between */
     close(c->changes);
 }
 
